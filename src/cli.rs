@@ -1,0 +1,255 @@
+//! The command line: one file a subcommand.
+
+mod check;
+mod example;
+mod print_config;
+mod serve;
+mod table;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigError, Overrides, Settings};
+use crate::metrics::BuildInfo;
+
+static PLATFORM: LazyLock<String> =
+    LazyLock::new(|| format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH));
+
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let build = build_info();
+    format!("{} ({}, {})", build.version, build.platform, build.profile)
+});
+
+const AFTER_HELP: &str = "\
+Settings come from the defaults, then --config FILE, then SAFESERVE__SECTION__KEY in the \
+environment, then flags. `safeserve print-config` shows them all.
+
+Exit codes:
+  0    done; for the server also: stopped by a signal, every request in flight answered or cut off
+  1    a model failed its check, or the server failed while running
+  2    bad arguments or settings
+  3    the model repository cannot be read, holds no servable model, or a bad one with --strict
+  4    the address cannot be listened on
+  130  stopped at once by a second signal";
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, or stopped as asked.
+    Done = 0,
+    /// A check or the running server failed.
+    Failed = 1,
+    /// Bad arguments or settings; also clap's own code.
+    BadSettings = 2,
+    /// The model repository cannot be served.
+    BadRepository = 3,
+    /// The address cannot be listened on.
+    CannotBind = 4,
+    /// A second signal ended the drain; the code of a program that Ctrl-C ended.
+    Forced = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "safeserve",
+    version = VERSION.as_str(),
+    about = "Serves safetensors models over HTTP on CPUs.",
+    after_help = AFTER_HELP,
+    args_conflicts_with_subcommands = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Without a subcommand: the flags of `serve`.
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the models over HTTP (the default).
+    Serve {
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Print the settings as a settings file, each with where its value came from.
+    PrintConfig {
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Load every model, run it once, and print what it is or why it is refused.
+    Check {
+        /// The model repository [default: the setting models.dir].
+        #[arg(value_name = "DIR", conflicts_with = "models")]
+        directory: Option<String>,
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+}
+
+/// The flags that override settings.
+#[derive(Debug, Args)]
+struct SettingFlags {
+    /// A settings file: TOML, only what differs from the defaults.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The model repository: DIR/<name>/<version>/{config.json, model.safetensors}.
+    #[arg(long, value_name = "DIR")]
+    models: Option<String>,
+    /// The address and port to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT")]
+    bind: Option<String>,
+    /// Refuse to start if any model cannot be served.
+    #[arg(long)]
+    strict: bool,
+    /// The least severe messages that are logged: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// How messages are logged: auto, text or json.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Any other setting, for example limits.max_connections=1024. May be repeated.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl SettingFlags {
+    fn load(self) -> Result<Settings, ConfigError> {
+        let flags = [
+            ("--models", "models.dir", self.models),
+            ("--bind", "server.bind", self.bind),
+            (
+                "--strict",
+                "models.strict",
+                self.strict.then(|| "true".to_owned()),
+            ),
+            ("--log-level", "log.level", self.log_level),
+            ("--log-format", "log.format", self.log_format),
+        ];
+        Settings::load(Overrides {
+            file: self.config,
+            environment: std::env::vars_os().collect(),
+            flags: flags
+                .into_iter()
+                .filter_map(|(flag, key, value)| Some((flag, key.to_owned(), value?)))
+                .collect(),
+            assignments: self.set,
+        })
+    }
+}
+
+/// Runs the program with these arguments, the first being its name.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            // Help and the version come this way too, to stdout. With nobody there to read it
+            // there is nobody to tell.
+            let _ = message.print();
+            return match message.use_stderr() {
+                true => Exit::BadSettings,
+                false => Exit::Done,
+            };
+        }
+    };
+    let command = arguments.command.unwrap_or(Command::Serve {
+        settings: arguments.settings,
+    });
+    let (settings, command): (_, fn(&Settings) -> Exit) = match command {
+        Command::Serve { settings } => (settings, serve::run),
+        Command::PrintConfig { settings } => (settings, print_config::run),
+        Command::Check {
+            directory,
+            mut settings,
+        } => {
+            settings.models = directory.or(settings.models);
+            (settings, check::run)
+        }
+    };
+    match settings.load() {
+        Ok(settings) => command(&settings),
+        Err(error) => {
+            report(&error);
+            Exit::BadSettings
+        }
+    }
+}
+
+fn build_info() -> BuildInfo {
+    BuildInfo {
+        version: env!("CARGO_PKG_VERSION"),
+        profile: if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
+        },
+        platform: PLATFORM.as_str(),
+    }
+}
+
+/// Writes text to stdout. A reader that has gone is no error: `safeserve check | head` is fine.
+fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+}
+
+/// Writes an error and its causes to stderr, one a line.
+fn report(error: &dyn Error) {
+    let mut text = format!("safeserve: {error}\n");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!("  because: {error}\n"));
+        cause = error.source();
+    }
+    // With nobody there to read it there is nobody to tell; the exit code tells the rest.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_arguments_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_subcommand_the_flags_are_those_of_serve() {
+        let arguments = Arguments::try_parse_from(["safeserve", "--bind", "[::1]:0"]).unwrap();
+        assert!(arguments.command.is_none());
+        assert_eq!(arguments.settings.bind.as_deref(), Some("[::1]:0"));
+    }
+
+    #[test]
+    fn every_exit_code_is_in_the_help() {
+        for exit in [
+            Exit::Done,
+            Exit::Failed,
+            Exit::BadSettings,
+            Exit::BadRepository,
+            Exit::CannotBind,
+            Exit::Forced,
+        ] {
+            let code = format!("\n  {:<4} ", exit as u8);
+            assert!(AFTER_HELP.contains(&code), "{exit:?}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Settings: defaults, overridden by a file, by the environment, by flags, in this order.
+//!
+//! `config/default.toml` is compiled in and is the one list of settings there is: its keys are the
+//! known keys and its values their types. Whatever overrides it is checked against it, so that a
+//! misspelt key or a value out of range ends the start with a message that says where.
+
+mod error;
+mod layers;
+mod print;
+mod ranges;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use error::ConfigError;
+pub use layers::{Origin, Overrides, Settings};
+
+/// The compiled-in defaults, with every setting's unit and reason.
+pub const DEFAULT_TOML: &str = include_str!("../config/default.toml");
+
+/// All settings, checked. `config/default.toml` says what each means.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The listening process.
+    pub server: Server,
+    /// The model repository.
+    pub models: Models,
+    /// Queues and batches.
+    pub scheduler: Scheduler,
+    /// What clients may ask for.
+    pub limits: Limits,
+    /// Logging.
+    pub log: Log,
+}
+
+/// The listening process.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Address and port to listen on.
+    pub bind: SocketAddr,
+    /// Threads that read requests and write answers; 0 for the CPU budget.
+    pub io_threads: usize,
+    /// How long requests are welcome after SIGTERM.
+    pub drain_delay_ms: u64,
+    /// How long requests in flight may then take.
+    pub drain_timeout_ms: u64,
+}
+
+/// The model repository.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Models {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Whether one bad model ends the start.
+    pub strict: bool,
+}
+
+/// Queues and batches.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scheduler {
+    /// Threads that compute; 0 for the CPU budget.
+    pub workers: usize,
+    /// The most rows computed together.
+    pub max_batch_rows: usize,
+    /// How long a batch may be held while every worker is busy.
+    pub max_batch_delay_us: u64,
+    /// The most rows that may wait for one model version.
+    pub max_queued_rows: usize,
+    /// The estimated cost below which a request is computed where it was decoded.
+    pub inline_cost_us: u64,
+}
+
+/// What clients may ask for.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// The most connections open at once.
+    pub max_connections: usize,
+    /// The most header lines of a request.
+    pub max_headers: usize,
+    /// The most bytes of a request's line and headers.
+    pub max_header_bytes: usize,
+    /// How long a request's headers may take.
+    pub header_timeout_ms: u64,
+    /// How long a connection may be idle between requests.
+    pub idle_timeout_ms: u64,
+    /// How long a client may go without reading its answer.
+    pub write_timeout_ms: u64,
+    /// The most bytes of a request's body.
+    pub max_body_bytes: usize,
+    /// How long a request's body may take.
+    pub body_timeout_ms: u64,
+    /// The most bytes of all bodies in memory.
+    pub max_inflight_body_bytes: usize,
+    /// The most rows of a request.
+    pub max_request_rows: usize,
+    /// The deadline of requests that ask for none; 0 for none.
+    pub default_deadline_ms: u64,
+    /// The longest deadline that a request may ask for.
+    pub max_deadline_ms: u64,
+}
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// The least severe messages that are logged.
+    pub level: Level,
+    /// How they are written.
+    pub format: Format,
+}
+
+/// The severity of a log message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The server failed at something.
+    Error,
+    /// Something is off, the server goes on.
+    Warn,
+    /// What an operator wants to know.
+    Info,
+    /// What a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// How log messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// One line of text a message.
+    Text,
+    /// One JSON object a message.
+    Json,
+}
+
+impl Config {
+    /// The compiled-in defaults.
+    #[must_use]
+    pub fn defaults() -> Self {
+        Settings::load(Overrides::default())
+            .expect("config/default.toml is valid")
+            .config
+    }
+}
+
+impl Limits {
+    /// The deadline of requests that ask for none.
+    #[must_use]
+    pub fn default_deadline(&self) -> Option<Duration> {
+        (self.default_deadline_ms > 0).then(|| Duration::from_millis(self.default_deadline_ms))
+    }
+}
+
+/// The threads that 0 stands for: the cores that this process may use, its affinity and its
+/// cgroup's quota counted.
+#[must_use]
+pub fn cpu_budget() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

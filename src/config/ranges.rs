@@ -1,0 +1,170 @@
+//! The numbers that each setting may have.
+
+use super::Config;
+
+/// A well-typed value out of its range.
+pub(super) struct Refusal {
+    pub(super) key: &'static str,
+    pub(super) expected: String,
+    pub(super) mend: &'static str,
+}
+
+impl Config {
+    /// The first setting out of its range.
+    ///
+    /// The upper bounds keep slips such as a wrong unit from starting a server that cannot serve:
+    /// a day for any time, a second for microseconds, 4 GiB for a body.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+        const SECOND_US: u64 = 1_000_000;
+        const ONE_A_CORE: &str = "use 0 for one thread a core";
+        const BYTES: &str = "the unit is bytes";
+        const SLOW_CLIENTS: &str = "without a limit slow clients would take every connection";
+        let Self {
+            server,
+            scheduler,
+            limits,
+            ..
+        } = self;
+        [
+            range(
+                "server.io_threads",
+                server.io_threads as u64,
+                [0, 1024],
+                ONE_A_CORE,
+            ),
+            range(
+                "server.drain_delay_ms",
+                server.drain_delay_ms,
+                [0, DAY_MS],
+                "0 stops accepting at once",
+            ),
+            range(
+                "server.drain_timeout_ms",
+                server.drain_timeout_ms,
+                [0, DAY_MS],
+                "0 cuts off requests in flight at once",
+            ),
+            range(
+                "scheduler.workers",
+                scheduler.workers as u64,
+                [0, 1024],
+                ONE_A_CORE,
+            ),
+            range(
+                "scheduler.max_batch_rows",
+                scheduler.max_batch_rows as u64,
+                [1, 65_536],
+                "use 1 to compute every row alone",
+            ),
+            range(
+                "scheduler.max_batch_delay_us",
+                scheduler.max_batch_delay_us,
+                [0, SECOND_US],
+                "0 never holds a batch; the unit is microseconds",
+            ),
+            range(
+                "scheduler.max_queued_rows",
+                scheduler.max_queued_rows as u64,
+                [1, 1 << 24],
+                "rows that wait take memory and time; a second of work is enough",
+            ),
+            range(
+                "scheduler.inline_cost_us",
+                scheduler.inline_cost_us,
+                [0, SECOND_US],
+                "0 never computes inline; the unit is microseconds",
+            ),
+            range(
+                "limits.max_connections",
+                limits.max_connections as u64,
+                [1, 1_000_000],
+                "each connection takes a file descriptor",
+            ),
+            range(
+                "limits.max_headers",
+                limits.max_headers as u64,
+                [8, 1024],
+                "clients and proxies send 5 to 30",
+            ),
+            range(
+                "limits.max_header_bytes",
+                limits.max_header_bytes as u64,
+                // The HTTP library reads in steps of 8 KiB.
+                [8192, 1 << 20],
+                BYTES,
+            ),
+            range(
+                "limits.header_timeout_ms",
+                limits.header_timeout_ms,
+                [1, DAY_MS],
+                SLOW_CLIENTS,
+            ),
+            range(
+                "limits.idle_timeout_ms",
+                limits.idle_timeout_ms,
+                [1, DAY_MS],
+                SLOW_CLIENTS,
+            ),
+            range(
+                "limits.write_timeout_ms",
+                limits.write_timeout_ms,
+                [1, DAY_MS],
+                SLOW_CLIENTS,
+            ),
+            range(
+                "limits.max_body_bytes",
+                limits.max_body_bytes as u64,
+                [1024, 1 << 32],
+                BYTES,
+            ),
+            range(
+                "limits.body_timeout_ms",
+                limits.body_timeout_ms,
+                [1, DAY_MS],
+                SLOW_CLIENTS,
+            ),
+            range(
+                "limits.max_inflight_body_bytes",
+                limits.max_inflight_body_bytes as u64,
+                [limits.max_body_bytes as u64, 1 << 40],
+                "it has to hold at least one body of limits.max_body_bytes",
+            ),
+            range(
+                "limits.max_request_rows",
+                limits.max_request_rows as u64,
+                [1, scheduler.max_queued_rows as u64],
+                "a request is queued whole: raise scheduler.max_queued_rows too",
+            ),
+            range(
+                "limits.max_deadline_ms",
+                limits.max_deadline_ms,
+                [1, DAY_MS],
+                "the unit is milliseconds",
+            ),
+            range(
+                "limits.default_deadline_ms",
+                limits.default_deadline_ms,
+                [0, limits.max_deadline_ms],
+                "0 sets none; else it is at most limits.max_deadline_ms",
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .next()
+    }
+}
+
+/// A refusal if `value` is not from `least` to `most`.
+fn range(
+    key: &'static str,
+    value: u64,
+    [least, most]: [u64; 2],
+    mend: &'static str,
+) -> Option<Refusal> {
+    (!(least..=most).contains(&value)).then(|| Refusal {
+        key,
+        expected: format!("a whole number from {least} to {most}"),
+        mend,
+    })
+}

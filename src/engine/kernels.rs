@@ -1,0 +1,22 @@
+//! Loops over slices: the only unsafe code of the crate.
+//!
+//! Each loop is written once over vectors ([`simd`]) and compiled for AVX-512,
+//! for AVX2 with FMA, and portably; [`Isa`] chooses at run time. Callers pass
+//! slices and sizes. Every function computes a row in an order that depends on
+//! the row's length only: neither the number of rows, nor the row's position,
+//! nor its neighbours change a bit of its result.
+
+mod activation;
+mod aligned;
+mod elementwise;
+mod gemm;
+mod isa;
+mod math;
+mod rows;
+mod simd;
+
+pub use activation::Activation;
+pub use elementwise::{add, maximum, multiply, normalize, prelu, scale_shift};
+pub use gemm::{Gemm, Layout};
+pub use isa::Isa;
+pub use rows::{layer_normalization, log_softmax, softmax};

@@ -1,0 +1,276 @@
+//! A dense layer: matrix product, bias and activation in one pass.
+
+mod tile;
+
+use std::ops::Range;
+
+use super::activation::Activation;
+use super::aligned::{AlignedVec, LINE};
+use super::isa::{Isa, Task};
+use super::simd::Simd;
+use tile::{Tile, run_tile};
+
+/// How a weight matrix is stored; `k` inputs, `n` outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `[k, n]`, as Keras and scikit-learn keep it.
+    InOut,
+    /// `[n, k]`, as PyTorch keeps it.
+    OutIn,
+}
+
+/// A dense layer: `activation(input * weights + bias)`, its weights packed once
+/// at load.
+///
+/// Each output is the bias, then one multiply-add for each `k` in rising order,
+/// then the activation (fused multiply-adds except on the portable instruction
+/// set). No tile, number of rows or position changes that order, so a row's
+/// output is the same to the last bit in every batch.
+///
+/// The weights lie in panels: one vector of columns over the whole of `k`. A
+/// tile of the output runs over any number of neighbouring panels at once: many
+/// for one row, so that enough sums are in flight to hide the latency of a
+/// multiply-add, and fewer for many rows, so that the sums fit the registers.
+///
+/// Columns left over make a last panel without padding, so that narrow layers
+/// take no more memory than their weights. A vector read there runs on into the
+/// next step's weights; the sums of those lanes are never stored.
+pub struct Gemm {
+    isa: Isa,
+    k: usize,
+    n: usize,
+    /// `[panels, k, lanes]`, except that a last panel of fewer columns is
+    /// `[k, n % lanes]` and has a vector's room behind it.
+    weights: AlignedVec,
+    /// `[panels, lanes]`, zero in the columns from `n` on.
+    bias: AlignedVec,
+    /// Applied to the sums while they are in registers.
+    bounds: (f32, f32),
+    /// Applied to a finished tile, if it is more than a clamp.
+    activation: Option<Activation>,
+}
+
+impl Gemm {
+    /// Packs a layer of `k` inputs and `n` outputs.
+    ///
+    /// # Panics
+    /// If `weights` does not hold `k * n` values, or `bias` not `n`.
+    pub fn new(
+        isa: Isa,
+        k: usize,
+        n: usize,
+        weights: &[f32],
+        layout: Layout,
+        bias: Option<&[f32]>,
+        activation: Activation,
+    ) -> Self {
+        assert!(
+            k.checked_mul(n) == Some(weights.len()),
+            "a [{k}, {n}] layer has k * n weights, not {}",
+            weights.len()
+        );
+        let lanes = isa.lanes();
+        let room = if n.is_multiple_of(lanes) { 0 } else { lanes };
+        let mut packed = AlignedVec::zeros(k * n + room);
+        let mut rest = packed.as_mut_slice();
+        for start in (0..n).step_by(lanes) {
+            let columns = start..n.min(start + lanes);
+            let width = columns.len();
+            let panel = rest.split_off_mut(..k * width).expect("k * n values");
+            match layout {
+                Layout::InOut => {
+                    for (row, step) in panel.chunks_exact_mut(width).enumerate() {
+                        step.copy_from_slice(&weights[row * n..][columns.clone()]);
+                    }
+                }
+                Layout::OutIn => {
+                    for (lane, column) in columns.enumerate() {
+                        let weights = &weights[column * k..][..k];
+                        for (step, &weight) in panel.chunks_exact_mut(width).zip(weights) {
+                            step[lane] = weight;
+                        }
+                    }
+                }
+            }
+        }
+        let mut padded_bias = AlignedVec::zeros(n.next_multiple_of(lanes));
+        if let Some(bias) = bias {
+            assert_eq!(bias.len(), n, "a [{k}, {n}] layer has n biases");
+            padded_bias.as_mut_slice()[..n].copy_from_slice(bias);
+        }
+        let bounds = activation.bounds();
+        Gemm {
+            isa,
+            k,
+            n,
+            weights: packed,
+            bias: padded_bias,
+            bounds: bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY)),
+            activation: bounds.is_none().then_some(activation),
+        }
+    }
+
+    /// Computes `[rows, n]` from `[rows, k]`. Allocates nothing.
+    ///
+    /// # Panics
+    /// If `input` does not hold `rows * k` values, or `output` not `rows * n`.
+    pub fn run(&self, rows: usize, input: &[f32], output: &mut [f32]) {
+        let (inputs, outputs) = (rows.checked_mul(self.k), rows.checked_mul(self.n));
+        assert!(inputs == Some(input.len()), "the input is [rows, k]");
+        assert!(outputs == Some(output.len()), "the output is [rows, n]");
+        // SAFETY: the lengths are checked, and `output` is borrowed mutably.
+        unsafe { self.run_panels(rows, input, 0..self.panels(), output.as_mut_ptr()) }
+    }
+
+    /// Computes the columns of some panels, so that threads can share a layer
+    /// (`run` gives all panels to one).
+    ///
+    /// # Safety
+    /// `input` holds `rows * k` values; `output` is valid for `rows * n` values;
+    /// `panels` lies in `0..self.panels()`; and nobody else reads or writes the
+    /// columns of these panels meanwhile.
+    unsafe fn run_panels(
+        &self,
+        rows: usize,
+        input: &[f32],
+        panels: Range<usize>,
+        output: *mut f32,
+    ) {
+        self.isa.run(Panels {
+            gemm: self,
+            rows,
+            input,
+            panels,
+            output,
+        });
+    }
+
+    /// The number of panels.
+    fn panels(&self) -> usize {
+        self.n.div_ceil(self.isa.lanes())
+    }
+
+    /// The memory of the packed weights and the bias.
+    pub fn bytes(&self) -> usize {
+        (self.weights.len() + self.bias.len()) * size_of::<f32>()
+    }
+
+    /// Multiplications and additions for one row, the activation left out.
+    pub fn flops_per_row(&self) -> u64 {
+        2 * self.k as u64 * self.n as u64
+    }
+}
+
+/// The most input values of a block of rows: 512 KiB, so that a block and the
+/// panels that it meets share the L2 cache.
+const BLOCK_VALUES: usize = 128 * 1024;
+
+/// The most weights of a group of panels that several tiles use: 512 KiB, so
+/// that a group and the next one share the L2 cache.
+const GROUP_VALUES: usize = 128 * 1024;
+
+/// From this many weights on (256 KiB), a layer is not expected in the L2 cache
+/// when its turn comes.
+const LARGE_VALUES: usize = 64 * 1024;
+
+/// The loop over tiles; only `run_panels` makes one, under its conditions.
+struct Panels<'a> {
+    gemm: &'a Gemm,
+    rows: usize,
+    input: &'a [f32],
+    panels: Range<usize>,
+    output: *mut f32,
+}
+
+impl Task for Panels<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        if self.rows == 0 || self.panels.is_empty() {
+            return;
+        }
+        let Gemm { k, n, .. } = *self.gemm;
+        let most = S::TILE_VECTORS.len();
+        let block_rows = if self.rows <= 8 * most {
+            self.rows // Spares a tiny layer the division.
+        } else {
+            (BLOCK_VALUES / k.max(1) / most).max(8) * most
+        };
+        let is_large = k * n >= LARGE_VALUES;
+        for block in balanced(self.rows, block_rows) {
+            let (tiles, tallest) = pieces(block.len(), most);
+            // A group of panels stays in the cache while the block's rows
+            // stream past it.
+            let mut widest = S::TILE_VECTORS[tallest - 1];
+            if tiles > 1 && is_large {
+                widest = widest.min(GROUP_VALUES / (k * S::LANES)).max(1);
+            }
+            for group in balanced(self.panels.len(), widest) {
+                let panel = self.panels.start + group.start;
+                let column = panel * S::LANES;
+                // Several tiles leave the memory idle after the first: time to
+                // fetch the next group. With one, memory is the limit anyway,
+                // and the CPU's own prefetching does better.
+                let has_next = group.end < self.panels.len();
+                let lines_ahead = if tiles > 1 && has_next && is_large {
+                    (group.len() * k * S::LANES).div_ceil(tiles * LINE)
+                } else {
+                    0
+                };
+                for (tile, rows) in balanced(block.len(), tallest).enumerate() {
+                    let row = block.start + rows.start;
+                    let next = (panel + group.len()) * k * S::LANES + tile * lines_ahead * LINE;
+                    let weights = self.gemm.weights.as_ptr();
+                    // SAFETY: panel, rows and columns lie inside the weights,
+                    // the bias, the input and the output.
+                    let tile = unsafe {
+                        Tile {
+                            k,
+                            input: self.input.as_ptr().add(row * k),
+                            weights: weights.add(panel * k * S::LANES),
+                            bias: self.gemm.bias.as_ptr().add(column),
+                            bounds: self.gemm.bounds,
+                            output: self.output.add(row * n + column),
+                            output_stride: n,
+                            columns: (group.len() * S::LANES).min(n - column),
+                            activation: self.gemm.activation,
+                            ahead: weights.wrapping_add(next),
+                            lines_ahead,
+                        }
+                    };
+                    // SAFETY: as above; this task alone uses these outputs.
+                    unsafe { run_tile(simd, rows.len(), group.len(), tile) };
+                }
+            }
+        }
+    }
+}
+
+/// The fewest pieces of at most `most` that `len` can be split into, and the
+/// longest of them if their lengths differ by at most one.
+#[inline(always)]
+fn pieces(len: usize, most: usize) -> (usize, usize) {
+    if len <= most {
+        return (1, len); // A division takes longer than a tiny layer's row.
+    }
+    let pieces = len.div_ceil(most);
+    (pieces, len.div_ceil(pieces))
+}
+
+/// Splits `0..len`, not empty, into the fewest pieces of at most `most`, the
+/// longer ones first; their lengths differ by at most one.
+#[inline(always)]
+fn balanced(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let (pieces, longest) = pieces(len, most);
+    // So many are longest, the others one shorter.
+    let long = len - pieces * (longest - 1);
+    let mut start = 0;
+    (0..pieces).map(move |piece| {
+        let next = start + longest - usize::from(piece >= long);
+        std::mem::replace(&mut start, next)..next
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! Joining values along an axis.
+
+use crate::engine::kernels::Isa;
+use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator};
+
+/// Its operands one behind the other along one axis of the row (ONNX `Concat`).
+#[derive(Clone, Copy, Debug)]
+pub struct Concat {
+    /// The axis among those of the row: 0 is the first behind the rows, -1 the last.
+    pub axis: isize,
+}
+
+impl Concat {
+    /// The axis counted from the front.
+    fn axis(&self, rank: usize) -> Result<usize, OpError> {
+        let axis = if self.axis < 0 {
+            self.axis + rank as isize
+        } else {
+            self.axis
+        };
+        usize::try_from(axis)
+            .ok()
+            .filter(|axis| *axis < rank)
+            .ok_or_else(|| OpError::Attribute {
+                attribute: "axis",
+                problem: match rank {
+                    0 => "a row of one number has no axis".into(),
+                    _ => format!("expected -{rank} to {}, got {}", rank - 1, self.axis),
+                },
+            })
+    }
+}
+
+impl Operator for Concat {
+    fn name(&self) -> &'static str {
+        "Concat"
+    }
+
+    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+        let [first, others @ ..] = inputs else {
+            return Err(OpError::Operands {
+                expected: "at least 1 input",
+                actual: 0,
+            });
+        };
+        let axis = self.axis(first.shape.len())?;
+        let mut shape = first.shape.clone();
+        for operand in others {
+            let fits = operand.shape.len() == shape.len()
+                && (0..shape.len()).all(|i| i == axis || operand.shape[i] == shape[i]);
+            if !fits {
+                return Err(OpError::Shape {
+                    operand: "operand",
+                    expected: format!("shape {:?} but for axis {axis}", first.shape),
+                    actual: operand.shape.clone(),
+                });
+            }
+            shape[axis] += operand.shape[axis];
+        }
+        if let Some(operand) = inputs.iter().find(|operand| operand.constant.is_some()) {
+            return Err(OpError::Shape {
+                operand: "operand",
+                expected: "values computed from the inputs, not weights".into(),
+                actual: operand.shape.clone(),
+            });
+        }
+        Ok(shape)
+    }
+
+    fn prepare(&self, inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
+        let axis = self
+            .axis(inputs[0].shape.len())
+            .expect("infer_shape checked the axis");
+        Box::new(ConcatKernel {
+            pieces: inputs
+                .iter()
+                .map(|operand| operand.shape[axis..].iter().product())
+                .collect(),
+            groups: inputs[0].shape[..axis].iter().product(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct ConcatKernel {
+    /// Elements that lie together in each operand, by operand.
+    pieces: Vec<usize>,
+    /// How many such pieces a row holds.
+    groups: usize,
+}
+
+impl Kernel for ConcatKernel {
+    fn run(&self, rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
+        let stride: usize = self.pieces.iter().sum();
+        let mut offset = 0;
+        for (values, piece) in inputs.iter().zip(&self.pieces) {
+            for group in 0..rows * self.groups {
+                let start = group * stride + offset;
+                output[start..start + piece]
+                    .copy_from_slice(&values[group * piece..(group + 1) * piece]);
+            }
+            offset += piece;
+        }
+    }
+
+    fn flops_per_row(&self) -> u64 {
+        self.groups as u64 * self.pieces.iter().sum::<usize>() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::engine::op::trial::{assert_computes, refusal, value, weight};
+
+    #[test]
+    fn values_stand_one_behind_the_other_in_each_row() {
+        let operands = [value(&[2]), value(&[1]), value(&[2])];
+        let inputs: [&[f32]; 3] = [&[1.0, 2.0, 6.0, 7.0], &[3.0, 8.0], &[4.0, 5.0, 9.0, 10.0]];
+        let expected = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0];
+        for axis in [0, -1] {
+            assert_computes(&Concat { axis }, &operands, 2, &inputs, &expected, 0.0);
+        }
+    }
+
+    #[test]
+    fn the_axis_counts_from_either_end_of_the_row() {
+        let operands = [value(&[2, 1]), value(&[2, 2])];
+        let inputs: [&[f32]; 2] = [&[1.0, 2.0], &[3.0, 4.0, 5.0, 6.0]];
+        let last = [1.0, 3.0, 4.0, 2.0, 5.0, 6.0];
+        assert_computes(&Concat { axis: 1 }, &operands, 1, &inputs, &last, 0.0);
+        assert_computes(&Concat { axis: -1 }, &operands, 1, &inputs, &last, 0.0);
+        let operands = [value(&[1, 2]), value(&[2, 2])];
+        let first = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        assert_computes(&Concat { axis: -2 }, &operands, 1, &inputs, &first, 0.0);
+    }
+
+    #[test]
+    fn values_that_differ_off_the_axis_are_refused() {
+        let concat = Concat { axis: -1 };
+        assert_eq!(
+            refusal(&concat, &[value(&[2, 3]), value(&[3, 3])]),
+            "operand: expected shape [2, 3] but for axis 1, got shape [3, 3]"
+        );
+        assert_eq!(
+            refusal(&concat, &[value(&[3]), value(&[1, 3])]),
+            "operand: expected shape [3] but for axis 0, got shape [1, 3]"
+        );
+        assert_eq!(
+            refusal(&concat, &[]),
+            "expected at least 1 input, got 0 inputs"
+        );
+    }
+
+    #[test]
+    fn an_axis_beyond_the_row_is_refused() {
+        let on = |axis, shape: &[usize]| refusal(&Concat { axis }, &[value(shape)]);
+        assert_eq!(on(2, &[2, 2]), "axis: expected -2 to 1, got 2");
+        assert_eq!(on(-3, &[2, 2]), "axis: expected -2 to 1, got -3");
+        assert_eq!(
+            on(isize::MIN, &[2]),
+            format!("axis: expected -1 to 0, got {}", isize::MIN)
+        );
+        assert_eq!(on(0, &[]), "axis: a row of one number has no axis");
+    }
+
+    /// A weight has no rows: it would have to be repeated for each.
+    #[test]
+    fn a_weight_is_refused_alone_too() {
+        let message =
+            "operand: expected values computed from the inputs, not weights, got shape [1]";
+        let weight = weight(&[1], &[1.0]);
+        let concat = Concat { axis: -1 };
+        assert_eq!(refusal(&concat, &[value(&[1]), weight.clone()]), message);
+        assert_eq!(refusal(&concat, &[weight.clone(), weight]), message);
+    }
+
+    proptest! {
+        #[test]
+        fn any_pieces_lie_where_a_loop_puts_them(
+            rows in 1_usize..4,
+            groups in 1_usize..4,
+            widths in proptest::collection::vec(1_usize..9, 1..5),
+        ) {
+            // Each number tells its operand and its place in it.
+            let inputs: Vec<Vec<f32>> = widths.iter().enumerate().map(|(operand, width)| {
+                (0..rows * groups * width).map(|i| (1000 * operand + i) as f32).collect()
+            }).collect();
+            let mut expected = Vec::new();
+            for group in 0..rows * groups {
+                for (values, width) in inputs.iter().zip(&widths) {
+                    for column in 0..*width {
+                        expected.push(values[group * width + column]);
+                    }
+                }
+            }
+            let operands: Vec<Operand> = widths.iter().map(|w| value(&[groups, *w])).collect();
+            let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+            assert_computes(&Concat { axis: 1 }, &operands, rows, &inputs, &expected, 0.0);
+        }
+    }
+}

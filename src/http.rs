@@ -1,0 +1,291 @@
+//! The wire: HTTP routes, JSON in and out, one file a protocol.
+//!
+//! A request passes `exchange`, which gives it an id, times it, counts it and turns a panic
+//! into an answer; then its protocol. A protocol decodes a body against the model's
+//! signature, submits the rows to the model's lane and encodes the answer: only here is any wire
+//! format known. Every failure on the way is an `error::ApiError`.
+//!
+//! A new protocol is one file with an `answer` function and its line in [`Routes`].
+
+mod answer;
+mod body;
+mod deadline;
+mod error;
+mod exchange;
+mod health;
+pub mod json;
+mod path;
+mod predict;
+mod v1;
+mod v2;
+
+pub(crate) use exchange::{REQUEST_ID, new_request_id};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http::Uri;
+use tower::ServiceExt;
+
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+use crate::model::repository::ModelRepository;
+use body::BodyBudget;
+use error::ApiError;
+use exchange::Exchange;
+use path::Segments;
+
+/// What the routes serve and report.
+#[derive(Debug)]
+pub struct App {
+    /// The models.
+    pub repository: Arc<ModelRepository>,
+    /// The series that requests count into, and the metrics page.
+    pub metrics: Metrics,
+    /// Whether new requests are welcome.
+    pub lifecycle: Arc<Lifecycle>,
+    /// The bounds of every request.
+    pub limits: HttpLimits,
+}
+
+/// What one request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// The most bytes of one body.
+    pub max_body_bytes: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// The most bytes of all bodies together that are held at one time.
+    pub max_inflight_body_bytes: usize,
+    /// The most rows of one request.
+    pub max_request_rows: usize,
+    /// The longest deadline that a client can ask for; more is cut to this.
+    pub max_deadline: Duration,
+    /// The deadline of requests that ask for none.
+    pub default_deadline: Option<Duration>,
+}
+
+/// What every handler gets.
+#[derive(Debug)]
+struct Server {
+    app: Arc<App>,
+    bodies: BodyBudget,
+}
+
+/// Every route of the server.
+///
+/// A protocol whose paths hold names with escapes and verbs (`NAME:predict`) reads them itself,
+/// straight from the segments; axum routes the rest.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    server: Arc<Server>,
+    others: Router,
+}
+
+impl Routes {
+    /// The routes of an application.
+    #[must_use]
+    pub fn new(app: Arc<App>) -> Self {
+        let server = Arc::new(Server {
+            bodies: BodyBudget::new(app.limits.max_inflight_body_bytes),
+            app,
+        });
+        let others = Router::new()
+            .merge(health::routes())
+            .fallback(async |uri: Uri| ApiError::unknown_path(&uri))
+            .with_state(Arc::clone(&server));
+        Self { server, others }
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, request: Request) -> Response {
+        let (head, body) = request.into_parts();
+        let exchange = Arc::new(Exchange::new(head, &body));
+        exchange::carry(&self.server, &exchange, self.route(&exchange, body)).await
+    }
+
+    async fn route(&self, exchange: &Arc<Exchange>, body: Body) -> Response {
+        let server = &*self.server;
+        let segments = Segments::of(exchange.head.uri.path());
+        let segments = segments.as_ref().map(Segments::as_strs);
+        let answer = match segments.as_deref() {
+            Some(segments @ ["v2", ..]) => v2::answer(server, exchange, body, segments).await,
+            Some(segments @ ["v1", "models", ..]) => {
+                v1::answer(server, exchange, body, segments).await
+            }
+            _ => {
+                let mut request = Request::from_parts(exchange.head.clone(), body);
+                request.extensions_mut().insert(Arc::clone(exchange));
+                let Ok(response) = self.others.clone().oneshot(request).await;
+                return response;
+            }
+        };
+        answer.unwrap_or_else(ApiError::into_response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use axum::routing::get;
+    use http::Request;
+
+    use super::*;
+    use crate::metrics::BuildInfo;
+    use crate::scheduler::{Scheduler, SchedulerSettings};
+
+    fn server() -> Arc<Server> {
+        let metrics = Metrics::new(BuildInfo {
+            version: "0",
+            profile: "test",
+            platform: "test",
+        });
+        let scheduler = Scheduler::start(SchedulerSettings {
+            workers: 1,
+            max_batch_rows: 1,
+            max_batch_delay: Duration::ZERO,
+            max_queued_rows: 1,
+            inline_cost: Duration::ZERO,
+        })
+        .unwrap();
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let repository = ModelRepository::load(&models, &scheduler, &metrics).unwrap();
+        Arc::new(Server {
+            app: Arc::new(App {
+                repository: Arc::new(repository),
+                metrics,
+                lifecycle: Arc::new(Lifecycle::new()),
+                limits: HttpLimits {
+                    max_body_bytes: 100,
+                    body_timeout: Duration::from_secs(60),
+                    max_inflight_body_bytes: 100,
+                    max_request_rows: 1,
+                    max_deadline: Duration::from_secs(60),
+                    default_deadline: None,
+                },
+            }),
+            bodies: BodyBudget::new(100),
+        })
+    }
+
+    /// A server whose only route is the test's own.
+    fn with_route(server: &Arc<Server>, route: axum::routing::MethodRouter) -> Routes {
+        Routes {
+            server: Arc::clone(server),
+            others: Router::new().route("/", route),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_with_500() {
+        async fn panics() {
+            panic!("a bug");
+        }
+        let server = server();
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let response = with_route(&server, get(panics)).answer(request).await;
+        assert_eq!(response.status(), 500);
+        assert!(response.headers().contains_key("x-request-id"));
+        let body = axum::body::to_bytes(response.into_body(), 1000)
+            .await
+            .unwrap();
+        assert_eq!(
+            body,
+            r#"{"error":"a fault of this server; its log has the cause","code":"internal"}"#
+        );
+        let metrics = &server.app.metrics;
+        assert_eq!(metrics.handler_panics_total().get(), 1);
+    }
+
+    /// What a server logs at level info about one request.
+    async fn logged(routes: &Routes, request: http::request::Builder, body: &str) -> String {
+        let (pipe, log) = std::sync::mpsc::channel();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || Lines(pipe.clone()))
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        routes.answer(request).await;
+        let lines: Vec<u8> = log.try_iter().flatten().collect();
+        String::from_utf8(lines).unwrap()
+    }
+
+    /// What a server logs at level info about a body sent to a model.
+    async fn logged_predict(body: &str) -> serde_json::Value {
+        let routes = Routes::new(Arc::clone(&server().app));
+        let log = logged(&routes, Request::post("/v1/models/iris:predict"), body).await;
+        serde_json::from_str(&log).unwrap()
+    }
+
+    struct Lines(std::sync::mpsc::Sender<Vec<u8>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_says_why_a_request_was_refused() {
+        let line = logged_predict("{}").await;
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["status"], 400);
+        assert_eq!(line["code"], "missing_field");
+        let error = line["error"].as_str().unwrap();
+        assert!(error.starts_with("the body: expected the key"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_a_client_sent_is_escaped_in_the_log() {
+        let line = logged_predict(r#"{"inputs":{"\u001b[31m":1}}"#).await;
+        assert_eq!(line["code"], "unknown_input");
+        let error = line["error"].as_str().unwrap();
+        assert!(
+            error.contains("u{1b}") && !error.contains('\u{1b}'),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn overload_adds_no_lines_to_the_log() {
+        let log = async |refusal: fn() -> ApiError| {
+            let route = get(async move || refusal());
+            logged(&with_route(&server(), route), Request::get("/"), "").await
+        };
+        assert_eq!(log(|| ApiError::BodiesOverBudget).await, "");
+        assert!(
+            log(|| ApiError::BodyBroken)
+                .await
+                .contains("incomplete_body")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_is_counted_as_such() {
+        let server = server();
+        let routes = with_route(&server, get(std::future::pending::<()>));
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let mut answer = Box::pin(routes.answer(request));
+        let started = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(Future::poll(answer.as_mut(), context).is_pending())
+        });
+        assert!(started.await);
+        let metrics = &server.app.metrics;
+        drop(answer);
+        let page = metrics.render().unwrap();
+        let counted = "safeserve_http_requests_total{code=\"499\",route=\"other\"} 1\n";
+        assert!(page.contains(counted), "{page}");
+    }
+}

@@ -1,0 +1,25 @@
+//! What all answers have in common.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+
+use super::json::Writer;
+
+/// An answer whose body is the document that was written.
+pub(super) fn json(status: StatusCode, document: Writer) -> Response {
+    let mut response = Response::new(Body::from(document.into_bytes()));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A 200 whose body is an object with the members that are written.
+pub(super) fn object(members: impl FnOnce(&mut Writer)) -> Response {
+    let mut document = Writer::default();
+    document.object(members);
+    json(StatusCode::OK, document)
+}

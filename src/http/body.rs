@@ -1,0 +1,343 @@
+//! Request bodies: read whole, within every bound, before anything is decoded.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+
+use super::HttpLimits;
+use super::error::ApiError;
+use super::json::excerpt;
+
+/// The most pieces of one body. The largest body in 8 KiB reads has a few thousand; one-byte
+/// chunks cost far more than they carry.
+const MAX_PIECES: usize = 65_536;
+
+/// Counts the bytes of all bodies that are held now.
+#[derive(Debug)]
+pub(super) struct BodyBudget {
+    used_bytes: AtomicUsize,
+    max_bytes: usize,
+}
+
+/// A body in memory; its bytes count until it is dropped.
+pub(super) struct HeldBody<'a> {
+    bytes: Bytes,
+    _share: Share<'a>,
+}
+
+impl std::ops::Deref for HeldBody<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl BodyBudget {
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self {
+            used_bytes: AtomicUsize::new(0),
+            max_bytes,
+        }
+    }
+
+    /// Reads a body whole.
+    ///
+    /// A declared length over the limit is refused before a byte is read. The budget is charged as
+    /// bytes come: a client that only declares a body takes nothing from the others.
+    ///
+    /// # Errors
+    /// 413 for too many bytes, 408 for too slow, 503 when other bodies take all the memory, 400
+    /// for too many pieces or a broken transfer.
+    pub(super) async fn read(
+        &self,
+        body: Body,
+        limits: &HttpLimits,
+    ) -> Result<HeldBody<'_>, ApiError> {
+        let too_large = ApiError::BodyTooLarge {
+            max_body_bytes: limits.max_body_bytes,
+        };
+        let declared = usize::try_from(body.size_hint().lower());
+        if declared.map_or(true, |declared| declared > limits.max_body_bytes) {
+            return Err(too_large);
+        }
+        let mut share = Share {
+            budget: self,
+            bytes: 0,
+        };
+        let bytes = tokio::time::timeout(
+            limits.body_timeout,
+            collect(body, limits.max_body_bytes, &mut share),
+        )
+        .await
+        .unwrap_or(Err(ApiError::BodyTimeout {
+            limit: limits.body_timeout,
+        }))?;
+        Ok(HeldBody {
+            bytes,
+            _share: share,
+        })
+    }
+}
+
+/// Joins a body's pieces. A body that comes in one piece, as most do, is not copied.
+async fn collect(
+    mut body: Body,
+    max_body_bytes: usize,
+    share: &mut Share<'_>,
+) -> Result<Bytes, ApiError> {
+    let mut whole = BytesMut::new();
+    for _ in 0..MAX_PIECES {
+        let Some(frame) = body.frame().await else {
+            return Ok(whole.freeze());
+        };
+        let Ok(piece) = frame.map_err(|_| ApiError::BodyBroken)?.into_data() else {
+            continue;
+        };
+        let length = whole.len() + piece.len();
+        if length > max_body_bytes {
+            return Err(ApiError::BodyTooLarge { max_body_bytes });
+        }
+        share.grow_to(length)?;
+        if whole.is_empty() && body.is_end_stream() {
+            return Ok(piece);
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Err(ApiError::BodyInTooManyPieces)
+}
+
+/// One body's part of the budget.
+struct Share<'a> {
+    budget: &'a BodyBudget,
+    bytes: usize,
+}
+
+impl Share<'_> {
+    fn grow_to(&mut self, bytes: usize) -> Result<(), ApiError> {
+        let more = bytes.saturating_sub(self.bytes);
+        let used = self.budget.used_bytes.fetch_add(more, Ordering::Relaxed);
+        self.bytes += more;
+        if used + more > self.budget.max_bytes {
+            return Err(ApiError::BodiesOverBudget);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.budget
+            .used_bytes
+            .fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Refuses bodies that say that they are something else than plain JSON.
+///
+/// Real clients name the media type freely: tritonclient sends JSON under none at all, and `curl
+/// -d`, which TensorFlow Serving's documentation uses, as a form. So only types that cannot be
+/// JSON are refused; the body itself decides the rest.
+///
+/// # Errors
+/// 415.
+pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    /// Media types, or starts of them, whose bodies are never JSON.
+    const OTHERS: [&str; 9] = [
+        "multipart/",
+        "text/csv",
+        "text/html",
+        "text/xml",
+        "application/xml",
+        "image/",
+        "audio/",
+        "video/",
+        "application/x-protobuf",
+    ];
+    if let Some(encoding) = headers.get(CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(ApiError::MediaType {
+            message: format!(
+                "Content-Encoding {} is not supported; send the body as it is",
+                shown(encoding.as_bytes())
+            )
+            .into(),
+        });
+    }
+    if let Some(media_type) = headers.get(CONTENT_TYPE).map(|value| value.as_bytes())
+        && OTHERS.iter().any(|other| {
+            media_type
+                .get(..other.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(other.as_bytes()))
+        })
+    {
+        return Err(ApiError::MediaType {
+            message: format!(
+                "Content-Type {} is not supported; send application/json",
+                shown(media_type)
+            )
+            .into(),
+        });
+    }
+    Ok(())
+}
+
+fn shown(value: &[u8]) -> String {
+    excerpt(&String::from_utf8_lossy(value), 40)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    use http::HeaderValue;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    fn limits(max_body_bytes: usize) -> HttpLimits {
+        HttpLimits {
+            max_body_bytes,
+            body_timeout: Duration::from_secs(10),
+            max_inflight_body_bytes: 100,
+            max_request_rows: 1,
+            max_deadline: Duration::from_secs(60),
+            default_deadline: None,
+        }
+    }
+
+    async fn read(budget: &BodyBudget, body: Body) -> Result<Vec<u8>, &'static str> {
+        match budget.read(body, &limits(60)).await {
+            Ok(held) => Ok(held.to_vec()),
+            Err(ApiError::BodyTooLarge { .. }) => Err("too large"),
+            Err(ApiError::BodiesOverBudget) => Err("over budget"),
+            Err(ApiError::BodyTimeout { .. }) => Err("timeout"),
+            Err(_) => Err("other"),
+        }
+    }
+
+    /// A body of no declared length: so many pieces, then its end, or for ever nothing.
+    struct Pieces {
+        left: usize,
+        bytes: usize,
+        ends: bool,
+    }
+
+    impl hyper::body::Body for Pieces {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            if self.left == 0 {
+                return if self.ends {
+                    Poll::Ready(None)
+                } else {
+                    Poll::Pending
+                };
+            }
+            self.left -= 1;
+            let piece = Bytes::from(vec![b'x'; self.bytes]);
+            Poll::Ready(Some(Ok(Frame::data(piece))))
+        }
+    }
+
+    fn pieces(left: usize, bytes: usize) -> Body {
+        Body::new(Pieces {
+            left,
+            bytes,
+            ends: true,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_whole_up_to_its_limit() {
+        let budget = BodyBudget::new(100);
+        assert_eq!(read(&budget, Body::from("abc")).await, Ok(b"abc".to_vec()));
+        assert_eq!(read(&budget, Body::empty()).await, Ok(Vec::new()));
+        assert_eq!(read(&budget, pieces(6, 10)).await, Ok(vec![b'x'; 60]));
+        assert_eq!(read(&budget, pieces(7, 10)).await, Err("too large"));
+        assert_eq!(
+            read(&budget, Body::from(vec![0; 61])).await,
+            Err("too large")
+        );
+        assert_eq!(budget.used_bytes.into_inner(), 0, "all is given back");
+    }
+
+    #[tokio::test]
+    async fn empty_pieces_do_not_go_on_for_ever() {
+        let budget = BodyBudget::new(100);
+        assert_eq!(read(&budget, pieces(usize::MAX, 0)).await, Err("other"));
+    }
+
+    #[tokio::test]
+    async fn bodies_share_a_budget_while_they_are_held() {
+        let budget = BodyBudget::new(100);
+        let held = budget.read(Body::from(vec![0; 60]), &limits(60)).await;
+        assert_eq!(
+            read(&budget, Body::from(vec![0; 41])).await,
+            Err("over budget")
+        );
+        assert_eq!(read(&budget, pieces(5, 10)).await, Err("over budget"));
+        assert_eq!(
+            read(&budget, Body::from(vec![0; 40])).await,
+            Ok(vec![0; 40])
+        );
+        drop(held);
+        assert_eq!(
+            read(&budget, Body::from(vec![0; 41])).await,
+            Ok(vec![0; 41])
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_cut_at_its_deadline() {
+        let budget = BodyBudget::new(100);
+        let body = Body::new(Pieces {
+            left: 1,
+            bytes: 10,
+            ends: false,
+        });
+        assert_eq!(read(&budget, body).await, Err("timeout"));
+    }
+
+    #[test]
+    fn only_what_cannot_be_json_is_refused() {
+        let allowed = |name, value: &'static str| {
+            let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
+            expect_json(&headers).is_ok()
+        };
+        assert!(expect_json(&HeaderMap::new()).is_ok());
+        for media_type in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/octet-stream",
+            "application/x-www-form-urlencoded",
+            "text/plain",
+            "",
+        ] {
+            assert!(allowed(CONTENT_TYPE, media_type), "{media_type}");
+        }
+        for media_type in [
+            "multipart/form-data; boundary=x",
+            "TEXT/CSV",
+            "application/xml",
+        ] {
+            assert!(!allowed(CONTENT_TYPE, media_type), "{media_type}");
+        }
+        assert!(allowed(CONTENT_ENCODING, "identity"));
+        for encoding in ["gzip", "br", "deflate", "zstd", "gzip, identity", ""] {
+            assert!(!allowed(CONTENT_ENCODING, encoding), "{encoding}");
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Every way a request can fail, and the one place that turns each into an answer.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, CONNECTION, RETRY_AFTER};
+use http::{HeaderValue, Method, StatusCode, Uri};
+
+use super::answer;
+use super::json::{self, ErrorKind, Writer};
+use crate::model::repository::LookupError;
+use crate::request::InferError;
+
+/// Why a request has no good answer.
+#[derive(Debug)]
+pub(super) enum ApiError {
+    /// The body is not the JSON that it should be.
+    Body(json::Error),
+    /// The request does not fit the model or its protocol.
+    Invalid { code: &'static str, message: String },
+    /// No model version answers.
+    Lookup(LookupError),
+    /// The model version has no answer.
+    Infer(InferError),
+    /// An answer that is not finite, in a format that cannot carry it.
+    NonFiniteAnswer { output: String },
+    /// The deadline passed.
+    DeadlineExceeded {
+        /// From the request's start to its deadline.
+        allowed: Duration,
+    },
+    /// No such path.
+    UnknownPath {
+        /// Escaped and cut.
+        path: String,
+    },
+    /// No version label of this name.
+    UnknownLabel {
+        /// Escaped and cut.
+        label: String,
+    },
+    /// The path takes other methods.
+    Method {
+        /// Those that it takes.
+        allow: &'static str,
+        /// The request's, escaped and cut.
+        given: String,
+    },
+    /// The body's media type is not JSON.
+    MediaType { message: Cow<'static, str> },
+    /// The body is larger than allowed.
+    BodyTooLarge { max_body_bytes: usize },
+    /// The body came in more pieces than allowed.
+    BodyInTooManyPieces,
+    /// The body did not come in time.
+    BodyTimeout { limit: Duration },
+    /// The body ended before its end.
+    BodyBroken,
+    /// The bodies of all requests together are larger than allowed.
+    BodiesOverBudget,
+    /// A fault of this server; its log says which.
+    Internal,
+}
+
+impl ApiError {
+    /// A request that does not fit, with the place and the mend in its message.
+    pub(super) fn invalid(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Invalid {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// A path of no route.
+    pub(super) fn unknown_path(uri: &Uri) -> Self {
+        Self::UnknownPath {
+            path: json::excerpt(uri.path(), 80),
+        }
+    }
+
+    /// A version label.
+    pub(super) fn unknown_label(label: &str) -> Self {
+        Self::UnknownLabel {
+            label: json::excerpt(label, 40),
+        }
+    }
+
+    /// A method that the path does not take.
+    pub(super) fn method(allow: &'static str, given: &Method) -> Self {
+        Self::Method {
+            allow,
+            given: json::escaped(given.as_str(), 20),
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Body(_) | Self::Invalid { .. } | Self::BodyBroken | Self::BodyInTooManyPieces => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Lookup(LookupError::NotReady { .. })
+            | Self::Infer(InferError::Overloaded { .. } | InferError::Closing)
+            | Self::BodiesOverBudget => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Lookup(_) | Self::UnknownPath { .. } | Self::UnknownLabel { .. } => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Infer(InferError::DeadlineExceeded) | Self::DeadlineExceeded { .. } => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            Self::Infer(InferError::NonFinite { .. }) | Self::NonFiniteAnswer { .. } => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::Infer(InferError::Panicked) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
+
+    /// The stable name of the cause, for programs.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Body(error) => match error.kind() {
+                ErrorKind::Syntax => "malformed_json",
+                ErrorKind::Type => "wrong_type",
+                ErrorKind::Range => "out_of_range",
+                ErrorKind::NotFinite => "not_finite",
+                ErrorKind::DuplicateKey => "duplicate_key",
+                ErrorKind::Ragged => "ragged_array",
+                ErrorKind::TooMany => "too_many_values",
+                ErrorKind::TooDeep => "nested_too_deep",
+            },
+            Self::Invalid { code, .. } => code,
+            Self::Lookup(LookupError::UnknownModel { .. }) => "unknown_model",
+            Self::Lookup(LookupError::UnknownVersion { .. }) => "unknown_version",
+            Self::Lookup(LookupError::NotReady { .. }) => "model_not_ready",
+            Self::Infer(InferError::Overloaded { .. }) => "overloaded",
+            Self::Infer(InferError::DeadlineExceeded) | Self::DeadlineExceeded { .. } => {
+                "deadline_exceeded"
+            }
+            Self::Infer(InferError::Closing) => "shutting_down",
+            Self::Infer(InferError::NonFinite { .. }) | Self::NonFiniteAnswer { .. } => {
+                "answer_not_finite"
+            }
+            Self::Infer(InferError::Panicked) | Self::Internal => "internal",
+            Self::UnknownPath { .. } => "unknown_path",
+            Self::UnknownLabel { .. } => "unknown_label",
+            Self::Method { .. } => "method_not_allowed",
+            Self::MediaType { .. } => "unsupported_media_type",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyInTooManyPieces => "too_many_chunks",
+            Self::BodyTimeout { .. } => "body_timeout",
+            Self::BodyBroken => "incomplete_body",
+            Self::BodiesOverBudget => "overloaded",
+        }
+    }
+
+    /// After how many seconds it makes sense to ask again, for what may pass.
+    fn retry_after_seconds(&self) -> Option<u64> {
+        match self {
+            Self::Infer(error) => error.retry_after_seconds(),
+            Self::BodiesOverBudget => Some(1),
+            // Loads take seconds, and a version that was refused needs a person.
+            Self::Lookup(LookupError::NotReady { .. }) => Some(5),
+            _ => None,
+        }
+    }
+
+    /// Whether the rest of the request cannot be told from the next one, or is not wanted.
+    fn closes_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::BodyTooLarge { .. }
+                | Self::BodyInTooManyPieces
+                | Self::BodyTimeout { .. }
+                | Self::BodyBroken
+                | Self::BodiesOverBudget
+        )
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Body(error) => error.fmt(f),
+            Self::Invalid { message, .. } => f.write_str(message),
+            Self::Lookup(error) => error.fmt(f),
+            Self::Infer(error) => error.fmt(f),
+            Self::NonFiniteAnswer { output } => write!(
+                f,
+                "output {output:?} holds NaN or an infinity, which JSON numbers cannot carry; \
+                 ask for it at /v1/models, whose clients read such tokens"
+            ),
+            Self::DeadlineExceeded { allowed } => write!(
+                f,
+                "no answer within the request's deadline of {} ms; send fewer rows, or allow more \
+                 time with the header x-request-timeout-ms (milliseconds) or, in /v2, \
+                 \"parameters\": {{\"timeout\": ...}} (microseconds)",
+                allowed.as_secs_f64() * 1e3
+            ),
+            Self::UnknownPath { path } => write!(
+                f,
+                "nothing is at {path}; predict with POST /v1/models/{{model}}:predict or POST \
+                 /v2/models/{{model}}/infer, ask for health with GET /v2/health/ready, for the \
+                 models with GET /v1/models"
+            ),
+            Self::UnknownLabel { label } => write!(
+                f,
+                "there is no version label {label}, as none are configured; name a version as \
+                 /versions/1, or none for the newest"
+            ),
+            Self::Method { allow, given } => {
+                let allow = allow.replace(", ", " or ");
+                write!(f, "this path takes {allow}, got {given}; send the request as {allow}")
+            }
+            Self::MediaType { message } => f.write_str(message),
+            Self::BodyTooLarge { max_body_bytes } => write!(
+                f,
+                "the body is larger than the {max_body_bytes} bytes allowed; send fewer rows a \
+                 request, or raise limits.max_body_bytes"
+            ),
+            Self::BodyInTooManyPieces => {
+                f.write_str("the body came in too many chunks; send larger ones")
+            }
+            Self::BodyTimeout { limit } => write!(
+                f,
+                "the body did not arrive within {} s; send it faster, or raise \
+                 limits.body_timeout_ms",
+                limit.as_secs_f64()
+            ),
+            Self::BodyBroken => f.write_str(
+                "the body ended before its declared end; send as many bytes as Content-Length says",
+            ),
+            Self::BodiesOverBudget => f.write_str(
+                "the bodies of the requests in flight take all the memory allowed; try again in 1 s",
+            ),
+            Self::Internal => f.write_str("a fault of this server; its log has the cause"),
+        }
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl From<json::Error> for ApiError {
+    fn from(error: json::Error) -> Self {
+        Self::Body(error)
+    }
+}
+
+impl From<LookupError> for ApiError {
+    fn from(error: LookupError) -> Self {
+        Self::Lookup(error)
+    }
+}
+
+impl From<InferError> for ApiError {
+    fn from(error: InferError) -> Self {
+        Self::Infer(error)
+    }
+}
+
+/// What the log says of a refusal. It travels with its answer, as an extension.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    /// The stable name of the cause.
+    pub(super) code: &'static str,
+    /// The message as the client gets it.
+    pub(super) message: String,
+}
+
+/// Writes `{"error": "<message>", "code": "<code>"}`.
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let refusal = Refusal {
+            code: self.code(),
+            message: self.to_string(),
+        };
+        let mut body = Writer::with_capacity(256);
+        body.object(|body| {
+            body.key("error").string(&refusal.message);
+            body.key("code").string(refusal.code);
+        });
+        let mut response = answer::json(self.status(), body);
+        response.extensions_mut().insert(refusal);
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after_seconds() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Self::Method { allow, .. } = self {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.closes_connection() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

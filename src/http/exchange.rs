@@ -1,0 +1,293 @@
+//! One request and its answer: what every route has in common, whatever happens on the way.
+
+use std::fmt::Write;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::task::Poll;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::body::HttpBody as _;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http::header::CONNECTION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::Server;
+use super::error::{ApiError, Refusal};
+use super::json::escaped;
+use crate::metrics::{Metrics, Protocol, Route};
+use crate::model::repository::Served;
+
+/// Names a request in its answer, its log line and its client's.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+const MODEL_VERSION: HeaderName = HeaderName::from_static("x-safeserve-model-version");
+const MODEL_FINGERPRINT: HeaderName = HeaderName::from_static("x-safeserve-model-fingerprint");
+
+/// By nginx's habit, the status of a request whose client left before the answer.
+const CLIENT_LEFT: u16 = 499;
+
+/// Text that a client has a part in is cut to this in the log.
+const MAX_LOGGED_CHARS: usize = 200;
+
+/// A request without its body, and what is known of it so far: its log line and its metrics.
+///
+/// Handlers add what they find out; whoever ends the request reads it.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    /// The request's line and headers.
+    pub(super) head: Parts,
+    /// When the head of the request was read.
+    pub(super) started: Instant,
+    route: OnceLock<Route>,
+    /// Whether all of the request's body was read.
+    body_is_read: AtomicBool,
+    served: OnceLock<(Protocol, Arc<Served>)>,
+}
+
+impl Exchange {
+    /// The exchange of a request that was just read.
+    pub(super) fn new(head: Parts, body: &Body) -> Self {
+        Self {
+            head,
+            started: Instant::now(),
+            route: OnceLock::new(),
+            // Nothing to read is read.
+            body_is_read: AtomicBool::new(body.is_end_stream()),
+            served: OnceLock::new(),
+        }
+    }
+
+    /// The exchange that a request of an axum route belongs to.
+    pub(super) fn of(request: &Request) -> &Self {
+        let exchange: Option<&Arc<Self>> = request.extensions().get();
+        exchange.expect("`Routes` gives it to each")
+    }
+
+    /// Says what sort of path the request has. The first word counts.
+    pub(super) fn is_for(&self, route: Route) {
+        let _ = self.route.set(route);
+    }
+
+    /// Says which model version answers, in which wire format. The first word counts.
+    pub(super) fn is_served_by(&self, protocol: Protocol, served: &Arc<Served>) {
+        let _ = self.served.set((protocol, Arc::clone(served)));
+    }
+
+    /// Says that nothing of the request's body is left to read.
+    pub(super) fn has_read_body(&self) {
+        self.body_is_read.store(true, Ordering::Relaxed);
+    }
+
+    fn route(&self) -> Route {
+        self.route.get().copied().unwrap_or(Route::Other)
+    }
+}
+
+/// Carries a request to its answer: identifies, times, counts and logs it, and answers 500 if
+/// `answer` panics.
+pub(super) async fn carry(
+    server: &Server,
+    exchange: &Exchange,
+    answer: impl Future<Output = Response>,
+) -> Response {
+    let headers = &exchange.head.headers;
+    let id = request_id(headers);
+    let trace = trace_parent(headers);
+    let mut ending = Ending {
+        metrics: &server.app.metrics,
+        exchange,
+        id,
+        trace,
+        status: CLIENT_LEFT,
+        refusal: None,
+    };
+
+    let mut answer = pin!(answer);
+    let answered = std::future::poll_fn(|context| {
+        match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
+            Ok(Poll::Ready(response)) => Poll::Ready(Some(response)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(_) => Poll::Ready(None),
+        }
+    })
+    .await;
+    let mut response = answered.unwrap_or_else(|| {
+        // The panic hook has logged where and why.
+        server.app.metrics.handler_panics_total().inc();
+        ApiError::Internal.into_response()
+    });
+
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, ending.id.clone());
+    if let Some(trace) = &ending.trace {
+        headers.insert(TRACE_PARENT, trace.clone());
+    }
+    if let Some((_, served)) = exchange.served.get() {
+        headers.insert(MODEL_VERSION, HeaderValue::from(served.model.version));
+        if let Ok(fingerprint) = HeaderValue::from_str(&served.model.fingerprint) {
+            headers.insert(MODEL_FINGERPRINT, fingerprint);
+        }
+    }
+    // The connection ends behind an answer that came before its request was read: the client must
+    // not send the next one into it.
+    let is_unread = !exchange.body_is_read.load(Ordering::Relaxed);
+    if is_unread || server.app.lifecycle.is_draining() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    ending.status = response.status().as_u16();
+    ending.refusal = response.extensions_mut().remove::<Refusal>();
+    response
+}
+
+/// Counts and logs a request when it ends, in whatever way: dropped before it was answered, its
+/// client has left.
+struct Ending<'a> {
+    metrics: &'a Metrics,
+    exchange: &'a Exchange,
+    id: HeaderValue,
+    trace: Option<HeaderValue>,
+    status: u16,
+    /// Why the answer is none, if it says why.
+    refusal: Option<Refusal>,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let Self {
+            metrics,
+            exchange,
+            ref id,
+            ref trace,
+            status,
+            ref refusal,
+        } = *self;
+        let seconds = exchange.started.elapsed().as_secs_f64();
+        metrics.http_request(exchange.route(), status);
+        let served = exchange.served.get();
+        if let Some((protocol, served)) = served {
+            served.metrics.request(*protocol, status, seconds);
+        }
+
+        let model = served.map(|(_, served)| served.model.name.as_str());
+        let version = served.map(|(_, served)| served.model.version);
+        let trace = trace.as_ref().and_then(|trace| trace.to_str().ok());
+        macro_rules! log {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id = id.to_str().unwrap_or_default(),
+                    traceparent = trace,
+                    method = %exchange.head.method,
+                    path = escaped(exchange.head.uri.path(), MAX_LOGGED_CHARS),
+                    status,
+                    seconds,
+                    model,
+                    version,
+                    code = refusal.as_ref().map(|refusal| refusal.code),
+                    error = refusal
+                        .as_ref()
+                        .map(|refusal| escaped(&refusal.message, MAX_LOGGED_CHARS)),
+                    "request"
+                )
+            };
+        }
+        // Overload is reported by its metrics: a line a refusal would add to the load. What is
+        // wrong with a model, not with its client, would come with every request.
+        match status {
+            500 => log!(error),
+            422 => log!(debug),
+            400..=499 => log!(info),
+            _ => log!(debug),
+        }
+    }
+}
+
+/// The client's own id if it is 1 to 128 printable ASCII characters, else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    if let Some(id) = headers.get(REQUEST_ID)
+        && (1..=128).contains(&id.len())
+        && id.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~'))
+    {
+        return id.clone();
+    }
+    new_request_id()
+}
+
+/// An id that no other request has.
+pub(crate) fn new_request_id() -> HeaderValue {
+    /// Differs from process to process, so that their ids do.
+    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let mut id = String::with_capacity(33);
+    write!(id, "{:016x}-{count:x}", *SEED).expect("a string takes what is written");
+    HeaderValue::try_from(id).expect("hexadecimal digits and a dash are valid in a header")
+}
+
+/// The client's `traceparent` if it is one by W3C Trace Context, version 00.
+fn trace_parent(headers: &HeaderMap) -> Option<HeaderValue> {
+    let value = headers.get(TRACE_PARENT)?;
+    let mut parts = value.to_str().ok()?.split('-');
+    let mut part = |digits: usize| {
+        parts.next().filter(|part| {
+            part.len() == digits
+                && part
+                    .bytes()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        })
+    };
+    let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+    let (version, trace, parent, _flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
+    let is_valid = version == "00" && !is_zero(trace) && !is_zero(parent) && parts.next().is_none();
+    is_valid.then(|| value.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: HeaderName, value: &[u8]) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_bytes(value).unwrap())])
+    }
+
+    #[test]
+    fn a_printable_request_id_is_kept_and_any_other_replaced() {
+        let id = |value: &[u8]| request_id(&headers(REQUEST_ID, value));
+        assert_eq!(id(b"order 66/\"x\""), "order 66/\"x\"");
+        assert_eq!(id(&[b'x'; 128]).len(), 128);
+        for odd in [&b""[..], &[b'x'; 129], b"a\tb", b"caf\xe9"] {
+            assert_ne!(id(odd).as_bytes(), odd);
+            assert!((18..=33).contains(&id(odd).len()));
+        }
+    }
+
+    #[test]
+    fn no_two_requests_get_the_same_id() {
+        let none = HeaderMap::new();
+        assert_ne!(request_id(&none), request_id(&none));
+    }
+
+    #[test]
+    fn only_a_valid_traceparent_is_kept() {
+        let keeps = |value: &str| trace_parent(&headers(TRACE_PARENT, value.as_bytes())).is_some();
+        let valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert!(keeps(valid));
+        for odd in [
+            "",
+            "00",
+            &valid[1..],
+            &valid.replace("00-", "01-"),
+            &valid.replace("0af", "0AF"),
+            &valid.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
+            &valid.replace("b7ad6b7169203331", &"0".repeat(16)),
+            &format!("{valid}-00"),
+        ] {
+            assert!(!keeps(odd), "{odd}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Health checks, the metrics page and the root: what balancers, scrapers and people ask first.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, StatusCode};
+
+use super::Server;
+use super::answer;
+use super::error::ApiError;
+use super::exchange::Exchange;
+use super::json::Writer;
+use crate::metrics::{CONTENT_TYPE as METRICS_TEXT, Route};
+
+pub(super) fn routes() -> Router<Arc<Server>> {
+    Router::new()
+        .route("/", any(root))
+        .route("/metrics", any(metrics))
+}
+
+/// Refuses all methods but GET, and HEAD, whose answer is the same without its body.
+pub(super) fn expect_get(method: &Method) -> Result<(), ApiError> {
+    match *method {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(ApiError::method("GET, HEAD", method)),
+    }
+}
+
+/// What KServe's client reads as the server's sign of life.
+async fn root(request: Request) -> Result<Response, ApiError> {
+    Exchange::of(&request).is_for(Route::Health);
+    expect_get(request.method())?;
+    Ok(answer::object(|body| body.key("status").string("alive")))
+}
+
+/// Whether the process turns: it does if it can answer. A server that drains is live.
+pub(super) fn live() -> Response {
+    answer::object(|body| body.key("live").bool(true))
+}
+
+/// Whether new requests are welcome.
+pub(super) fn ready(server: &Server) -> Response {
+    let is_ready = server.app.lifecycle.is_ready();
+    let mut body = Writer::default();
+    body.object(|body| body.key("ready").bool(is_ready));
+    answer::json(ready_status(is_ready), body)
+}
+
+pub(super) fn ready_status(is_ready: bool) -> StatusCode {
+    if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+async fn metrics(
+    State(server): State<Arc<Server>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    Exchange::of(&request).is_for(Route::Metrics);
+    expect_get(request.method())?;
+    let page = server.app.metrics.render().map_err(|error| {
+        tracing::error!(%error, "the metrics page cannot be written");
+        ApiError::Internal
+    })?;
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static(METRICS_TEXT))];
+    Ok((headers, page).into_response())
+}

@@ -1,0 +1,49 @@
+//! JSON as the wire formats need it: a pull reader and an appending writer, no tree between.
+//!
+//! The reader walks one body from front to back and hands numbers straight into the buffers that
+//! the engine reads. It is strict: UTF-8 without a byte order mark, no key twice, no leading
+//! zeros, no number that is not finite as an `f32`, nothing behind the document, at most
+//! [`MAX_DEPTH`] levels. It never recurses, so no body can exhaust the stack.
+//!
+//! On the way it keeps no more than a position. Only when something is wrong is the path to that
+//! position worked out, by a second walk over the text before it, so a good body pays nothing for
+//! the errors of a bad one.
+//!
+//! Source of the grammar: RFC 8259.
+
+mod error;
+mod number;
+mod object;
+mod path;
+mod reader;
+mod skip;
+mod tensor;
+mod writer;
+
+pub use error::{Error, ErrorKind};
+pub use reader::{Kind, MAX_DEPTH, Mark, Reader};
+pub use tensor::{Extents, MAX_RANK};
+pub use writer::Writer;
+
+/// Shows text from outside in a message: quoted, escaped, and cut after `max_chars` characters.
+#[must_use]
+pub fn excerpt(text: &str, max_chars: usize) -> String {
+    format!("\"{}\"", escaped(text, max_chars))
+}
+
+/// As [`excerpt`], without the quotes.
+#[must_use]
+pub fn escaped(text: &str, max_chars: usize) -> String {
+    let mut shown = String::with_capacity(max_chars.min(text.len()) + 3);
+    for (count, character) in text.chars().enumerate() {
+        if count == max_chars {
+            shown.push('…');
+            break;
+        }
+        match character {
+            '"' => shown.push('"'),
+            _ => shown.extend(character.escape_debug()),
+        }
+    }
+    shown
+}

@@ -1,0 +1,163 @@
+//! Arrays and objects, element by element.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use super::reader::{Kind, Reader};
+use super::{Error, ErrorKind, excerpt};
+
+impl<'a> Reader<'a> {
+    /// Reads an array; `element` reads each of its values, whose index it gets.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Type`] if something else comes, and those of `element`.
+    pub fn array<E: From<Error>>(
+        &mut self,
+        mut element: impl FnMut(&mut Self, usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.peek()? != Kind::Array {
+            return Err(self.expected("an array").into());
+        }
+        self.enter()?;
+        if !self.eat(b']') {
+            let mut index = 0;
+            loop {
+                self.skip_blanks();
+                element(self, index)?;
+                index += 1;
+                if self.eat(b']') {
+                    break;
+                }
+                if !self.eat(b',') {
+                    return Err(self.syntax("',' or ']'").into());
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Reads an object; `member` reads each of its values, whose key it gets.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Type`] if something else comes, [`ErrorKind::DuplicateKey`] if a key comes
+    /// twice, and those of `member`.
+    pub fn object<E: From<Error>>(
+        &mut self,
+        mut member: impl FnMut(&mut Self, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut seen = Seen::default();
+        self.members(|reader, key, at| {
+            if !seen.insert(key.clone()) {
+                return Err(reader.duplicate_key(&key, at).into());
+            }
+            member(reader, &key)
+        })
+    }
+
+    /// Reads an object whose keys are all among `index_of`'s; `member` gets the key's index.
+    ///
+    /// Nothing is allocated a key: for the objects that come once a row. `taken` holds one flag
+    /// an index, false at first, true for each key that came.
+    ///
+    /// # Errors
+    /// As [`Self::object`]; the error that `unknown` makes of any other key and its path.
+    pub fn known_members<E: From<Error>>(
+        &mut self,
+        taken: &mut [bool],
+        mut index_of: impl FnMut(&str) -> Option<usize>,
+        unknown: impl Fn(&str, String) -> E,
+        mut member: impl FnMut(&mut Self, usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.members(|reader, key, at| {
+            let Some(index) = index_of(&key) else {
+                return Err(unknown(&key, super::path::path_at(reader.text, at)));
+            };
+            if std::mem::replace(&mut taken[index], true) {
+                return Err(reader.duplicate_key(&key, at).into());
+            }
+            member(reader, index)
+        })
+    }
+
+    /// Reads an object; `member` gets each key and its position. Keys may come twice.
+    fn members<E: From<Error>>(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Cow<'a, str>, usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // At the root, what stands there is often no JSON at all.
+        if self.depth == 0 && !matches!(self.peek(), Ok(Kind::Object)) {
+            return Err(self.not_an_object().into());
+        }
+        if self.peek()? != Kind::Object {
+            return Err(self.expected("an object").into());
+        }
+        self.enter()?;
+        if !self.eat(b'}') {
+            loop {
+                let (key, at) = self.key()?;
+                member(self, key, at)?;
+                if self.eat(b'}') {
+                    break;
+                }
+                if !self.eat(b',') {
+                    return Err(self.syntax("',' or '}'").into());
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Reads a key and its colon; returns the key and its position.
+    pub(super) fn key(&mut self) -> Result<(Cow<'a, str>, usize), Error> {
+        self.skip_blanks();
+        let at = self.at;
+        if self.text.get(at) != Some(&b'"') {
+            return Err(self.syntax("a key in double quotes"));
+        }
+        let key = self.string()?;
+        if !self.eat(b':') {
+            return Err(self.syntax("':' behind the key"));
+        }
+        self.skip_blanks();
+        Ok((key, at))
+    }
+
+    #[cold]
+    fn not_an_object(&self) -> Error {
+        let error = self.expected("a JSON object");
+        let mend = "send one, with curl as -d '{...}', with Python's requests as json={...}";
+        error.with_mend(mend)
+    }
+
+    #[cold]
+    fn duplicate_key(&self, key: &str, at: usize) -> Error {
+        let message = format!("the key {} comes twice", excerpt(key, 40));
+        self.fault(ErrorKind::DuplicateKey, at, message)
+    }
+}
+
+/// The keys that an object had so far.
+#[derive(Default)]
+struct Seen<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: HashSet<Cow<'a, str>>,
+}
+
+impl<'a> Seen<'a> {
+    /// Up to this many keys are compared one by one, which is faster than hashing.
+    const FEW: usize = 16;
+
+    /// Remembers a key; false if it was there already.
+    fn insert(&mut self, key: Cow<'a, str>) -> bool {
+        if self.few.contains(&key) {
+            return false;
+        }
+        if self.few.len() < Self::FEW {
+            self.few.push(key);
+            return true;
+        }
+        self.many.insert(key)
+    }
+}

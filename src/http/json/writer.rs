@@ -1,0 +1,266 @@
+/// Writes one JSON document, front to back, into bytes.
+///
+/// The caller keeps the structure right; the writer puts the commas. What it writes for a finite
+/// number is always a JSON number with a decimal point, the shortest that reads back as the same
+/// value, and `null` for none.
+#[derive(Debug, Default)]
+pub struct Writer {
+    out: Vec<u8>,
+}
+
+impl Writer {
+    /// An empty document with room for `capacity` bytes.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self {
+            out: Vec::with_capacity(capacity),
+        }
+    }
+
+    /// Begins another document in the same memory.
+    pub fn clear(&mut self) {
+        self.out.clear();
+    }
+
+    /// The document.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.out
+    }
+
+    /// Writes an object whose members `members` writes with [`Self::key`].
+    pub fn object(&mut self, members: impl FnOnce(&mut Self)) {
+        self.open(b'{');
+        members(self);
+        self.out.push(b'}');
+    }
+
+    /// Writes an array whose elements `elements` writes.
+    pub fn array(&mut self, elements: impl FnOnce(&mut Self)) {
+        self.open(b'[');
+        elements(self);
+        self.out.push(b']');
+    }
+
+    /// Writes the key of the next member.
+    pub fn key(&mut self, key: &str) -> &mut Self {
+        self.string(key);
+        self.out.push(b':');
+        self
+    }
+
+    /// Writes a string.
+    pub fn string(&mut self, text: &str) {
+        self.separate();
+        self.out.push(b'"');
+        let mut rest = text.as_bytes();
+        while let Some(plain) = rest
+            .iter()
+            .position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+        {
+            self.out.extend_from_slice(&rest[..plain]);
+            match rest[plain] {
+                b'\n' => self.out.extend_from_slice(b"\\n"),
+                b'\t' => self.out.extend_from_slice(b"\\t"),
+                byte @ (b'"' | b'\\') => self.out.extend_from_slice(&[b'\\', byte]),
+                control => {
+                    let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
+                    self.out.extend_from_slice(b"\\u00");
+                    self.out
+                        .extend_from_slice(&[digit(control >> 4), digit(control & 15)]);
+                }
+            }
+            rest = &rest[plain + 1..];
+        }
+        self.out.extend_from_slice(rest);
+        self.out.push(b'"');
+    }
+
+    /// Writes `true` or `false`.
+    pub fn bool(&mut self, value: bool) {
+        self.separate();
+        self.out
+            .extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
+    /// Writes an integer.
+    pub fn integer(&mut self, value: impl itoa::Integer) {
+        self.separate();
+        self.out
+            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    /// Writes one number.
+    ///
+    /// What is not finite becomes the bare token `NaN`, `Infinity` or `-Infinity`, which is not
+    /// JSON: only formats whose clients read these tokens may get here with such a value.
+    #[inline]
+    pub fn f32(&mut self, value: f32) {
+        self.separate();
+        self.append_f32(value);
+    }
+
+    /// Writes the values as one array.
+    pub fn f32s(&mut self, values: &[f32]) {
+        self.open(b'[');
+        // Most shortest texts take 8 to 12 bytes.
+        self.out.reserve(12 * values.len());
+        let mut values = values.iter();
+        if let Some(&first) = values.next() {
+            self.append_f32(first);
+        }
+        for &value in values {
+            self.out.push(b',');
+            self.append_f32(value);
+        }
+        self.out.push(b']');
+    }
+
+    /// Writes row-major `values` as arrays nested by `extents`; a bare number if there are none.
+    pub fn nested_f32s(&mut self, values: &[f32], extents: &[usize]) {
+        match extents {
+            [] => self.f32(values[0]),
+            [_] => self.f32s(values),
+            &[rows, ref inner @ ..] => self.array(|writer| {
+                let row_elements: usize = inner.iter().product();
+                for row in 0..rows {
+                    let start = row * row_elements;
+                    writer.nested_f32s(&values[start..start + row_elements], inner);
+                }
+            }),
+        }
+    }
+
+    #[inline]
+    fn append_f32(&mut self, value: f32) {
+        if !value.is_finite() {
+            self.out.extend_from_slice(match value {
+                f32::INFINITY => b"Infinity",
+                f32::NEG_INFINITY => b"-Infinity",
+                _ => b"NaN".as_slice(),
+            });
+            return;
+        }
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(value).as_bytes();
+        // Texts with an exponent may lack the point: `1e+20`, for TensorFlow Serving's clients
+        // `1.0e+20`.
+        let exponent = match value.abs() {
+            1e-4..1e15 => None,
+            _ => text.iter().position(|byte| matches!(byte, b'.' | b'e')),
+        };
+        match exponent {
+            Some(at) if text[at] == b'e' => {
+                self.out.extend_from_slice(&text[..at]);
+                self.out.extend_from_slice(b".0");
+                self.out.extend_from_slice(&text[at..]);
+            }
+            _ => self.out.extend_from_slice(text),
+        }
+    }
+
+    fn open(&mut self, bracket: u8) {
+        self.separate();
+        self.out.push(bracket);
+    }
+
+    /// Puts the comma before a value or key that follows another in its container.
+    #[inline]
+    fn separate(&mut self) {
+        if !matches!(self.out.last(), None | Some(b'{' | b'[' | b':' | b',')) {
+            self.out.push(b',');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Writer)) -> String {
+        let mut writer = Writer::default();
+        write(&mut writer);
+        String::from_utf8(writer.into_bytes()).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn commas_stand_between_and_nowhere_else() {
+        let text = written(|w| {
+            w.object(|w| {
+                w.key("a").array(|w| {
+                    w.integer(1);
+                    w.string("");
+                    w.array(|_| {});
+                    w.object(|_| {});
+                });
+                w.key("b").bool(true);
+                w.key("c").f32s(&[]);
+                w.key("d").f32s(&[1.0, -2.5]);
+            });
+        });
+        assert_eq!(text, r#"{"a":[1,"",[],{}],"b":true,"c":[],"d":[1.0,-2.5]}"#);
+    }
+
+    #[test]
+    fn strings_that_end_in_a_bracket_still_get_their_comma() {
+        let text = written(|w| {
+            w.array(|w| {
+                w.string("[");
+                w.string("{");
+            });
+        });
+        assert_eq!(text, r#"["[","{"]"#);
+    }
+
+    #[test]
+    fn strings_are_escaped() {
+        let text = written(|w| w.string("\"\\\n\t\u{0}\u{1b}é\u{2028}/"));
+        assert_eq!(text, "\"\\\"\\\\\\n\\t\\u0000\\u001bé\u{2028}/\"");
+        let back: String = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(back, "\"\\\n\t\u{0}\u{1b}é\u{2028}/");
+    }
+
+    #[test]
+    fn every_number_carries_a_decimal_point() {
+        for (value, text) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (1e20, "1.0e+20"),
+            (-1e-20, "-1.0e-20"),
+            (1.5e20, "1.5e+20"),
+            (f32::MAX, "3.4028235e+38"),
+            (f32::from_bits(1), "1.0e-45"),
+        ] {
+            assert_eq!(written(|w| w.f32(value)), text);
+        }
+    }
+
+    #[test]
+    fn the_shape_of_a_tensor_is_its_nesting() {
+        let values: Vec<f32> = (0..6).map(|value| value as f32).collect();
+        let nested = |extents: &[usize]| written(|w| w.nested_f32s(&values, extents));
+        assert_eq!(nested(&[3, 2]), "[[0.0,1.0],[2.0,3.0],[4.0,5.0]]");
+        assert_eq!(
+            nested(&[1, 3, 2, 1]),
+            "[[[[0.0],[1.0]],[[2.0],[3.0]],[[4.0],[5.0]]]]"
+        );
+        assert_eq!(written(|w| w.nested_f32s(&[7.0], &[])), "7.0");
+    }
+
+    #[test]
+    fn what_is_written_reads_back_bit_for_bit() {
+        // Every 40,009th pattern: all exponents, both signs, over 10^5 mantissas.
+        for bits in (0..=u32::MAX).step_by(40_009) {
+            let value = f32::from_bits(bits);
+            if value.is_finite() {
+                let text = written(|w| w.f32(value));
+                assert!(text.contains('.'), "{text}");
+                let (back, _) =
+                    super::super::number::parse_f32(text.as_bytes(), 0).expect("a number");
+                assert_eq!(back.to_bits(), bits, "{text}");
+            }
+        }
+    }
+}

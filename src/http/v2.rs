@@ -1,0 +1,69 @@
+//! The Open Inference Protocol, version 2, over REST with JSON bodies.
+//!
+//! Source: `specification/protocol/inference_rest.md` of the open-inference-protocol.
+
+mod infer;
+mod metadata;
+mod shape;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::HeaderName;
+
+use super::Server;
+use super::error::ApiError;
+use super::exchange::Exchange;
+use super::health::{self, expect_get};
+use super::predict::predict;
+use crate::metrics::Route;
+
+/// Says that binary tensors follow the JSON.
+const BINARY_HEADER: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+/// Answers what is below `/v2`.
+pub(super) async fn answer(
+    server: &Server,
+    exchange: &Exchange,
+    body: Body,
+    segments: &[&str],
+) -> Result<Response, ApiError> {
+    let method = &exchange.head.method;
+    let (name, version, rest) = match segments[1..] {
+        [] => {
+            exchange.is_for(Route::V2Server);
+            expect_get(method)?;
+            return Ok(metadata::server());
+        }
+        ["health", check @ ("live" | "ready")] => {
+            exchange.is_for(Route::Health);
+            expect_get(method)?;
+            return Ok(match check {
+                "live" => health::live(),
+                _ => health::ready(server),
+            });
+        }
+        ["models", name, "versions", version, ref rest @ ..] => (name, Some(version), rest),
+        ["models", name, ref rest @ ..] => (name, None, rest),
+        _ => return Err(ApiError::unknown_path(&exchange.head.uri)),
+    };
+    match rest {
+        [] => {
+            exchange.is_for(Route::V2Model);
+            expect_get(method)?;
+            metadata::model(server, name, version)
+        }
+        ["ready"] => {
+            exchange.is_for(Route::V2ModelReady);
+            expect_get(method)?;
+            metadata::model_ready(server, name, version)
+        }
+        ["infer"] => {
+            exchange.is_for(Route::V2Infer);
+            if exchange.head.headers.contains_key(BINARY_HEADER) {
+                return Err(infer::binary_not_served(&format!("header {BINARY_HEADER}")));
+            }
+            predict::<infer::Infer>(server, exchange, body, name, version).await
+        }
+        _ => Err(ApiError::unknown_path(&exchange.head.uri)),
+    }
+}

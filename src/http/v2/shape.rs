@@ -1,0 +1,144 @@
+//! Does a tensor that a client declares fit the model's input?
+
+use std::fmt;
+
+use super::super::error::ApiError;
+use super::super::json::{ErrorKind, Extents, MAX_RANK, Reader, excerpt};
+use super::super::predict::{row_mend, shape_with_rows};
+use crate::tensor::TensorSpec;
+
+/// The shape that a client wrote.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Declared(Vec<u64>);
+
+impl Declared {
+    /// Reads an array of at most [`MAX_RANK`] extents.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, ApiError> {
+        let mut extents = Vec::with_capacity(4);
+        reader.array(|reader, index| {
+            if index == MAX_RANK {
+                let place = reader.mark();
+                return Err(ApiError::invalid(
+                    "shape_mismatch",
+                    format!(
+                        "{}: a shape has at most {MAX_RANK} axes",
+                        reader.path(place)
+                    ),
+                ));
+            }
+            let place = reader.mark();
+            match reader.u64() {
+                Ok(extent) => extents.push(extent),
+                // As metadata writes the number of rows.
+                Err(error) if index == 0 && error.kind() == ErrorKind::Range => {
+                    return Err(ApiError::invalid(
+                        "out_of_range",
+                        format!(
+                            "{}: expected a number of rows, 1 or more, found {}; count the rows \
+                             of \"data\"",
+                            reader.path(place),
+                            reader.found()
+                        ),
+                    ));
+                }
+                Err(error) => return Err(error.into()),
+            }
+            Ok(())
+        })?;
+        Ok(Self(extents))
+    }
+}
+
+impl fmt::Display for Declared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.0).finish()
+    }
+}
+
+/// Checks datatype and shape, before any value is read; returns the rows.
+///
+/// # Errors
+/// 400 as `input "x": expected FP32 [-1, 64], got FP32 [2, 63]; send 64 values a row`.
+pub(super) fn check(
+    spec: &TensorSpec,
+    datatype: &str,
+    shape: &Declared,
+    max_rows: usize,
+) -> Result<usize, ApiError> {
+    let mismatch = |code, mend: fmt::Arguments<'_>| {
+        let known = datatype.len() <= 6 && datatype.bytes().all(|b| b.is_ascii_alphanumeric());
+        let datatype = if known {
+            datatype.to_owned()
+        } else {
+            excerpt(datatype, 20)
+        };
+        Err(ApiError::invalid(
+            code,
+            format!(
+                "input {:?}: expected {spec}, got {datatype} {shape}; {mend}",
+                spec.name
+            ),
+        ))
+    };
+    if datatype != spec.datatype.as_str() {
+        let mend = format_args!("send {} values and say so", spec.datatype);
+        return mismatch("datatype_mismatch", mend);
+    }
+    let row_shape = spec.row_shape.iter().map(|&extent| extent as u64);
+    let rows = match *shape.0 {
+        [rows, ref extents @ ..] if extents.iter().copied().eq(row_shape) => rows,
+        _ if shape.0.len() == spec.row_shape.len() + 1 => {
+            return mismatch("shape_mismatch", format_args!("{}", row_mend(spec)));
+        }
+        _ => {
+            let mend = format_args!(
+                "write the shape as {}, the number of rows first",
+                shape_with_rows(spec)
+            );
+            return mismatch("shape_mismatch", mend);
+        }
+    };
+    match usize::try_from(rows) {
+        Ok(0) => mismatch("shape_mismatch", format_args!("send at least 1 row")),
+        Ok(rows) if rows <= max_rows && rows.checked_mul(spec.row_elements()).is_some() => Ok(rows),
+        _ => mismatch(
+            "too_many_rows",
+            format_args!(
+                "send at most {max_rows} rows a request, or raise limits.max_request_rows"
+            ),
+        ),
+    }
+}
+
+/// Checks the values that came: as many as the shape says, flat or nested as the shape is.
+pub(super) fn needs_values(
+    spec: &TensorSpec,
+    rows: usize,
+    found: usize,
+    nesting: &Extents,
+) -> Result<(), ApiError> {
+    let mut shape = vec![rows];
+    shape.extend(&spec.row_shape);
+    let expected = rows * spec.row_elements();
+    if found != expected {
+        return Err(ApiError::invalid(
+            "shape_mismatch",
+            format!(
+                "input {:?}: shape {shape:?} needs {expected} values, got {found}; send as many \
+                 values as the shape says",
+                spec.name
+            ),
+        ));
+    }
+    if nesting.len() > 1 && **nesting != *shape {
+        return Err(ApiError::invalid(
+            "shape_mismatch",
+            format!(
+                "input {:?}: expected data nested as its shape {shape:?}, or flat, got nested as \
+                 {:?}",
+                spec.name, &**nesting
+            ),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! safeserve serves safetensors models over HTTP on CPUs.
+//!
+//! A predict request, in one line:
+//!
+//! ```text
+//! http::v2 decode -> request::InferRequest -> scheduler::Lane::submit
+//!     => a worker: join rows -> engine::Engine::run -> split rows => http::v2 encode
+//! ```
+//!
+//! From the top: [`cli`] reads arguments and [`config`] settings; [`server`] accepts connections and
+//! drains; [`http`] speaks the wire formats; [`model`] turns directories into served versions;
+//! [`scheduler`] queues and batches; [`engine`] computes. [`request`] and [`tensor`] are what they
+//! pass on; [`metrics`], [`telemetry`] and [`lifecycle`] are what they report to.
+//! ARCHITECTURE.md has the whole way and who may import whom.
+
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod http;
+pub mod lifecycle;
+pub mod metrics;
+pub mod model;
+pub mod request;
+pub mod scheduler;
+pub mod server;
+pub mod telemetry;
+pub mod tensor;

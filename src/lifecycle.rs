@@ -1,0 +1,67 @@
+//! Where the process stands between its start and its end, as health checks report it.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const STARTING: u8 = 0;
+const READY: u8 = 1;
+const DRAINING: u8 = 2;
+
+/// Where the process stands. It only moves forward: starting, ready, draining.
+#[derive(Debug, Default)]
+pub struct Lifecycle(AtomicU8);
+
+impl Lifecycle {
+    /// A process that is starting: live, not ready.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicU8::new(STARTING))
+    }
+
+    /// Reports the start as done. A process that drains already stays so.
+    pub fn ready(&self) {
+        // A failed exchange means ready already, or a stop signal during the start: both stand.
+        let _ = self
+            .0
+            .compare_exchange(STARTING, READY, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Stops reporting ready, for good.
+    pub fn drain(&self) {
+        self.0.store(DRAINING, Ordering::Release);
+    }
+
+    /// Whether new requests are welcome.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire) == READY
+    }
+
+    /// Whether the process is on its way out: answers close their connections.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.load(Ordering::Acquire) == DRAINING
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_goes_from_starting_to_ready_to_draining() {
+        let lifecycle = Lifecycle::new();
+        assert!(!lifecycle.is_ready() && !lifecycle.is_draining());
+        lifecycle.ready();
+        assert!(lifecycle.is_ready() && !lifecycle.is_draining());
+        lifecycle.drain();
+        assert!(!lifecycle.is_ready() && lifecycle.is_draining());
+    }
+
+    #[test]
+    fn a_drain_during_the_start_is_not_undone_by_its_end() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.drain();
+        lifecycle.ready();
+        assert!(!lifecycle.is_ready() && lifecycle.is_draining());
+    }
+}

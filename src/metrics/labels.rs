@@ -1,0 +1,245 @@
+//! The closed sets that label values come from. Nothing a client sends becomes a label.
+
+/// Defines an enum whose variants are all the values of one label.
+macro_rules! label {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// Every value, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The text of the label.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl Label for $name {
+            const ALL: &'static [Self] = Self::ALL;
+
+            fn index(self) -> usize {
+                self as usize
+            }
+
+            fn text(self) -> &'static str {
+                self.as_str()
+            }
+        }
+    };
+}
+
+/// A label with a closed set of values, so that its handles fit an array.
+pub(super) trait Label: Copy + 'static {
+    /// Every value, in the order of [`Label::index`].
+    const ALL: &'static [Self];
+
+    /// The place of this value in [`Label::ALL`].
+    fn index(self) -> usize;
+
+    /// The text of the label.
+    fn text(self) -> &'static str;
+}
+
+label! {
+    /// The wire format of a predict request.
+    Protocol {
+        /// TensorFlow Serving's REST API and KServe's first protocol.
+        V1 => "v1",
+        /// The Open Inference Protocol.
+        V2 => "v2",
+    }
+}
+
+label! {
+    /// What made a worker take a batch.
+    Release {
+        /// It held as many rows as a batch may, or the next request would not have fitted.
+        Full => "full",
+        /// The worker was free and took all that waited.
+        Idle => "idle",
+        /// Its oldest row had waited as long as a batch may be held.
+        Delay => "delay",
+        /// The plan is cheap and the queue was empty: computed where the request was decoded.
+        Inline => "inline",
+    }
+}
+
+label! {
+    /// Why a well-formed request got no answer from its model.
+    Rejection {
+        /// The queue had no room for its rows.
+        QueueFull => "queue_full",
+        /// Its deadline passed, or could not be met.
+        Deadline => "deadline",
+        /// The client left.
+        Cancelled => "cancelled",
+        /// The server or the model was shutting down.
+        Closing => "closing",
+        /// The model's answer was not finite.
+        NonFinite => "non_finite",
+        /// The forward pass panicked.
+        Panic => "panic",
+    }
+}
+
+label! {
+    /// A model version's state in the repository.
+    ModelState {
+        /// Being read and prepared.
+        Loading => "loading",
+        /// Serving.
+        Ready => "ready",
+        /// Refused or unloaded.
+        Unavailable => "unavailable",
+        /// Finishing its last requests.
+        Unloading => "unloading",
+    }
+}
+
+label! {
+    /// The kind of an HTTP request's path.
+    Route {
+        /// V2 infer.
+        V2Infer => "v2_infer",
+        /// V2 metadata of the server.
+        V2Server => "v2_server",
+        /// V2 metadata of a model.
+        V2Model => "v2_model",
+        /// V2 readiness of a model.
+        V2ModelReady => "v2_model_ready",
+        /// V1 `:predict`.
+        V1Predict => "v1_predict",
+        /// V1 `:classify`.
+        V1Classify => "v1_classify",
+        /// V1 `:regress`.
+        V1Regress => "v1_regress",
+        /// The list of models.
+        V1Models => "v1_models",
+        /// Status of a model.
+        V1Model => "v1_model",
+        /// V1 metadata of a model.
+        V1Metadata => "v1_metadata",
+        /// Liveness and readiness of the server.
+        Health => "health",
+        /// This page.
+        Metrics => "metrics",
+        /// Every other path.
+        Other => "other",
+    }
+}
+
+label! {
+    /// Why a connection was refused before its first request was read.
+    Refusal {
+        /// As many connections as allowed are open.
+        Limit => "limit",
+    }
+}
+
+label! {
+    /// What ended a connection.
+    Closed {
+        /// The client closed it, or either side said `Connection: close`.
+        Done => "done",
+        /// A request's head took longer than allowed.
+        HeaderTimeout => "header_timeout",
+        /// It was idle for longer than allowed between requests.
+        IdleTimeout => "idle_timeout",
+        /// The client did not read its answer.
+        WriteTimeout => "write_timeout",
+        /// What came was not HTTP/1.1, or framed ambiguously.
+        Malformed => "malformed",
+        /// The transport failed.
+        Io => "io",
+        /// The server's drain ran out of time.
+        Drain => "drain",
+    }
+}
+
+label! {
+    /// An HTTP status code that this server answers with; all others count as `other`.
+    Code {
+        /// 200
+        Ok => "200",
+        /// 400
+        BadRequest => "400",
+        /// 404
+        NotFound => "404",
+        /// 405
+        MethodNotAllowed => "405",
+        /// 408
+        RequestTimeout => "408",
+        /// 413
+        ContentTooLarge => "413",
+        /// 414
+        UriTooLong => "414",
+        /// 415
+        UnsupportedMediaType => "415",
+        /// 422
+        UnprocessableContent => "422",
+        /// 431
+        HeadersTooLarge => "431",
+        /// 499, by nginx's habit: the client left before its answer.
+        ClientLeft => "499",
+        /// 500
+        InternalError => "500",
+        /// 503
+        Unavailable => "503",
+        /// 504
+        GatewayTimeout => "504",
+        /// Any other code.
+        Other => "other",
+    }
+}
+
+impl Code {
+    /// The label of a status code.
+    #[must_use]
+    pub const fn from_status(status: u16) -> Self {
+        match status {
+            200 => Self::Ok,
+            400 => Self::BadRequest,
+            404 => Self::NotFound,
+            405 => Self::MethodNotAllowed,
+            408 => Self::RequestTimeout,
+            413 => Self::ContentTooLarge,
+            414 => Self::UriTooLong,
+            415 => Self::UnsupportedMediaType,
+            422 => Self::UnprocessableContent,
+            431 => Self::HeadersTooLarge,
+            499 => Self::ClientLeft,
+            500 => Self::InternalError,
+            503 => Self::Unavailable,
+            504 => Self::GatewayTimeout,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_status_code_has_its_own_label() {
+        for &code in Code::ALL {
+            match code.as_str().parse() {
+                Ok(status) => assert_eq!(Code::from_status(status), code),
+                Err(_) => assert_eq!(code, Code::Other),
+            }
+        }
+        assert_eq!(Code::from_status(418), Code::Other);
+        assert_eq!(Code::from_status(0), Code::Other);
+    }
+
+    #[test]
+    fn the_index_of_a_value_is_its_place_among_all() {
+        for (place, &route) in Route::ALL.iter().enumerate() {
+            assert_eq!(route.index(), place);
+        }
+    }
+}

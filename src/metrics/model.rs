@@ -1,0 +1,350 @@
+//! The series of one model version.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
+};
+
+use super::labels::{Code, Label, Protocol, Rejection, Release};
+
+/// Bounds of the duration histograms, in seconds: three a decade from 10 µs, below which even
+/// the cheapest model's request does not come, to 10 s, the longest a body may take to arrive.
+const DURATION_BUCKETS: [f64; 19] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// Bounds of the batch histogram, in rows: powers of two, the steps in which a batch pays.
+const ROW_BUCKETS: [f64; 11] = [
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
+];
+
+/// The families whose series carry `model` and `version`.
+#[derive(Debug)]
+pub(super) struct Families {
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    queue_seconds: HistogramVec,
+    compute_seconds: HistogramVec,
+    batch_rows: HistogramVec,
+    queued_rows: IntGaugeVec,
+    rows: IntCounterVec,
+    batches: IntCounterVec,
+    rejections: IntCounterVec,
+    panics: IntCounterVec,
+    load_seconds: GaugeVec,
+    weight_bytes: IntGaugeVec,
+    info: IntGaugeVec,
+}
+
+impl Families {
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let counters = |name, help, labels: &[&str]| {
+            let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok::<_, prometheus::Error>(family)
+        };
+        let gauges = |name, help, labels: &[&str]| {
+            let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok::<_, prometheus::Error>(family)
+        };
+        let histograms = |name, help, labels: &[&str], buckets: &[f64]| {
+            let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            let family = HistogramVec::new(opts, labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok::<_, prometheus::Error>(family)
+        };
+        let load_seconds = GaugeVec::new(
+            Opts::new(
+                "safeserve_model_load_duration_seconds",
+                "Time that the last load took: reading, checking and preparing.",
+            ),
+            &["model", "version"],
+        )?;
+        registry.register(Box::new(load_seconds.clone()))?;
+        Ok(Self {
+            requests: counters(
+                "safeserve_requests_total",
+                "Predict requests answered, by wire format and HTTP status code.",
+                &["model", "version", "protocol", "code"],
+            )?,
+            request_seconds: histograms(
+                "safeserve_request_duration_seconds",
+                "Time from a predict request's head until its answer was ready to be sent.",
+                &["model", "version", "protocol"],
+                &DURATION_BUCKETS,
+            )?,
+            queue_seconds: histograms(
+                "safeserve_queue_duration_seconds",
+                "Time that a request waited for a worker; 0 if it ran where it was decoded.",
+                &["model", "version"],
+                &DURATION_BUCKETS,
+            )?,
+            compute_seconds: histograms(
+                "safeserve_compute_duration_seconds",
+                "Time of one batch's forward pass.",
+                &["model", "version"],
+                &DURATION_BUCKETS,
+            )?,
+            batch_rows: histograms(
+                "safeserve_batch_rows",
+                "Rows computed together in one forward pass.",
+                &["model", "version"],
+                &ROW_BUCKETS,
+            )?,
+            queued_rows: gauges(
+                "safeserve_queued_rows",
+                "Rows that wait for a worker now.",
+                &["model", "version"],
+            )?,
+            rows: counters(
+                "safeserve_rows_total",
+                "Rows computed.",
+                &["model", "version"],
+            )?,
+            batches: counters(
+                "safeserve_batches_total",
+                "Batches computed, by what made a worker take them.",
+                &["model", "version", "release"],
+            )?,
+            rejections: counters(
+                "safeserve_rejections_total",
+                "Well-formed predict requests that got no answer from their model, by reason.",
+                &["model", "version", "reason"],
+            )?,
+            panics: counters(
+                "safeserve_panics_total",
+                "Forward passes that panicked.",
+                &["model", "version"],
+            )?,
+            load_seconds,
+            weight_bytes: gauges(
+                "safeserve_model_weight_bytes",
+                "Memory that the prepared weights take, in bytes.",
+                &["model", "version"],
+            )?,
+            info: gauges(
+                "safeserve_model_info",
+                "1 for each version loaded; the fingerprint is the SHA-256 of its configuration \
+                 and weights.",
+                &["model", "version", "fingerprint"],
+            )?,
+        })
+    }
+
+    pub(super) fn model(self: &Arc<Self>, name: &str, version: &str) -> ModelMetrics {
+        let key = [name, version];
+        let requests = Protocol::ALL
+            .iter()
+            .map(|protocol| Answers {
+                seconds: self.request_seconds.with_label_values(&[
+                    name,
+                    version,
+                    protocol.as_str(),
+                ]),
+                by_code: by_label(|code: Code| {
+                    self.requests.with_label_values(&[
+                        name,
+                        version,
+                        protocol.as_str(),
+                        code.as_str(),
+                    ])
+                }),
+            })
+            .collect();
+        ModelMetrics(Arc::new(Series {
+            queue_seconds: self.queue_seconds.with_label_values(&key),
+            compute_seconds: self.compute_seconds.with_label_values(&key),
+            batch_rows: self.batch_rows.with_label_values(&key),
+            queued_rows: self.queued_rows.with_label_values(&key),
+            rows: self.rows.with_label_values(&key),
+            panics: self.panics.with_label_values(&key),
+            load_seconds: self.load_seconds.with_label_values(&key),
+            weight_bytes: self.weight_bytes.with_label_values(&key),
+            requests,
+            batches: by_label(|release: Release| {
+                self.batches
+                    .with_label_values(&[name, version, release.as_str()])
+            }),
+            rejections: by_label(|reason: Rejection| {
+                self.rejections
+                    .with_label_values(&[name, version, reason.as_str()])
+            }),
+            name: name.to_owned(),
+            version: version.to_owned(),
+            fingerprint: Mutex::new(None),
+            families: Arc::clone(self),
+        }))
+    }
+}
+
+/// One handle for each value of a label, at the value's index.
+fn by_label<L: Label, T>(handle: impl Fn(L) -> T) -> Box<[T]> {
+    L::ALL.iter().map(|&value| handle(value)).collect()
+}
+
+/// The series of one model version, looked up once. Clones count into the same series.
+#[derive(Clone, Debug)]
+pub struct ModelMetrics(Arc<Series>);
+
+#[derive(Debug)]
+struct Series {
+    requests: Box<[Answers]>,
+    queue_seconds: Histogram,
+    compute_seconds: Histogram,
+    batch_rows: Histogram,
+    queued_rows: IntGauge,
+    rows: IntCounter,
+    batches: Box<[IntCounter]>,
+    rejections: Box<[IntCounter]>,
+    panics: IntCounter,
+    load_seconds: Gauge,
+    weight_bytes: IntGauge,
+    name: String,
+    version: String,
+    /// The fingerprint that `info` shows now.
+    fingerprint: Mutex<Option<String>>,
+    families: Arc<Families>,
+}
+
+/// The answers of one wire format.
+#[derive(Debug)]
+struct Answers {
+    seconds: Histogram,
+    by_code: Box<[IntCounter]>,
+}
+
+impl ModelMetrics {
+    /// Counts one predict request: its wire format, status code and time from end to end.
+    pub fn request(&self, protocol: Protocol, code: u16, seconds: f64) {
+        let answers = &self.0.requests[protocol.index()];
+        answers.by_code[Code::from_status(code).index()].inc();
+        answers.seconds.observe(seconds);
+    }
+
+    /// How long requests waited for a worker, in seconds.
+    #[must_use]
+    pub fn queue_seconds(&self) -> &Histogram {
+        &self.0.queue_seconds
+    }
+
+    /// How long forward passes took, in seconds.
+    #[must_use]
+    pub fn compute_seconds(&self) -> &Histogram {
+        &self.0.compute_seconds
+    }
+
+    /// How many rows were computed together.
+    #[must_use]
+    pub fn batch_rows(&self) -> &Histogram {
+        &self.0.batch_rows
+    }
+
+    /// Rows that wait now.
+    #[must_use]
+    pub fn queued_rows(&self) -> &IntGauge {
+        &self.0.queued_rows
+    }
+
+    /// Rows computed.
+    #[must_use]
+    pub fn rows_total(&self) -> &IntCounter {
+        &self.0.rows
+    }
+
+    /// Forward passes that panicked.
+    #[must_use]
+    pub fn panics_total(&self) -> &IntCounter {
+        &self.0.panics
+    }
+
+    /// Counts one batch by what made a worker take it.
+    pub fn batch_released(&self, release: Release) {
+        self.0.batches[release.index()].inc();
+    }
+
+    /// Counts one request that gets no answer from the model.
+    pub fn rejected(&self, reason: Rejection) {
+        self.0.rejections[reason.index()].inc();
+    }
+
+    /// Reports a finished load. Another fingerprint replaces the one before.
+    pub fn loaded(&self, fingerprint: &str, seconds: f64, weight_bytes: usize) {
+        let series = &*self.0;
+        series.load_seconds.set(seconds);
+        series
+            .weight_bytes
+            .set(i64::try_from(weight_bytes).unwrap_or(i64::MAX));
+        let info = &series.families.info;
+        let mut shown = series
+            .fingerprint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = shown.replace(fingerprint.to_owned()) {
+            // It is absent only if it never was shown, which is what is wanted.
+            let _ = info.remove_label_values(&[&series.name, &series.version, &before]);
+        }
+        info.with_label_values(&[series.name.as_str(), &series.version, fingerprint])
+            .set(1);
+    }
+
+    /// Takes every series of the version off the page. Handles that live on count unseen.
+    pub(super) fn remove(&self) {
+        let series = &*self.0;
+        let families = &*series.families;
+        let (name, version) = (series.name.as_str(), series.version.as_str());
+        let key = [name, version];
+        // Removing an absent series fails, and absent is what is wanted.
+        for family in [&families.rows, &families.panics] {
+            let _ = family.remove_label_values(&key);
+        }
+        for family in [
+            &families.queue_seconds,
+            &families.compute_seconds,
+            &families.batch_rows,
+        ] {
+            let _ = family.remove_label_values(&key);
+        }
+        for family in [&families.queued_rows, &families.weight_bytes] {
+            let _ = family.remove_label_values(&key);
+        }
+        let _ = families.load_seconds.remove_label_values(&key);
+        for release in Release::ALL {
+            let _ = families
+                .batches
+                .remove_label_values(&[name, version, release.as_str()]);
+        }
+        for reason in Rejection::ALL {
+            let _ = families
+                .rejections
+                .remove_label_values(&[name, version, reason.as_str()]);
+        }
+        for protocol in Protocol::ALL {
+            let protocol = protocol.as_str();
+            let _ = families
+                .request_seconds
+                .remove_label_values(&[name, version, protocol]);
+            for code in Code::ALL {
+                let _ = families.requests.remove_label_values(&[
+                    name,
+                    version,
+                    protocol,
+                    code.as_str(),
+                ]);
+            }
+        }
+        let shown = series
+            .fingerprint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(fingerprint) = shown {
+            let _ = families
+                .info
+                .remove_label_values(&[name, version, &fingerprint]);
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! A model as it is served: its signature, its engine and which weights they came from.
+
+mod families;
+mod json;
+mod manifest;
+pub mod repository;
+mod weights;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use ndarray::{ArrayD, ArrayViewD, Dimension, IxDyn};
+
+use self::manifest::Description;
+use self::weights::Weights;
+use crate::engine::{Engine, GraphError};
+use crate::request::InferResponse;
+use crate::tensor::{DataType, Tensor, TensorSpec};
+use sha2::{Digest, Sha256};
+
+pub use self::json::JsonError;
+pub use self::weights::WeightsError;
+
+/// The file that describes a model.
+const CONFIG_FILE: &str = "config.json";
+/// The most bytes of a configuration or an index: far more than any network needs.
+const MAX_CONFIG_BYTES: u64 = 64 << 20;
+
+/// One loaded version of a model.
+#[derive(Debug)]
+pub struct Model {
+    /// The name of its directory in the repository.
+    pub name: String,
+    /// The version: a positive number, the name of the version's directory.
+    pub version: u64,
+    /// Lower-case hexadecimal SHA-256 over the configuration and the weights.
+    pub fingerprint: String,
+    /// What requests send and what answers hold.
+    pub signature: Signature,
+    /// The compiled forward pass.
+    pub engine: Arc<Engine>,
+}
+
+impl Model {
+    /// Loads the model whose files lie in `directory`.
+    ///
+    /// # Errors
+    /// [`LoadError`] naming the file, the place in it, what was expected and what is there.
+    pub fn load(name: &str, version: u64, directory: &Path) -> Result<Self, LoadError> {
+        let text = read_small(&directory.join(CONFIG_FILE))
+            .map_err(|error| LoadError::ConfigFile { error })?;
+        let mut fingerprint = Sha256::new();
+        fingerprint.update((text.len() as u64).to_le_bytes());
+        fingerprint.update(&text);
+        let mut config = json::parse(&text)?;
+        let description = Description::take(&mut config)?;
+        let mut weights = Weights::read(directory, &mut fingerprint)?;
+        let graph = families::build(&mut config, &description, &mut weights)?;
+        config.finish()?;
+        weights.finish()?;
+        let engine = Engine::compile(graph);
+        let signature = description.signature(engine.inputs(), engine.outputs())?;
+        Ok(Self {
+            name: name.to_owned(),
+            version,
+            fingerprint: hexadecimal(&fingerprint.finalize()),
+            signature,
+            engine: Arc::new(engine),
+        })
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Opens a file for reading and tells its length; refuses what is no regular file.
+///
+/// Links are followed, out of the repository too: whoever may write there may copy there as well,
+/// and Kubernetes mounts models as links.
+fn open_regular(path: &Path) -> io::Result<(File, u64)> {
+    // Without waiting: opening a pipe that nobody writes would never return.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        ));
+    }
+    Ok((file, metadata.len()))
+}
+
+/// Reads a whole file of at most [`MAX_CONFIG_BYTES`].
+fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    let (file, length) = open_regular(path)?;
+    if length > MAX_CONFIG_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("{length} bytes; at most {MAX_CONFIG_BYTES} are allowed"),
+        ));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_CONFIG_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Why a model does not load. Each message names the file and the place in it.
+#[derive(Debug)]
+pub enum LoadError {
+    /// `config.json` cannot be read.
+    ConfigFile {
+        /// What the system says.
+        error: io::Error,
+    },
+    /// `config.json` is not as expected.
+    Config {
+        /// Where and what.
+        error: JsonError,
+    },
+    /// A layer does not fit its place.
+    Layer {
+        /// Its name.
+        layer: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An operator refuses a layer's inputs or weights.
+    Graph {
+        /// Which and why.
+        error: Box<GraphError>,
+        /// The layer's weights: role, tensor, shape and file.
+        weights: Vec<String>,
+    },
+    /// A layer's weight is missing or unfit.
+    LayerWeights {
+        /// The layer's name.
+        layer: String,
+        /// What the layer calls the weight.
+        role: &'static str,
+        /// What is wrong.
+        error: WeightsError,
+    },
+    /// The weights as a whole are refused.
+    Weights {
+        /// What is wrong.
+        error: WeightsError,
+    },
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConfigFile { error } => write!(f, "{CONFIG_FILE}: {error}"),
+            Self::Config { error } => write!(f, "{CONFIG_FILE}: {error}"),
+            Self::Layer { layer, problem } => {
+                write!(f, "{CONFIG_FILE}: layer {layer:?}: {problem}")
+            }
+            Self::Graph { error, weights } => {
+                write!(f, "{CONFIG_FILE}: {error}")?;
+                if !weights.is_empty() {
+                    write!(f, "; its weights: {}", weights.join(", "))?;
+                }
+                Ok(())
+            }
+            Self::LayerWeights { layer, role, error } => {
+                write!(f, "{CONFIG_FILE}: layer {layer:?}: {role}: {error}")
+            }
+            Self::Weights { error } => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl From<JsonError> for LoadError {
+    fn from(error: JsonError) -> Self {
+        Self::Config { error }
+    }
+}
+
+impl From<GraphError> for LoadError {
+    fn from(error: GraphError) -> Self {
+        Self::Graph {
+            error: Box::new(error),
+            weights: Vec::new(),
+        }
+    }
+}
+
+impl From<WeightsError> for LoadError {
+    fn from(error: WeightsError) -> Self {
+        Self::Weights { error }
+    }
+}
+
+/// What requests send and what answers hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signature {
+    /// The inputs, in the engine's order.
+    pub inputs: Vec<TensorSpec>,
+    /// The outputs that clients can ask for, the engine's own first.
+    pub outputs: Vec<Output>,
+    /// What the first output means.
+    pub task: Task,
+    /// Names of the classes by index: the model's own, else the indices in digits; empty for
+    /// models without classes.
+    pub labels: Vec<String>,
+    /// Names of the single input's features; empty if the model does not say.
+    pub feature_names: Vec<String>,
+    /// What the model does, for people; empty if the model does not say.
+    pub description: String,
+    /// Whether NaN and infinities may enter and leave.
+    pub allow_non_finite: bool,
+}
+
+/// An output that clients can ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Its name, datatype and shape.
+    pub spec: TensorSpec,
+    /// How it comes from the engine's outputs.
+    pub source: OutputSource,
+}
+
+/// How an output comes from the engine's outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputSource {
+    /// The engine's output of this index, as it is.
+    Engine(usize),
+    /// The index of the class, one a row.
+    ClassId,
+    /// The label of the class, one a row.
+    Label,
+}
+
+/// What a model's first output means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Task {
+    /// Numbers without a meaning known to the server.
+    None,
+    /// One number a row, or several targets.
+    Regression,
+    /// One probability a row: class 1 where it is over the threshold, else class 0.
+    BinaryClassification {
+        /// Class 1 needs more than this.
+        threshold: f32,
+    },
+    /// One score a class: the class with the highest score, the first among equals.
+    MulticlassClassification,
+}
+
+impl Task {
+    /// Whether answers can name a class.
+    #[must_use]
+    pub fn is_classification(self) -> bool {
+        matches!(
+            self,
+            Self::BinaryClassification { .. } | Self::MulticlassClassification
+        )
+    }
+
+    /// The class of one row of scores, or `None` if the task has no classes.
+    #[must_use]
+    pub fn classify(self, scores: &[f32]) -> Option<usize> {
+        match self {
+            Self::None | Self::Regression => None,
+            Self::BinaryClassification { threshold } => Some(usize::from(scores[0] > threshold)),
+            Self::MulticlassClassification => {
+                let mut best = 0;
+                for (class, score) in scores.iter().enumerate() {
+                    if *score > scores[best] {
+                        best = class;
+                    }
+                }
+                Some(best)
+            }
+        }
+    }
+}
+
+impl Signature {
+    /// The position of the output with this name.
+    #[must_use]
+    pub fn output(&self, name: &str) -> Option<usize> {
+        self.outputs
+            .iter()
+            .position(|output| output.spec.name == name)
+    }
+
+    /// The classes of an answer's rows, or `None` if the task has no classes.
+    #[must_use]
+    pub fn classes(&self, response: &InferResponse) -> Option<Vec<usize>> {
+        let columns = self.outputs.first()?.spec.row_elements();
+        response
+            .outputs
+            .first()?
+            .chunks_exact(columns)
+            .map(|scores| self.task.classify(scores))
+            .collect()
+    }
+
+    /// The tensor of the output at `position` for an answer of this signature's engine.
+    ///
+    /// # Panics
+    /// If `position` is not one of this signature's outputs.
+    #[must_use]
+    pub fn tensor<'a>(&'a self, position: usize, response: &'a InferResponse) -> Tensor<'a> {
+        let Output { spec, source } = &self.outputs[position];
+        let mut shape = IxDyn::zeros(1 + spec.row_shape.len());
+        shape[0] = response.rows;
+        shape
+            .as_array_view_mut()
+            .iter_mut()
+            .skip(1)
+            .zip(&spec.row_shape)
+            .for_each(|(extent, &of_row)| *extent = of_row);
+        let classes = || {
+            self.classes(response)
+                .expect("only classifiers have class outputs")
+                .into_iter()
+        };
+        let fits = "the engine's outputs have the signature's shapes";
+        match *source {
+            OutputSource::Engine(index) => Tensor::Fp32(
+                ArrayViewD::from_shape(shape, &response.outputs[index])
+                    .expect(fits)
+                    .into(),
+            ),
+            OutputSource::ClassId => Tensor::Int64(
+                ArrayD::from_shape_vec(shape, classes().map(|class| class as i64).collect())
+                    .expect(fits),
+            ),
+            OutputSource::Label => Tensor::Text(
+                ArrayD::from_shape_vec(
+                    shape,
+                    classes().map(|class| self.labels[class].as_str()).collect(),
+                )
+                .expect(fits),
+            ),
+        }
+    }
+}
+
+/// The outputs of a classifier beside the engine's own: `class_id` and `label`.
+pub(crate) fn class_outputs() -> [Output; 2] {
+    let output = |name: &str, datatype, description: &str, source| Output {
+        spec: TensorSpec {
+            name: name.to_owned(),
+            datatype,
+            row_shape: Vec::new(),
+            description: description.to_owned(),
+        },
+        source,
+    };
+    [
+        output(
+            "class_id",
+            DataType::Int64,
+            "index of the class",
+            OutputSource::ClassId,
+        ),
+        output(
+            "label",
+            DataType::Bytes,
+            "name of the class",
+            OutputSource::Label,
+        ),
+    ]
+}

@@ -1,0 +1,77 @@
+//! Model families: how a configuration and weights become a graph.
+//!
+//! A new family is one file here and one line in [`FAMILIES`].
+
+mod keras;
+mod network;
+mod sequential;
+
+use super::LoadError;
+use super::json::{Field, Fields, JsonError};
+use super::manifest::Description;
+use super::weights::Weights;
+use crate::engine::{Graph, MAX_ROW_ELEMENTS};
+
+/// Builds a family's graph. Takes from `config` the keys that are the family's own and from
+/// `weights` the tensors that its layers use.
+type Build = fn(&mut Fields, &Description, &mut Weights) -> Result<Graph, LoadError>;
+
+/// By `model_type`.
+const FAMILIES: [(&str, Build); 2] = [("keras", keras::build), ("sequential", sequential::build)];
+
+/// Builds the graph of the family that the configuration names.
+///
+/// A configuration without `model_type` that has Keras' `class_name` is Keras' own.
+pub(super) fn build(
+    config: &mut Fields,
+    description: &Description,
+    weights: &mut Weights,
+) -> Result<Graph, LoadError> {
+    let family = match config.take("model_type") {
+        Some(field) => named(field)?,
+        None if config.has("class_name") => keras::build,
+        None => {
+            return Err(config
+                .error(format!(
+                    "the key \"model_type\" is missing; expected {}",
+                    known()
+                ))
+                .into());
+        }
+    };
+    family(config, description, weights)
+}
+
+fn named(field: Field) -> Result<Build, LoadError> {
+    let problem =
+        |name: &str| field.error(format!("unknown family {name:?}; expected {}", known()));
+    let name = field.clone().string()?;
+    FAMILIES
+        .iter()
+        .find(|(family, _)| *family == name)
+        .map(|(_, build)| *build)
+        .ok_or_else(|| problem(&name).into())
+}
+
+/// The shape of one row of an input, of the extents that `place` lists.
+fn row_shape(place: &Field, extents: Vec<Field>) -> Result<Vec<usize>, JsonError> {
+    let shape: Vec<usize> = extents
+        .into_iter()
+        .map(Field::extent)
+        .collect::<Result<_, _>>()?;
+    let elements = shape.iter().try_fold(1_usize, |product, extent| {
+        product
+            .checked_mul(*extent)
+            .filter(|elements| *elements <= MAX_ROW_ELEMENTS)
+    });
+    match elements {
+        Some(_) => Ok(shape),
+        None => Err(place.error(format!(
+            "expected at most {MAX_ROW_ELEMENTS} numbers a row, got shape {shape:?}"
+        ))),
+    }
+}
+
+fn known() -> String {
+    FAMILIES.map(|(name, _)| format!("{name:?}")).join(" or ")
+}

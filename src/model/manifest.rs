@@ -1,0 +1,229 @@
+//! The part of `config.json` that all families share: what the numbers mean.
+
+use super::json::{Field, Fields, JsonError};
+use super::{LoadError, Output, OutputSource, Signature, Task, class_outputs};
+use crate::tensor::TensorSpec;
+
+/// What a model's inputs and outputs mean, as its configuration says it.
+#[derive(Clone, Debug)]
+pub(super) struct Description {
+    task: Task,
+    labels: Vec<String>,
+    feature_names: Vec<String>,
+    text: String,
+    allow_non_finite: bool,
+}
+
+impl Description {
+    /// Takes the shared keys of a configuration.
+    pub(super) fn take(config: &mut Fields) -> Result<Self, JsonError> {
+        Ok(Self {
+            task: config.take("task").map_or(Ok(Task::None), task)?,
+            labels: names(config.take("labels"))?,
+            feature_names: names(config.take("feature_names"))?,
+            text: config
+                .take("description")
+                .map_or(Ok(String::new()), Field::string)?,
+            allow_non_finite: config
+                .take("allow_non_finite")
+                .map_or(Ok(false), Field::bool)?,
+        })
+    }
+
+    /// The name of the model's output if the configuration gives it none.
+    pub(super) fn output_name(&self) -> &'static str {
+        match self.task {
+            Task::None => "output",
+            Task::Regression => "prediction",
+            Task::BinaryClassification { .. } | Task::MulticlassClassification => "probabilities",
+        }
+    }
+
+    /// The signature of a model with this description whose engine has these inputs and outputs.
+    pub(super) fn signature(
+        self,
+        inputs: &[TensorSpec],
+        outputs: &[TensorSpec],
+    ) -> Result<Signature, LoadError> {
+        if !self.feature_names.is_empty() {
+            let [TensorSpec { row_shape, .. }] = inputs else {
+                return Err(refuse(
+                    "feature_names",
+                    format!(
+                        "name the features of a single input; the model has {}",
+                        inputs.len()
+                    ),
+                ));
+            };
+            if *row_shape != [self.feature_names.len()] {
+                return Err(refuse(
+                    "feature_names",
+                    format!(
+                        "expected one name a feature of input shape {row_shape:?}, got {}",
+                        self.feature_names.len()
+                    ),
+                ));
+            }
+        }
+        if let Some(spec) = inputs
+            .iter()
+            .chain(outputs)
+            .find(|spec| !is_name(&spec.name))
+        {
+            return Err(refuse("inputs, outputs", not_a_name(&spec.name)));
+        }
+        let labels = self.labels(outputs)?;
+        let mut all: Vec<Output> = outputs
+            .iter()
+            .enumerate()
+            .map(|(index, spec)| Output {
+                spec: spec.clone(),
+                source: OutputSource::Engine(index),
+            })
+            .collect();
+        if self.task.is_classification() {
+            all.extend(class_outputs());
+        }
+        let specs: Vec<TensorSpec> = all.iter().map(|output| output.spec.clone()).collect();
+        distinct(&specs)?;
+        Ok(Signature {
+            inputs: inputs.to_vec(),
+            outputs: all,
+            task: self.task,
+            labels,
+            feature_names: self.feature_names,
+            description: self.text,
+            allow_non_finite: self.allow_non_finite,
+        })
+    }
+
+    /// The classes' labels: the configuration's, or the indices in digits.
+    fn labels(&self, outputs: &[TensorSpec]) -> Result<Vec<String>, LoadError> {
+        let shape = outputs.first().map_or(&[][..], |spec| &spec.row_shape);
+        let classes = match (self.task, shape) {
+            (Task::None | Task::Regression, _) if self.labels.is_empty() => return Ok(Vec::new()),
+            (Task::None | Task::Regression, _) => {
+                return Err(refuse(
+                    "labels",
+                    "only classifiers have labels; set \"task\" to \"binary-classification\" or \
+                     \"multiclass-classification\""
+                        .into(),
+                ));
+            }
+            (Task::BinaryClassification { .. }, [] | [1]) => 2,
+            (Task::BinaryClassification { .. }, _) => {
+                return Err(refuse(
+                    "task",
+                    format!(
+                        "binary-classification needs one probability a row as first output, got \
+                         shape {shape:?}; use multiclass-classification for one score a class"
+                    ),
+                ));
+            }
+            (Task::MulticlassClassification, [classes]) if *classes >= 2 => *classes,
+            (Task::MulticlassClassification, _) => {
+                return Err(refuse(
+                    "task",
+                    format!(
+                        "multiclass-classification needs one score for each of at least 2 classes \
+                         as first output, got shape {shape:?}"
+                    ),
+                ));
+            }
+        };
+        if self.labels.is_empty() {
+            return Ok((0..classes).map(|class| class.to_string()).collect());
+        }
+        if self.labels.len() != classes {
+            return Err(refuse(
+                "labels",
+                format!("expected {classes}, one a class, got {}", self.labels.len()),
+            ));
+        }
+        Ok(self.labels.clone())
+    }
+}
+
+fn refuse(key: &str, problem: String) -> LoadError {
+    LoadError::from(JsonError::new(key, problem))
+}
+
+/// The most bytes of a name or label: they stand in every answer, and in labels of metrics.
+const MAX_NAME_BYTES: usize = 256;
+
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+fn not_a_name(name: &str) -> String {
+    let shown: String = name.chars().take(40).collect();
+    format!(
+        "expected names of 1 to {MAX_NAME_BYTES} bytes without control characters, got {shown:?}"
+    )
+}
+
+/// A list of names in which none stands twice.
+fn names(field: Option<Field>) -> Result<Vec<String>, JsonError> {
+    let Some(field) = field else {
+        return Ok(Vec::new());
+    };
+    let twice = |name: &str| field.error(format!("the name {name:?} stands twice"));
+    let names = field.clone().strings()?;
+    if let Some(name) = names.iter().find(|name| !is_name(name)) {
+        return Err(field.error(not_a_name(name)));
+    }
+    let mut seen = std::collections::HashSet::new();
+    match names.iter().find(|name| !seen.insert(name.as_str())) {
+        Some(name) => Err(twice(name)),
+        None => Ok(names),
+    }
+}
+
+/// `"regression"`, or `{"type": "binary-classification", "threshold": 0.5}`.
+fn task(field: Field) -> Result<Task, JsonError> {
+    let (name, threshold) = if field.is_object() {
+        let mut fields = field.object()?;
+        let name = fields.require("type")?;
+        let threshold = fields.take("threshold");
+        fields.finish()?;
+        (name, threshold)
+    } else {
+        (field, None)
+    };
+    let refusal = name.expected(
+        "\"binary-classification\", \"multiclass-classification\", \"regression\" or \
+         \"none\"",
+    );
+    let binary = |threshold: Option<Field>| {
+        Ok(Task::BinaryClassification {
+            threshold: threshold.map_or(Ok(0.5), Field::single)?,
+        })
+    };
+    let task = match name.string()?.as_str() {
+        "binary-classification" => return binary(threshold),
+        "multiclass-classification" => Task::MulticlassClassification,
+        "regression" => Task::Regression,
+        "none" => Task::None,
+        _ => return Err(refusal),
+    };
+    match threshold {
+        None => Ok(task),
+        Some(threshold) => Err(threshold.error("only binary-classification has a threshold")),
+    }
+}
+
+/// Refuses outputs of the same name.
+fn distinct(specs: &[TensorSpec]) -> Result<(), LoadError> {
+    let mut seen = std::collections::HashSet::new();
+    match specs.iter().find(|spec| !seen.insert(spec.name.as_str())) {
+        Some(spec) => Err(refuse(
+            "outputs",
+            format!(
+                "two have the name {:?}; each needs its own, and a classifier has \"class_id\" \
+                 and \"label\" besides",
+                spec.name
+            ),
+        )),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,553 @@
+//! Safetensors files to checked tensors in memory that the process owns.
+//!
+//! The files are read once, from front to back: hashed, widened or narrowed to `f32` and checked
+//! on the way, so that a load holds the weights once. They are never mapped: a mapped file that
+//! someone truncates would kill the server.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use half::{bf16, f16};
+use ndarray::{ArrayD, IxDyn};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use sha2::{Digest, Sha256};
+
+use super::json::{self, JsonError};
+
+/// The weights of a model that is not sharded.
+const SINGLE_FILE: &str = "model.safetensors";
+/// Which shard holds which tensor.
+const INDEX_FILE: &str = "model.safetensors.index.json";
+/// The format allows 100 MB; names and shapes of 10,000 tensors take about 1 MB.
+const MAX_HEADER_BYTES: u64 = 8 << 20;
+/// Read at once: large enough to hide the call, small enough to stay in the cache.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Named tensors, each taken by the layer that uses it.
+#[derive(Debug, Default)]
+pub(super) struct Weights {
+    tensors: BTreeMap<String, Stored>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    file: String,
+    shape: Vec<usize>,
+    datatype: Dtype,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Read and not yet taken.
+    Values(Vec<f32>),
+    /// Of a datatype that no layer computes with, a counter for example.
+    Unread,
+    /// A layer has it, or ignores it knowingly.
+    Used,
+}
+
+impl Weights {
+    /// Reads all weight files of a model's directory and adds their bytes to the fingerprint.
+    pub(super) fn read(directory: &Path, fingerprint: &mut Sha256) -> Result<Self, WeightsError> {
+        let mut weights = Self::default();
+        if directory.join(INDEX_FILE).exists() {
+            if directory.join(SINGLE_FILE).exists() {
+                // One of the two is left over from an earlier save; nobody can tell which.
+                return Err(WeightsError::Format {
+                    file: SINGLE_FILE.to_owned(),
+                    problem: format!("{INDEX_FILE} is there too; remove the one that is old"),
+                });
+            }
+            weights.read_shards(directory, fingerprint)?;
+        } else {
+            weights.read_file(directory, SINGLE_FILE, fingerprint)?;
+        }
+        Ok(weights)
+    }
+
+    /// Takes a tensor's values.
+    pub(super) fn take(&mut self, name: &str) -> Result<ArrayD<f32>, WeightsError> {
+        let Some(stored) = self.tensors.get_mut(name) else {
+            return Err(WeightsError::Missing {
+                names: vec![name.to_owned()],
+                found: self.names(),
+            });
+        };
+        match std::mem::replace(&mut stored.state, State::Used) {
+            State::Values(values) => Ok(ArrayD::from_shape_vec(IxDyn(&stored.shape), values)
+                .expect("the header's shapes were checked against the bytes")),
+            State::Unread => Err(WeightsError::Datatype {
+                file: stored.file.clone(),
+                tensor: name.to_owned(),
+                found: stored.datatype,
+            }),
+            State::Used => Err(WeightsError::UsedTwice {
+                file: stored.file.clone(),
+                tensor: name.to_owned(),
+            }),
+        }
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// The names of all tensors, sorted.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.tensors.keys().cloned().collect()
+    }
+
+    /// A tensor in an error: its name, its shape and its file.
+    pub(super) fn describe(&self, name: &str) -> String {
+        match self.tensors.get(name) {
+            Some(Stored { file, shape, .. }) => format!("{name:?} {shape:?} in {file}"),
+            None => format!("{name:?}"),
+        }
+    }
+
+    /// Lets a tensor stand that inference has no use for, if it is there.
+    pub(super) fn ignore(&mut self, name: &str) {
+        if let Some(stored) = self.tensors.get_mut(name) {
+            stored.state = State::Used;
+        }
+    }
+
+    /// Refuses tensors that no layer took.
+    pub(super) fn finish(self) -> Result<(), WeightsError> {
+        let mut unused: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, stored) in self.tensors {
+            if !matches!(stored.state, State::Used) {
+                let tensor = format!("{name:?} {:?}", stored.shape);
+                unused.entry(stored.file).or_default().push(tensor);
+            }
+        }
+        match unused.pop_first() {
+            None => Ok(()),
+            Some((file, tensors)) => Err(WeightsError::Unused { file, tensors }),
+        }
+    }
+
+    fn read_shards(
+        &mut self,
+        directory: &Path,
+        fingerprint: &mut Sha256,
+    ) -> Result<(), WeightsError> {
+        let text = super::read_small(&directory.join(INDEX_FILE))
+            .map_err(|error| WeightsError::io(INDEX_FILE, error))?;
+        fingerprint.update(&text);
+        let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let refuse = |error| WeightsError::Index { error };
+        let mut index = json::parse(&text).map_err(refuse)?;
+        index.ignore(&["metadata"]);
+        let map = index.require("weight_map").map_err(refuse)?;
+        for (tensor, file) in map.object().map_err(refuse)?.into_rest() {
+            let path = file.clone();
+            let file = file.string().map_err(refuse)?;
+            if file.starts_with('.') || file.contains(['/', '\\', '\0']) {
+                return Err(refuse(path.error("expected the plain name of a file here")));
+            }
+            shards.entry(file).or_default().push(tensor);
+        }
+        index.finish().map_err(refuse)?;
+        for (file, tensors) in shards {
+            self.read_file(directory, &file, fingerprint)?;
+            let held = |tensor: &String| {
+                let stored = self.tensors.get(tensor);
+                stored.is_some_and(|stored| stored.file == file)
+            };
+            let missing = tensors.iter().find(|tensor| !held(tensor));
+            let unlisted = self
+                .tensors
+                .iter()
+                .find(|(name, stored)| stored.file == file && !tensors.contains(name));
+            let problem = match (missing, unlisted) {
+                (None, None) => continue,
+                (Some(tensor), _) => format!("lists {tensor:?} in {file}, which does not hold it"),
+                (None, Some((tensor, _))) => {
+                    format!("does not list {tensor:?}, which {file} holds")
+                }
+            };
+            return Err(refuse(JsonError::new("weight_map", problem)));
+        }
+        Ok(())
+    }
+
+    fn read_file(
+        &mut self,
+        directory: &Path,
+        name: &str,
+        fingerprint: &mut Sha256,
+    ) -> Result<(), WeightsError> {
+        let io_error = |error| WeightsError::io(name, error);
+        let format_error = |problem: String| WeightsError::Format {
+            file: name.to_owned(),
+            problem,
+        };
+        let (mut file, length) = super::open_regular(&directory.join(name)).map_err(io_error)?;
+        let (header, header_bytes) = read_header(&mut file, length, fingerprint)
+            .map_err(|error| error.into_weights_error(name))?;
+        let tensors = parse_header(&header).map_err(format_error)?;
+        check_extents(&tensors, length - header_bytes).map_err(format_error)?;
+
+        let mut chunk = vec![0; CHUNK_BYTES];
+        for (tensor, info) in tensors {
+            let mut elements = Elements::new(&info).map_err(format_error)?;
+            let mut left = info.data_offsets.1 - info.data_offsets.0;
+            while left > 0 {
+                let part = &mut chunk[..left.min(CHUNK_BYTES)];
+                file.read_exact(part).map_err(io_error)?;
+                fingerprint.update(&*part);
+                elements.push(part);
+                left -= part.len();
+            }
+            if let Some((index, value)) = elements.non_finite() {
+                return Err(WeightsError::NonFinite {
+                    file: name.to_owned(),
+                    tensor,
+                    index,
+                    value,
+                });
+            }
+            let stored = Stored {
+                file: name.to_owned(),
+                shape: info.shape,
+                datatype: info.dtype,
+                state: elements.values.map_or(State::Unread, State::Values),
+            };
+            if let Some(other) = self.tensors.insert(tensor.clone(), stored) {
+                return Err(format_error(format!(
+                    "tensor {tensor:?} stands in {} too; a tensor belongs to one shard",
+                    other.file
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a header could not be read.
+enum HeaderError {
+    Io(io::Error),
+    Format(String),
+}
+
+impl HeaderError {
+    fn into_weights_error(self, file: &str) -> WeightsError {
+        match self {
+            Self::Io(error) => WeightsError::io(file, error),
+            Self::Format(problem) => WeightsError::Format {
+                file: file.to_owned(),
+                problem,
+            },
+        }
+    }
+}
+
+/// Reads the header's JSON; returns it with the bytes that it takes with its length field.
+fn read_header(
+    file: &mut File,
+    length: u64,
+    fingerprint: &mut Sha256,
+) -> Result<(Vec<u8>, u64), HeaderError> {
+    let mut size = [0; 8];
+    if length < 8 {
+        return Err(HeaderError::Format(format!(
+            "{length} bytes are too few for a safetensors file"
+        )));
+    }
+    file.read_exact(&mut size).map_err(HeaderError::Io)?;
+    fingerprint.update(size);
+    let header_bytes = u64::from_le_bytes(size);
+    if header_bytes > MAX_HEADER_BYTES || header_bytes > length - 8 {
+        return Err(HeaderError::Format(format!(
+            "the header claims {header_bytes} bytes; the file has {} behind its length field and \
+             the most allowed is {MAX_HEADER_BYTES}; is the file complete?",
+            length - 8
+        )));
+    }
+    let mut header = vec![0; usize::try_from(header_bytes).expect("at most MAX_HEADER_BYTES")];
+    file.read_exact(&mut header).map_err(HeaderError::Io)?;
+    fingerprint.update(&header);
+    Ok((header, 8 + header_bytes))
+}
+
+/// The tensors of a header in the order of their bytes.
+fn parse_header(header: &[u8]) -> Result<Vec<(String, TensorInfo)>, String> {
+    if header.first() != Some(&b'{') {
+        return Err("the header must begin with '{'".into());
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(header);
+    let mut tensors = deserializer
+        .deserialize_map(HeaderVisitor)
+        .and_then(|tensors| deserializer.end().map(|()| tensors))
+        .map_err(|error| format!("invalid header: {error}"))?;
+    // By name where offsets are equal, so that a refusal always names the same tensor.
+    tensors.sort_by(|(a, left), (b, right)| (left.data_offsets, a).cmp(&(right.data_offsets, b)));
+    Ok(tensors)
+}
+
+/// Reads a header and refuses names that stand twice, which the safetensors crate lets pass.
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Vec<(String, TensorInfo)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a safetensors header")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut tensors = HashMap::new();
+        let mut has_metadata = false;
+        while let Some(name) = entries.next_key::<String>()? {
+            if name == "__metadata__" {
+                if std::mem::replace(&mut has_metadata, true) {
+                    return Err(A::Error::custom("__metadata__ stands twice"));
+                }
+                entries.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let info = entries.next_value()?;
+            if tensors.insert(name.clone(), info).is_some() {
+                return Err(A::Error::custom(format!("tensor {name:?} stands twice")));
+            }
+        }
+        Ok(tensors.into_iter().collect())
+    }
+}
+
+/// Refuses tensors whose bytes overlap, leave holes or do not end with the file.
+fn check_extents(tensors: &[(String, TensorInfo)], data_bytes: u64) -> Result<(), String> {
+    let mut end = 0;
+    for (name, info) in tensors {
+        let (start, stop) = info.data_offsets;
+        // No layer computes with nothing, and a shape such as [0, 2^63, 2] overflows further on.
+        if info.shape.contains(&0) {
+            return Err(format!(
+                "tensor {name:?}: shape {:?} holds no element",
+                info.shape
+            ));
+        }
+        let bytes = info
+            .shape
+            .iter()
+            .try_fold(info.dtype.bitsize(), |bits, extent| {
+                bits.checked_mul(*extent)
+            })
+            .ok_or_else(|| format!("tensor {name:?}: shape {:?} is too large", info.shape))?
+            .div_ceil(8);
+        if start != end || stop.checked_sub(start) != Some(bytes) {
+            return Err(format!(
+                "tensor {name:?}: expected {bytes} bytes from offset {end} for {} {:?}, got \
+                 offsets {start} to {stop}",
+                info.dtype, info.shape
+            ));
+        }
+        end = stop;
+    }
+    if end as u64 != data_bytes {
+        return Err(format!(
+            "the header describes {end} bytes of tensors, the file holds {data_bytes}; is it complete?"
+        ));
+    }
+    // The crate's own rules, in case they ever know more than ours.
+    Metadata::new(None, tensors.to_vec()).map_err(|error| format!("invalid header: {error}"))?;
+    Ok(())
+}
+
+/// One tensor's elements on their way to `f32`.
+struct Elements {
+    /// `None` for datatypes that no layer computes with.
+    values: Option<Vec<f32>>,
+    datatype: Dtype,
+}
+
+impl Elements {
+    fn new(info: &TensorInfo) -> Result<Self, String> {
+        let computable = matches!(
+            info.dtype,
+            Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16
+        );
+        let mut values = computable.then(Vec::new);
+        if let Some(values) = &mut values {
+            let elements = info.shape.iter().product();
+            values
+                .try_reserve_exact(elements)
+                .map_err(|_| format!("no memory for a tensor of {elements} elements"))?;
+        }
+        Ok(Self {
+            values,
+            datatype: info.dtype,
+        })
+    }
+
+    /// Adds whole elements. A chunk never splits one: its size is a multiple of all widths.
+    fn push(&mut self, bytes: &[u8]) {
+        let Some(values) = &mut self.values else {
+            return;
+        };
+        match self.datatype {
+            Dtype::F64 => widen(values, bytes, |bytes| f64::from_le_bytes(bytes) as f32),
+            Dtype::F32 => widen(values, bytes, f32::from_le_bytes),
+            Dtype::F16 => widen(values, bytes, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            Dtype::BF16 => widen(values, bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+            _ => unreachable!("only the datatypes above have values"),
+        }
+    }
+
+    /// The first element that is NaN or infinite in `f32`.
+    fn non_finite(&self) -> Option<(usize, f32)> {
+        let values = self.values.as_deref()?;
+        let index = values.iter().position(|value| !value.is_finite())?;
+        Some((index, values[index]))
+    }
+}
+
+fn widen<const N: usize>(values: &mut Vec<f32>, bytes: &[u8], convert: fn([u8; N]) -> f32) {
+    let (elements, rest) = bytes.as_chunks::<N>();
+    debug_assert!(rest.is_empty(), "chunks hold whole elements");
+    values.extend(elements.iter().copied().map(convert));
+}
+
+/// Why weights are refused.
+#[derive(Debug)]
+pub enum WeightsError {
+    /// A file cannot be read.
+    Io {
+        /// Its name.
+        file: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A file is not what the safetensors format says.
+    Format {
+        /// Its name.
+        file: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The index of the shards is wrong.
+    Index {
+        /// Where and what.
+        error: JsonError,
+    },
+    /// A layer's tensor is in no file.
+    Missing {
+        /// The names that it may have.
+        names: Vec<String>,
+        /// What is there.
+        found: Vec<String>,
+    },
+    /// A layer wants a tensor that holds no floating-point numbers.
+    Datatype {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// Its datatype.
+        found: Dtype,
+    },
+    /// Two layers want the same tensor.
+    UsedTwice {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// No layer wants these tensors.
+    Unused {
+        /// The file, the first of several shards that hold such tensors.
+        file: String,
+        /// Their names and shapes.
+        tensors: Vec<String>,
+    },
+    /// A weight is NaN, infinite, or too large for 32 bits.
+    NonFinite {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// The element's index, row-major.
+        index: usize,
+        /// What it is as `f32`.
+        value: f32,
+    },
+}
+
+impl WeightsError {
+    fn io(file: &str, error: io::Error) -> Self {
+        Self::Io {
+            file: file.to_owned(),
+            error,
+        }
+    }
+}
+
+impl fmt::Display for WeightsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { file, error } => write!(f, "{file}: {error}"),
+            Self::Format { file, problem } => write!(f, "{file}: {problem}"),
+            Self::Index { error } => write!(f, "{INDEX_FILE}: {error}"),
+            Self::Missing { names, found } => write!(
+                f,
+                "no tensor {}; the weights hold: {}",
+                quoted(names).join(" or "),
+                some_of(&quoted(found))
+            ),
+            Self::Datatype {
+                file,
+                tensor,
+                found,
+            } => write!(
+                f,
+                "{file}: tensor {tensor:?}: expected F64, F32, F16 or BF16, got {found}"
+            ),
+            Self::UsedTwice { file, tensor } => write!(
+                f,
+                "{file}: tensor {tensor:?}: two layers use it; give each its own"
+            ),
+            Self::Unused { file, tensors } => write!(
+                f,
+                "{file}: no layer uses these tensors: {}; remove them or name them in a layer's \
+                 \"weights\"",
+                some_of(tensors)
+            ),
+            Self::NonFinite {
+                file,
+                tensor,
+                index,
+                value,
+            } => write!(
+                f,
+                "{file}: tensor {tensor:?}: element {index} is {value}; weights must be finite \
+                 32-bit numbers"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for WeightsError {}
+
+fn quoted(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| format!("{name:?}")).collect()
+}
+
+/// A list for people: the first dozen, then how many more.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 12;
+    if names.is_empty() {
+        return "nothing".into();
+    }
+    let mut text = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}

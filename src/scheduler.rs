@@ -1,0 +1,360 @@
+//! The scheduler: who computes which rows, when, together with whom.
+//!
+//! A fixed set of threads, `worker-0` and so on, serves all models. Each model version has a
+//! [`Lane`]: a queue bounded in rows. The life of a request:
+//!
+//! 1. [`Lane::submit`] estimates its forward pass from those that ran before. If handing it to a
+//!    worker would cost more than it saves, it runs on the calling thread (`policy.rs`,
+//!    `cost.rs`).
+//! 2. Else it is queued, or refused at once: because the lane is full, because its deadline
+//!    cannot be met, or because the scheduler closes (`dispatch.rs`).
+//! 3. A worker that is free takes what waits in the lane whose turn it is, up to
+//!    `max_batch_rows` (`queue.rs`). Lanes with rows take turns, batch by batch. Requests whose
+//!    deadline passed meanwhile, or whose caller left, are not computed.
+//! 4. The worker joins the rows, runs the engine once and splits its outputs (`batch.rs`,
+//!    `worker.rs`). A panic or a number that is not finite fails the one request that caused it.
+//! 5. The request's answer gathers the parts, if it was larger than a batch, and wakes its caller
+//!    (`call.rs`).
+//!
+//! Every accepted request ends in exactly one way: answered, cancelled by its caller, or
+//! expired. `model_check.rs` follows the queue's code through thousands of thread schedules.
+
+mod batch;
+mod call;
+mod cost;
+mod dispatch;
+mod policy;
+mod queue;
+mod sync;
+mod worker;
+
+#[cfg(test)]
+mod model_check;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::engine::{Engine, Workspace};
+use crate::metrics::{ModelMetrics, Rejection};
+use crate::request::{InferError, InferRequest, InferResponse};
+
+use call::Answer;
+use dispatch::{Dispatch, LaneId, Rules};
+use policy::{BatchPolicy, InlinePolicy};
+use worker::{LaneWork, Worker};
+
+/// How long a lane's warm-up goes on to larger batches.
+const WARM_UP: Duration = Duration::from_millis(100);
+
+/// How many threads compute, and within which bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchedulerSettings {
+    /// Threads that run forward passes, at least 1: one a core of the process's budget.
+    pub workers: usize,
+    /// The most rows of one batch, at least 1.
+    pub max_batch_rows: usize,
+    /// How long rows may wait for company while every other worker is busy; zero: not at all.
+    pub max_batch_delay: Duration,
+    /// The most rows that wait in one lane, at least 1. One request with more is still let into
+    /// an empty lane, or it could never be served.
+    pub max_queued_rows: usize,
+    /// Forward passes that cost less may run on the calling thread; zero: none.
+    pub inline_cost: Duration,
+}
+
+/// What a lane needs to know of its model beside the engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneSettings {
+    /// The model's name, for the log.
+    pub name: String,
+    /// Whether answers may hold NaN and infinities.
+    pub allow_non_finite: bool,
+}
+
+/// The worker threads and every lane's queue.
+pub struct Scheduler {
+    settings: SchedulerSettings,
+    dispatch: Arc<Dispatch<LaneWork>>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+    in_flight: AtomicUsize,
+}
+
+impl Scheduler {
+    /// Starts the worker threads.
+    ///
+    /// # Errors
+    /// If the operating system refuses a thread.
+    ///
+    /// # Panics
+    /// If a setting that is at least 1 is 0.
+    pub fn start(settings: SchedulerSettings) -> io::Result<Arc<Self>> {
+        let SchedulerSettings {
+            workers,
+            max_batch_rows,
+            max_batch_delay,
+            max_queued_rows,
+            inline_cost,
+        } = settings;
+        assert!(workers > 0, "workers must be at least 1");
+        assert!(max_batch_rows > 0, "max_batch_rows must be at least 1");
+        assert!(max_queued_rows > 0, "max_queued_rows must be at least 1");
+        let scheduler = Arc::new(Self {
+            settings,
+            dispatch: Arc::new(Dispatch::new(Rules {
+                workers,
+                max_queued_rows,
+                batch: BatchPolicy {
+                    max_batch_rows,
+                    max_batch_delay,
+                },
+                inline: InlinePolicy {
+                    inline_cost,
+                    max_inline_runs: workers,
+                },
+            })),
+            workers: Mutex::new(Vec::with_capacity(workers)),
+            in_flight: AtomicUsize::new(0),
+        });
+        for index in 0..workers {
+            let dispatch = Arc::clone(&scheduler.dispatch);
+            // If this fails, dropping the scheduler ends those that were started.
+            let worker = thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || Worker::new(dispatch).run())?;
+            scheduler.threads().push(worker);
+        }
+        Ok(scheduler)
+    }
+
+    /// Adds a queue for one model version. It leaves with its last [`Lane`].
+    pub fn lane(
+        self: &Arc<Self>,
+        engine: Arc<Engine>,
+        metrics: ModelMetrics,
+        settings: LaneSettings,
+    ) -> Lane {
+        let work = Arc::new(LaneWork {
+            engine,
+            metrics,
+            settings,
+            cost: cost::CostTable::default(),
+        });
+        let id = self.dispatch.add_lane(Arc::clone(&work));
+        Lane(Arc::new(LaneInner {
+            scheduler: Arc::clone(self),
+            id,
+            work,
+        }))
+    }
+
+    /// Refuses new requests with [`InferError::Closing`], finishes those that wait, and ends the
+    /// worker threads. Blocks until they have ended; calling it again does nothing.
+    pub fn close(&self) {
+        self.dispatch.close();
+        let workers = std::mem::take(&mut *self.threads());
+        for worker in workers {
+            // A worker catches its panics, so there is nothing to learn from how it ended.
+            let _ = worker.join();
+        }
+    }
+
+    /// Requests that were submitted and are not answered yet.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler")
+            .field("settings", &self.settings)
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One model version's way into the scheduler. Clones share one queue, which goes with the last.
+#[derive(Clone, Debug)]
+pub struct Lane(Arc<LaneInner>);
+
+#[derive(Debug)]
+struct LaneInner {
+    scheduler: Arc<Scheduler>,
+    id: LaneId,
+    work: Arc<LaneWork>,
+}
+
+impl Drop for LaneInner {
+    fn drop(&mut self) {
+        self.scheduler.dispatch.remove_lane(self.id);
+    }
+}
+
+impl Lane {
+    /// Computes a request's rows, on this thread or on a worker's.
+    ///
+    /// Dropping the future cancels the request: rows that wait leave the queue at once and are
+    /// not computed. Needs a tokio runtime with a timer if the request has a deadline.
+    ///
+    /// # Errors
+    /// See [`InferError`].
+    pub async fn submit(&self, request: InferRequest) -> Result<InferResponse, InferError> {
+        let ending = Ending::awaited(self);
+        let answer = self.answer(request).await;
+        ending.reached(&answer);
+        answer
+    }
+
+    async fn answer(&self, request: InferRequest) -> Answer {
+        let LaneInner {
+            scheduler,
+            id,
+            work,
+        } = &*self.0;
+        let deadline = request.deadline;
+        if let Some(cost) = work.cost.estimate(request.rows)
+            && let Some(_running) = scheduler.dispatch.start_inline(cost)
+        {
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(InferError::DeadlineExceeded);
+            }
+            return work.run_inline(&request);
+        }
+        let batch_rows = scheduler.settings.max_batch_rows;
+        let batch_cost = work.cost.estimate(batch_rows).unwrap_or_default();
+        let row_cost = batch_cost.div_f64(batch_rows as f64);
+        let pending = scheduler.dispatch.push(*id, request, row_cost)?;
+        match deadline {
+            None => pending.await,
+            // An answer that is there in time wins over the deadline; a deadline that passes
+            // first drops `pending`, which takes the rows out of the queue.
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), pending)
+                .await
+                .unwrap_or(Err(InferError::DeadlineExceeded)),
+        }
+    }
+
+    /// Runs the engine on rows of zeros, so that the first requests meet warm caches and a
+    /// measured cost. Blocks: one row twice, then doubling up to a full batch, beginning no pass
+    /// after 100 ms. Nothing of it counts in the metrics.
+    ///
+    /// # Errors
+    /// [`InferError::Panicked`] if a pass panics: the model would fail requests.
+    pub fn warm_up(&self) -> Result<(), InferError> {
+        let LaneInner {
+            scheduler, work, ..
+        } = &*self.0;
+        let started = Instant::now();
+        let mut workspace = Workspace::new();
+        // Not measured: it brings the weights and the code into the caches.
+        work.try_zeros(1, &mut workspace)?;
+        let mut rows = 1;
+        while rows <= scheduler.settings.max_batch_rows && started.elapsed() < WARM_UP {
+            let compute = work.try_zeros(rows, &mut workspace)?;
+            work.cost.record(rows, compute);
+            rows *= 2;
+        }
+        Ok(())
+    }
+
+    /// Why a request would be refused that is submitted now, whatever its rows. Cheap and without
+    /// a lock, so that a server under overload can ask before it reads a body.
+    #[must_use]
+    pub fn refusal(&self) -> Option<InferError> {
+        let LaneInner {
+            scheduler, work, ..
+        } = &*self.0;
+        let SchedulerSettings {
+            workers,
+            max_batch_rows,
+            max_queued_rows,
+            ..
+        } = scheduler.settings;
+        let queued_rows = usize::try_from(work.metrics.queued_rows().get()).unwrap_or(0);
+        if queued_rows < max_queued_rows {
+            return None;
+        }
+        let batch = work.cost.estimate(max_batch_rows).unwrap_or_default();
+        let batches = queued_rows.div_ceil(max_batch_rows).div_ceil(workers);
+        Some(InferError::Overloaded {
+            queued_rows,
+            max_queued_rows,
+            retry_after: batch.saturating_mul(u32::try_from(batches).unwrap_or(u32::MAX)),
+        })
+    }
+
+    /// Rows that wait now.
+    #[must_use]
+    pub fn queued_rows(&self) -> usize {
+        self.0.scheduler.dispatch.queued_rows(self.0.id)
+    }
+
+    /// The engine that computes this lane's rows.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.0.work.engine
+    }
+}
+
+/// Counts a submitted request's end: what its caller got, or that the caller left before.
+struct Ending<'a> {
+    lane: &'a LaneInner,
+    reached: bool,
+}
+
+impl<'a> Ending<'a> {
+    fn awaited(lane: &'a Lane) -> Self {
+        let lane = &*lane.0;
+        lane.scheduler.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self {
+            lane,
+            reached: false,
+        }
+    }
+
+    fn reached(mut self, answer: &Answer) {
+        self.reached = true;
+        let metrics = &self.lane.work.metrics;
+        let reason = match answer {
+            Ok(response) => {
+                let waited = response.timing.queue.as_secs_f64();
+                return metrics.queue_seconds().observe(waited);
+            }
+            Err(InferError::Overloaded { .. }) => Rejection::QueueFull,
+            Err(InferError::DeadlineExceeded) => Rejection::Deadline,
+            Err(InferError::Closing) => Rejection::Closing,
+            Err(InferError::NonFinite { .. }) => Rejection::NonFinite,
+            Err(InferError::Panicked) => Rejection::Panic,
+        };
+        metrics.rejected(reason);
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.lane
+            .scheduler
+            .in_flight
+            .fetch_sub(1, Ordering::Relaxed);
+        if !self.reached {
+            self.lane.work.metrics.rejected(Rejection::Cancelled);
+        }
+    }
+}

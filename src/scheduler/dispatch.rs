@@ -1,0 +1,439 @@
+//! What waits, who is free, and who takes what: all lanes' queues behind one lock.
+//!
+//! Every critical section is a few instructions a call, so one lock serves all lanes, and the
+//! model check can follow every order of its holders.
+//!
+//! Invariants, true whenever the lock is free:
+//! - a lane is in `ready` exactly once if rows of it wait, else not at all;
+//! - `sleeping + wakeups` workers are in [`Dispatch::sleep`];
+//! - if a lane is ready and a worker sleeps, then a wake-up is under way, or some worker is
+//!   between two looks at the queue, or the lane's rows are held for company.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::call::{Answer, Call};
+use super::policy::{Arrival, BatchPolicy, Decision, InlinePolicy, Situation};
+use super::queue::{LaneQueue, Taken};
+use super::sync::{Condvar, Mutex, MutexGuard, now};
+use crate::metrics::Release;
+use crate::request::{InferError, InferRequest};
+
+/// What a lane's calls are for; the dispatch only hands it to the worker along with them.
+pub(super) trait Work {
+    /// Learns how many rows wait. Called with the lock held, so in the order of the changes.
+    fn set_queued_rows(&self, rows: usize);
+}
+
+/// The bounds and policies of a dispatch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// The number of workers that will call [`Dispatch::next_batch`].
+    pub(super) workers: usize,
+    /// The most rows that wait in one lane, a single larger call excepted.
+    pub(super) max_queued_rows: usize,
+    /// When a batch is taken.
+    pub(super) batch: BatchPolicy,
+    /// Who needs no worker.
+    pub(super) inline: InlinePolicy,
+}
+
+/// The queues of all lanes, and the workers that wait for them.
+pub(super) struct Dispatch<W> {
+    rules: Rules,
+    state: Mutex<State<W>>,
+    work_or_close: Condvar,
+}
+
+/// A lane among its dispatch's; never used again for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LaneId(u64);
+
+struct State<W> {
+    lanes: BTreeMap<LaneId, LaneState<W>>,
+    next_lane: u64,
+    /// Lanes with rows, in the order of their turns.
+    ready: VecDeque<LaneId>,
+    /// Workers without a batch.
+    idle_workers: usize,
+    /// Forward passes on the callers' threads.
+    inline_runs: usize,
+    /// Workers in [`Dispatch::sleep`] that nobody has woken.
+    sleeping: usize,
+    /// Workers that were woken and have not noticed yet.
+    wakeups: usize,
+    closing: bool,
+}
+
+struct LaneState<W> {
+    queue: LaneQueue,
+    work: Arc<W>,
+}
+
+/// What a worker took: rows of one lane, to be computed together. Reused from batch to batch.
+#[derive(Debug)]
+pub(super) struct Batch<W> {
+    /// The lane's work; `None` before the first batch.
+    pub(super) work: Option<Arc<W>>,
+    /// The rows, and the calls that only need to be told. Either may be empty.
+    pub(super) taken: Taken,
+    /// Why it was taken now.
+    pub(super) release: Release,
+    /// When it was taken.
+    pub(super) taken_at: Instant,
+}
+
+impl<W> Batch<W> {
+    /// A batch that holds nothing.
+    pub(super) fn empty() -> Self {
+        Self {
+            work: None,
+            taken: Taken::default(),
+            release: Release::Idle,
+            taken_at: now(),
+        }
+    }
+}
+
+impl<W: Work> Dispatch<W> {
+    /// A dispatch without lanes, whose workers are all idle.
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            state: Mutex::new(State {
+                lanes: BTreeMap::new(),
+                next_lane: 0,
+                ready: VecDeque::new(),
+                idle_workers: rules.workers,
+                inline_runs: 0,
+                sleeping: 0,
+                wakeups: 0,
+                closing: false,
+            }),
+            work_or_close: Condvar::new(),
+        }
+    }
+
+    /// Adds a lane.
+    pub(super) fn add_lane(&self, work: Arc<W>) -> LaneId {
+        let mut state = self.lock();
+        let id = LaneId(state.next_lane);
+        state.next_lane += 1;
+        let queue = LaneQueue::default();
+        state.lanes.insert(id, LaneState { queue, work });
+        id
+    }
+
+    /// Removes a lane. What still waits in it is refused; batches that were taken are finished.
+    pub(super) fn remove_lane(&self, id: LaneId) {
+        let removed = {
+            let mut state = self.lock();
+            state.ready.retain(|&ready| ready != id);
+            state.lanes.remove(&id)
+        };
+        // The engine may go with it, which takes a while: the lock is free by now.
+        if let Some(lane) = removed {
+            lane.work.set_queued_rows(0);
+            for call in lane.queue.into_calls() {
+                call.fail(InferError::Closing);
+            }
+        }
+    }
+
+    /// Rows that wait in a lane.
+    pub(super) fn queued_rows(&self, id: LaneId) -> usize {
+        let state = self.lock();
+        state.lanes.get(&id).map_or(0, |lane| lane.queue.rows())
+    }
+
+    /// Permission to run a forward pass of this estimated cost on the calling thread, if
+    /// [`InlinePolicy`] says that it pays; it counts as running until it is dropped.
+    pub(super) fn start_inline(&self, cost: Duration) -> Option<InlineRun<'_, W>> {
+        if cost >= self.rules.inline.inline_cost {
+            return None; // The policy would say so too; this spares the lock.
+        }
+        let mut state = self.lock();
+        let arrival = Arrival {
+            cost,
+            rows_wait: !state.ready.is_empty(),
+            busy_workers: self.rules.workers - state.idle_workers,
+            inline_runs: state.inline_runs,
+        };
+        if state.closing || !self.rules.inline.runs_inline(&arrival) {
+            return None;
+        }
+        state.inline_runs += 1;
+        Some(InlineRun { dispatch: self })
+    }
+
+    /// Queues a request. `row_cost` is what a row costs in a full batch.
+    ///
+    /// A request with more rows than the lane may hold is queued if the lane is empty: else it
+    /// could never be served, however idle the server.
+    ///
+    /// # Errors
+    /// [`InferError::Closing`]; [`InferError::Overloaded`] if the lane has no room;
+    /// [`InferError::DeadlineExceeded`] if the deadline has passed, or will have when the rows
+    /// that wait now are computed (by all workers together, so that only hopeless requests are
+    /// refused; an empty lane refuses none, so a wrong estimate cannot keep itself alive).
+    pub(super) fn push(
+        &self,
+        id: LaneId,
+        request: InferRequest,
+        row_cost: Duration,
+    ) -> Result<Pending<'_, W>, InferError> {
+        let arrived_at = now();
+        let (call, receiver) = Call::new(request, arrived_at);
+        let mut state = self.lock();
+        if state.closing {
+            return Err(InferError::Closing);
+        }
+        let Some(lane) = state.lanes.get_mut(&id) else {
+            return Err(InferError::Closing);
+        };
+        let queued_rows = lane.queue.rows();
+        let wait = row_cost.as_secs_f64() * queued_rows as f64 / self.rules.workers as f64;
+        let wait = Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX);
+        if let Some(deadline) = call.deadline()
+            && (deadline <= arrived_at || deadline - arrived_at < wait)
+        {
+            return Err(InferError::DeadlineExceeded);
+        }
+        let max_queued_rows = self.rules.max_queued_rows;
+        if queued_rows > 0 && call.rows() > max_queued_rows.saturating_sub(queued_rows) {
+            return Err(InferError::Overloaded {
+                queued_rows,
+                max_queued_rows,
+                retry_after: wait,
+            });
+        }
+        let was_empty = lane.queue.is_empty();
+        let number = lane.queue.push(call);
+        lane.work.set_queued_rows(lane.queue.rows());
+        if was_empty {
+            state.ready.push_back(id);
+        }
+        self.wake_one(&mut state);
+        Ok(Pending {
+            dispatch: self,
+            place: Some((id, number)),
+            receiver,
+        })
+    }
+
+    /// Waits for rows and takes a batch of them. `batch` holds the worker's last one, which ends
+    /// here. Returns `false` when the dispatch is closed and nothing waits any more.
+    pub(super) fn next_batch(&self, batch: &mut Batch<W>) -> bool {
+        // Requests, and at times an engine, are freed here, outside the lock.
+        let had_batch = batch.work.take().is_some();
+        batch.taken.clear();
+
+        let mut state = self.lock();
+        if had_batch {
+            state.idle_workers += 1;
+        }
+        loop {
+            match self.look(&mut state, now(), batch) {
+                Look::Took => {
+                    state.idle_workers -= 1;
+                    // A push wakes one worker, but may bring work for several: pass it on.
+                    if !state.ready.is_empty() {
+                        self.wake_one(&mut state);
+                    }
+                    return true;
+                }
+                Look::Nothing { .. } if state.closing => return false,
+                Look::Nothing { held_until } => state = self.sleep(state, held_until),
+            }
+        }
+    }
+
+    /// Lets no request in any more. Workers finish what waits, then
+    /// [`next_batch`](Self::next_batch) returns `false` to them.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        while state.sleeping > 0 {
+            self.wake_one(&mut state);
+        }
+    }
+
+    /// Takes a batch from the first lane, in the order of turns, that need not be held.
+    fn look(&self, state: &mut State<W>, now: Instant, batch: &mut Batch<W>) -> Look {
+        let mut held_until = None;
+        for turn in 0..state.ready.len() {
+            let id = state.ready[turn];
+            let lane = state.lanes.get_mut(&id).expect("ready lanes exist");
+            let decision = self.rules.batch.decide(&Situation {
+                queued_rows: lane.queue.rows(),
+                oldest_age: lane.queue.oldest_age(now),
+                idle_workers: state.idle_workers,
+                busy_workers: self.rules.workers - state.idle_workers,
+            });
+            let release = match decision {
+                Decision::Take(release) => release,
+                Decision::Hold(_) if state.closing => Release::Idle,
+                Decision::Hold(left) => {
+                    let until = now + left;
+                    held_until = Some(held_until.map_or(until, |first: Instant| first.min(until)));
+                    continue;
+                }
+            };
+            let max_batch_rows = self.rules.batch.max_batch_rows;
+            lane.queue.take(max_batch_rows, now, &mut batch.taken);
+            lane.work.set_queued_rows(lane.queue.rows());
+            batch.work = Some(Arc::clone(&lane.work));
+            batch.release = release;
+            batch.taken_at = now;
+            let more = !lane.queue.is_empty();
+            state.ready.remove(turn);
+            if more {
+                state.ready.push_back(id);
+            }
+            return Look::Took;
+        }
+        Look::Nothing { held_until }
+    }
+
+    /// Waits until woken, or until the given time.
+    ///
+    /// The count of wake-ups tells a wake-up from a spurious return, and makes it certain that
+    /// two pushes wake two workers.
+    fn sleep<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<W>>,
+        until: Option<Instant>,
+    ) -> MutexGuard<'a, State<W>> {
+        state.sleeping += 1;
+        loop {
+            state = match until {
+                None => self.work_or_close.wait(state).expect(LOCK),
+                Some(until) => {
+                    let left = until.saturating_duration_since(now());
+                    if left.is_zero() {
+                        state.sleeping -= 1;
+                        return state;
+                    }
+                    self.work_or_close.wait_timeout(state, left).expect(LOCK).0
+                }
+            };
+            if state.wakeups > 0 {
+                state.wakeups -= 1;
+                return state;
+            }
+        }
+    }
+
+    fn wake_one(&self, state: &mut State<W>) {
+        if state.sleeping > 0 {
+            state.sleeping -= 1;
+            state.wakeups += 1;
+            self.work_or_close.notify_one();
+        }
+    }
+
+    /// Takes a call's remaining rows out of its lane.
+    fn cancel(&self, (id, number): (LaneId, u64)) {
+        let mut state = self.lock();
+        let Some(lane) = state.lanes.get_mut(&id) else {
+            return;
+        };
+        let removed = lane.queue.remove(number);
+        if removed.is_some() {
+            lane.work.set_queued_rows(lane.queue.rows());
+            if lane.queue.is_empty() {
+                state.ready.retain(|&ready| ready != id);
+            }
+        }
+        drop(state);
+        drop(removed); // Frees the request's inputs outside the lock.
+    }
+
+    /// Checks what is said of `ready` and the queues above.
+    ///
+    /// # Panics
+    /// If it does not hold.
+    #[cfg(test)]
+    pub(super) fn check_invariants(&self) {
+        let state = self.lock();
+        for (id, lane) in &state.lanes {
+            let turns = state.ready.iter().filter(|&ready| ready == id).count();
+            assert_eq!(turns, usize::from(!lane.queue.is_empty()), "{id:?}");
+            assert_eq!(lane.queue.rows() == 0, lane.queue.is_empty(), "{id:?}");
+        }
+        assert!(state.ready.iter().all(|id| state.lanes.contains_key(id)));
+        assert!(state.idle_workers <= self.rules.workers);
+        assert!(state.sleeping + state.wakeups <= self.rules.workers);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<W>> {
+        self.state.lock().expect(LOCK)
+    }
+}
+
+/// Why the lock is never poisoned.
+const LOCK: &str = "nothing that holds the lock panics";
+
+/// What a worker found.
+enum Look {
+    Took,
+    /// No rows, or only rows that are held until then.
+    Nothing {
+        held_until: Option<Instant>,
+    },
+}
+
+impl<W> fmt::Debug for Dispatch<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatch")
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A forward pass on the calling thread, counted while it lives.
+pub(super) struct InlineRun<'a, W: Work> {
+    dispatch: &'a Dispatch<W>,
+}
+
+impl<W: Work> Drop for InlineRun<'_, W> {
+    fn drop(&mut self) {
+        self.dispatch.lock().inline_runs -= 1;
+    }
+}
+
+/// A queued call, as its caller holds it: resolves to the answer. Dropped before that, the rows
+/// that still wait leave the queue at once, and the answer of those that a worker has is dropped.
+pub(super) struct Pending<'a, W: Work> {
+    dispatch: &'a Dispatch<W>,
+    /// Where it waits; `None` once answered.
+    place: Option<(LaneId, u64)>,
+    receiver: oneshot::Receiver<Answer>,
+}
+
+impl<W: Work> Future for Pending<'_, W> {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        let answer = Pin::new(&mut self.receiver).poll(context);
+        answer.map(|answer| {
+            self.place = None;
+            // A call that was dropped unanswered went down with a worker that panicked.
+            answer.unwrap_or(Err(InferError::Panicked))
+        })
+    }
+}
+
+impl<W: Work> Drop for Pending<'_, W> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.dispatch.cancel(place);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The queue over a condition variable that loses one wake-up in four: the check must notice.
+
+#![allow(
+    clippy::duplicate_mod,
+    reason = "the product's files, over other threads"
+)]
+
+mod sync {
+    pub(super) use super::super::threads::{Mutex, MutexGuard, now};
+    pub(super) type Condvar = super::super::threads::Condvar<4>;
+}
+use crate::scheduler::policy;
+
+#[path = "../batch.rs"]
+mod batch;
+#[path = "../call.rs"]
+mod call;
+#[path = "../dispatch.rs"]
+mod dispatch;
+#[path = "../queue.rs"]
+mod queue;
+#[allow(dead_code, reason = "one scenario is enough to show a deadlock")]
+#[path = "scenarios.rs"]
+mod scenarios;
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn the_check_notices_a_lost_wake_up() {
+    let scenario = || scenarios::mixed_sizes_in_two_lanes(scenarios::Fault::None);
+    shuttle::check_random(scenario, 10_000);
+}

@@ -1,0 +1,152 @@
+//! The calls that wait for one lane, first in, first out, counted in rows. Plain data: the
+//! lock around it, and the threads, are in `dispatch.rs`.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::call::Call;
+
+/// Calls that wait, in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct LaneQueue {
+    waiting: VecDeque<Waiting>,
+    /// The sum of `rows_left` over `waiting`.
+    rows: usize,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// Grows from each call to the next, so that one is found by binary search.
+    number: u64,
+    call: Arc<Call>,
+    /// The rows before this one were taken.
+    next_row: usize,
+}
+
+impl Waiting {
+    fn rows_left(&self) -> usize {
+        self.call.rows() - self.next_row
+    }
+}
+
+/// Some rows of a call, in a batch.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// The call.
+    pub(super) call: Arc<Call>,
+    /// Which of its rows.
+    pub(super) rows: Range<usize>,
+}
+
+/// What one look at the queue took out of it.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// To be computed together, in the order of the queue.
+    pub(super) parts: Vec<Part>,
+    /// Their rows, summed.
+    pub(super) rows: usize,
+    /// Calls to be refused, because their deadline passed while they waited.
+    pub(super) expired: Vec<Arc<Call>>,
+    /// Calls of which a part failed: answered already, to be dropped.
+    pub(super) failed: Vec<Arc<Call>>,
+}
+
+impl Taken {
+    /// Forgets everything but the allocations.
+    pub(super) fn clear(&mut self) {
+        self.parts.clear();
+        self.rows = 0;
+        self.expired.clear();
+        self.failed.clear();
+    }
+}
+
+impl LaneQueue {
+    /// Rows that wait.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How long the first call has waited; zero if none does.
+    pub(super) fn oldest_age(&self, now: Instant) -> Duration {
+        self.waiting.front().map_or(Duration::ZERO, |first| {
+            now.saturating_duration_since(first.call.queued_at())
+        })
+    }
+
+    /// Appends a call and returns the number by which it can be removed.
+    pub(super) fn push(&mut self, call: Arc<Call>) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.rows += call.rows();
+        self.waiting.push_back(Waiting {
+            number,
+            call,
+            next_row: 0,
+        });
+        number
+    }
+
+    /// Takes a batch of at most `max_rows` rows from the front.
+    ///
+    /// A call that fits a batch is never split: it waits for the next one, which begins with
+    /// it. A call larger than a batch fills this one, and its rest stays at the front.
+    /// Expired and failed calls leave without counting as rows of the batch.
+    pub(super) fn take(&mut self, max_rows: usize, now: Instant, taken: &mut Taken) {
+        while let Some(first) = self.waiting.front_mut() {
+            let left = first.rows_left();
+            let drop_to = if first.call.has_failed() {
+                Some(&mut taken.failed)
+            } else if first.call.is_expired(now) {
+                Some(&mut taken.expired)
+            } else {
+                None
+            };
+            if let Some(dropped) = drop_to {
+                self.rows -= left;
+                dropped.extend(self.waiting.pop_front().map(|first| first.call));
+                continue;
+            }
+            let room = max_rows - taken.rows;
+            if room == 0 || (left > room && left <= max_rows) {
+                break;
+            }
+            let count = left.min(room);
+            let rows = first.next_row..first.next_row + count;
+            taken.parts.push(Part {
+                call: Arc::clone(&first.call),
+                rows,
+            });
+            taken.rows += count;
+            self.rows -= count;
+            first.next_row += count;
+            if first.rows_left() == 0 {
+                self.waiting.pop_front();
+            }
+        }
+    }
+
+    /// The calls that wait, oldest first.
+    pub(super) fn into_calls(self) -> impl Iterator<Item = Arc<Call>> {
+        self.waiting.into_iter().map(|waiting| waiting.call)
+    }
+
+    /// Removes what is left of a call; `None` if no rows of it wait any more.
+    pub(super) fn remove(&mut self, number: u64) -> Option<Arc<Call>> {
+        let position = self
+            .waiting
+            .binary_search_by_key(&number, |waiting| waiting.number)
+            .ok()?;
+        let removed = self.waiting.remove(position)?;
+        self.rows -= removed.rows_left();
+        Some(removed.call)
+    }
+}

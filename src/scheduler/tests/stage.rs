@@ -1,0 +1,222 @@
+//! What the tests serve: models whose operator is a closure of the test.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use crate::engine::kernels::Isa;
+use crate::engine::{Engine, GraphBuilder, Inputs, Kernel, OpError, Operand, Operator};
+use crate::metrics::{BuildInfo, Metrics};
+use crate::request::{InferError, InferRequest, InferResponse};
+use crate::scheduler::{Lane, LaneSettings, Scheduler, SchedulerSettings};
+use crate::tensor::{DataType, TensorSpec};
+
+/// One worker, small batches, no delay, nothing inline.
+pub(super) const SETTINGS: SchedulerSettings = SchedulerSettings {
+    workers: 1,
+    max_batch_rows: 4,
+    max_batch_delay: Duration::ZERO,
+    max_queued_rows: 8,
+    inline_cost: Duration::ZERO,
+};
+
+/// Long enough that no test sees its end.
+pub(super) const AN_HOUR: Duration = Duration::from_secs(3600);
+
+/// A scheduler with the metrics of its models.
+pub(super) struct Stage {
+    pub(super) scheduler: Arc<Scheduler>,
+    pub(super) metrics: Metrics,
+}
+
+impl Stage {
+    pub(super) fn new(settings: SchedulerSettings) -> Self {
+        Self {
+            scheduler: Scheduler::start(settings).unwrap(),
+            metrics: Metrics::new(BuildInfo {
+                version: "0.0.0",
+                profile: "test",
+                platform: "test",
+            }),
+        }
+    }
+
+    /// A lane for a model of this name whose rows, of one element, the closure computes.
+    pub(super) fn lane(
+        &self,
+        name: &str,
+        run: impl Fn(&[f32], &mut [f32]) + Send + Sync + 'static,
+    ) -> Lane {
+        self.lane_with(name, false, run)
+    }
+
+    pub(super) fn lane_with(
+        &self,
+        name: &str,
+        allow_non_finite: bool,
+        run: impl Fn(&[f32], &mut [f32]) + Send + Sync + 'static,
+    ) -> Lane {
+        let settings = LaneSettings {
+            name: name.to_owned(),
+            allow_non_finite,
+        };
+        let metrics = self.metrics.model(name, 1);
+        self.scheduler
+            .lane(Arc::new(engine(run)), metrics, settings)
+    }
+
+    /// The value of a series on the metrics page, named as there.
+    pub(super) fn metric(&self, series: &str) -> f64 {
+        let page = self.metrics.render().unwrap();
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no series {series} in\n{page}"))
+            .parse()
+            .unwrap()
+    }
+
+    /// How many requests of a model were rejected for a reason.
+    pub(super) fn rejected(&self, name: &str, reason: &str) -> f64 {
+        self.metric(&format!(
+            r#"safeserve_rejections_total{{model="{name}",reason="{reason}",version="1"}}"#
+        ))
+    }
+}
+
+/// An engine with one operator: a closure over all rows of a batch.
+pub(super) fn engine(run: impl Fn(&[f32], &mut [f32]) + Send + Sync + 'static) -> Engine {
+    let mut graph = GraphBuilder::new();
+    let x = graph.input(TensorSpec {
+        name: "x".into(),
+        datatype: DataType::Fp32,
+        row_shape: vec![1],
+        description: String::new(),
+    });
+    let y = graph.node("closure", Closure(Arc::new(run)), &[x]).unwrap();
+    graph.output("y", y);
+    Engine::compile(graph.build())
+}
+
+type Run = dyn Fn(&[f32], &mut [f32]) + Send + Sync;
+
+#[derive(Clone)]
+struct Closure(Arc<Run>);
+
+impl fmt::Debug for Closure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Closure")
+    }
+}
+
+impl Operator for Closure {
+    fn name(&self) -> &'static str {
+        "Closure"
+    }
+
+    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+        Ok(inputs[0].shape.clone())
+    }
+
+    fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
+        Box::new(self.clone())
+    }
+}
+
+impl Kernel for Closure {
+    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
+        (self.0)(inputs.get(0), output);
+    }
+
+    fn flops_per_row(&self) -> u64 {
+        1
+    }
+}
+
+/// Holds each forward pass until the test lets it go.
+pub(super) struct Gate {
+    entered: Receiver<Vec<f32>>,
+    leave: Sender<()>,
+}
+
+impl Gate {
+    /// The gate, and the closure of a model `y = x + 1` that passes through it.
+    pub(super) fn new() -> (Self, impl Fn(&[f32], &mut [f32]) + Send + Sync + 'static) {
+        let (enter, entered) = mpsc::channel();
+        let (leave, may_leave) = mpsc::channel();
+        let may_leave = Mutex::new(may_leave);
+        let run = move |x: &[f32], y: &mut [f32]| {
+            // A gate that the test has dropped stands open.
+            let _ = enter.send(x.to_vec());
+            let _ = may_leave.lock().unwrap().recv();
+            plus_one(x, y);
+        };
+        (Self { entered, leave }, run)
+    }
+
+    /// Waits for the next forward pass and returns its rows; it stays inside.
+    pub(super) fn entered(&self) -> Vec<f32> {
+        self.entered.recv().unwrap()
+    }
+
+    /// Lets one forward pass go.
+    pub(super) fn open(&self) {
+        self.leave.send(()).unwrap();
+    }
+
+    /// Lets the next forward pass go and returns its rows.
+    pub(super) fn pass(&self) -> Vec<f32> {
+        let rows = self.entered();
+        self.open();
+        rows
+    }
+}
+
+/// The model `y = x + 1`.
+pub(super) fn plus_one(x: &[f32], y: &mut [f32]) {
+    for (x, y) in x.iter().zip(y) {
+        *y = x + 1.0;
+    }
+}
+
+/// A request of these rows, without a deadline.
+pub(super) fn request(rows: &[f32]) -> InferRequest {
+    InferRequest {
+        rows: rows.len(),
+        inputs: vec![rows.to_vec()],
+        deadline: None,
+    }
+}
+
+pub(super) type Submitted<'a> =
+    Pin<Box<dyn Future<Output = Result<InferResponse, InferError>> + Send + 'a>>;
+
+/// Submits a request, which must have to wait: it is queued or taken on return.
+pub(super) fn submit(lane: &Lane, request: InferRequest) -> Submitted<'_> {
+    let mut submitted: Submitted<'_> = Box::pin(lane.submit(request));
+    let poll = submitted
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll.is_pending(), "{poll:?}");
+    submitted
+}
+
+/// Waits for the end of a request.
+pub(super) fn wait(
+    submitted: impl Future<Output = Result<InferResponse, InferError>>,
+) -> Result<InferResponse, InferError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap()
+        .block_on(submitted)
+}
+
+/// The single output of an answer.
+pub(super) fn values(answer: Result<InferResponse, InferError>) -> Vec<f32> {
+    let [values] = answer.unwrap().outputs.try_into().unwrap();
+    values
+}

@@ -1,0 +1,227 @@
+//! The threads that compute: each takes a batch, runs it and answers its calls, until the
+//! dispatch is closed.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::LaneSettings;
+use super::batch::{JoinBuffers, first_non_finite, split, with_slices};
+use super::call::{Answer, Pass};
+use super::cost::CostTable;
+use super::dispatch::{Batch, Dispatch, Work};
+use super::queue::Part;
+use crate::engine::{Engine, Outputs, Workspace};
+use crate::metrics::{ModelMetrics, Release};
+use crate::request::{InferError, InferRequest, InferResponse, Timing};
+
+/// What a lane's rows are computed with. Batches hold it beside the lane, so that one that was
+/// taken finishes after the lane is gone.
+#[derive(Debug)]
+pub(super) struct LaneWork {
+    pub(super) engine: Arc<Engine>,
+    pub(super) metrics: ModelMetrics,
+    pub(super) settings: LaneSettings,
+    pub(super) cost: CostTable,
+}
+
+impl Work for LaneWork {
+    fn set_queued_rows(&self, rows: usize) {
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        self.metrics.queued_rows().set(rows);
+    }
+}
+
+/// The forward pass panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Panicked;
+
+impl LaneWork {
+    /// Computes `rows` rows, counts them, and hands the outputs and the time it took to `read`.
+    fn forward<R>(
+        &self,
+        rows: usize,
+        inputs: &[&[f32]],
+        workspace: &mut Workspace,
+        read: impl FnOnce(&Outputs<'_>, Duration) -> R,
+    ) -> Result<R, Panicked> {
+        let metrics = &self.metrics;
+        self.pass(rows, inputs, workspace, |outputs, compute| {
+            self.cost.record(rows, compute);
+            metrics.compute_seconds().observe(compute.as_secs_f64());
+            metrics.batch_rows().observe(rows as f64);
+            metrics.rows_total().inc_by(rows as u64);
+            read(outputs, compute)
+        })
+        .inspect_err(|Panicked| metrics.panics_total().inc())
+    }
+
+    /// Runs the engine once; a panic is caught and logged.
+    fn pass<R>(
+        &self,
+        rows: usize,
+        inputs: &[&[f32]],
+        workspace: &mut Workspace,
+        read: impl FnOnce(&Outputs<'_>, Duration) -> R,
+    ) -> Result<R, Panicked> {
+        let started = Instant::now();
+        let lent = &mut *workspace;
+        let run = move || {
+            let lent = lent; // Moved in, so that the outputs may outlive the closure.
+            self.engine.run(rows, inputs, lent)
+        };
+        let panic = match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(outputs) => return Ok(read(&outputs, started.elapsed())),
+            Err(panic) => panic,
+        };
+        // What the panic left half-written must not reach the next pass.
+        *workspace = Workspace::new();
+        tracing::error!(
+            model = %self.settings.name,
+            rows,
+            panic = panic_message(&*panic),
+            "a forward pass panicked"
+        );
+        Err(Panicked)
+    }
+
+    /// Computes rows of zeros and returns how long that took; nothing is counted.
+    pub(super) fn try_zeros(
+        &self,
+        rows: usize,
+        workspace: &mut Workspace,
+    ) -> Result<Duration, InferError> {
+        let specs = self.engine.inputs();
+        let largest = specs.iter().map(|spec| spec.row_elements()).max();
+        let zeros = vec![0.0; rows * largest.unwrap_or(0)];
+        with_slices(
+            specs.len(),
+            |i| &zeros[..rows * specs[i].row_elements()],
+            |inputs| self.pass(rows, inputs, workspace, |_, compute| compute),
+        )
+        .map_err(|Panicked| InferError::Panicked)
+    }
+
+    /// Computes a request on the calling thread, which keeps a workspace for this purpose.
+    pub(super) fn run_inline(&self, request: &InferRequest) -> Answer {
+        thread_local! {
+            static WORKSPACE: RefCell<Workspace> = RefCell::new(Workspace::new());
+        }
+        let rows = request.rows;
+        let answer = |outputs: &Outputs<'_>, compute| {
+            let count = self.engine.outputs().len();
+            let outputs = || (0..count).map(|i| outputs.get(i));
+            if !self.settings.allow_non_finite
+                && let Some((output, row)) = first_non_finite(outputs(), rows)
+            {
+                return Err(InferError::NonFinite { output, row });
+            }
+            Ok(InferResponse {
+                rows,
+                outputs: outputs().map(<[f32]>::to_vec).collect(),
+                timing: Timing {
+                    queue: Duration::ZERO,
+                    compute,
+                    batch_rows: rows,
+                },
+            })
+        };
+        self.metrics.batch_released(Release::Inline);
+        WORKSPACE.with_borrow_mut(|workspace| {
+            with_slices(
+                request.inputs.len(),
+                |i| request.inputs[i].as_slice(),
+                |inputs| self.forward(rows, inputs, workspace, answer),
+            )
+            .unwrap_or(Err(InferError::Panicked))
+        })
+    }
+}
+
+/// One thread's state, reused from batch to batch.
+pub(super) struct Worker {
+    dispatch: Arc<Dispatch<LaneWork>>,
+    batch: Batch<LaneWork>,
+    buffers: JoinBuffers,
+    workspace: Workspace,
+}
+
+impl Worker {
+    pub(super) fn new(dispatch: Arc<Dispatch<LaneWork>>) -> Self {
+        Self {
+            dispatch,
+            batch: Batch::empty(),
+            buffers: JoinBuffers::default(),
+            workspace: Workspace::new(),
+        }
+    }
+
+    /// Computes batches until the dispatch is closed.
+    pub(super) fn run(&mut self) {
+        while self.dispatch.next_batch(&mut self.batch) {
+            // Forward passes are caught one by one. This catches what remains, a fault in this
+            // module: its batch's calls are answered as panicked when they are dropped, and the
+            // worker lives on.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.answer_batch())) {
+                tracing::error!(panic = panic_message(&*panic), "a worker panicked");
+                self.workspace = Workspace::new();
+            }
+        }
+    }
+
+    fn answer_batch(&mut self) {
+        let Self {
+            batch,
+            buffers,
+            workspace,
+            ..
+        } = self;
+        for call in &batch.taken.expired {
+            call.fail(InferError::DeadlineExceeded);
+        }
+        let work = batch.work.as_deref().expect("a batch was taken");
+        let parts = batch.taken.parts.as_slice();
+        if parts.is_empty() {
+            return;
+        }
+        work.metrics.batch_released(batch.release);
+        let mut answer = |parts: &[Part]| {
+            let rows = parts.iter().map(|part| part.rows.len()).sum();
+            buffers.join(parts, |inputs| {
+                work.forward(rows, inputs, workspace, |outputs, compute| {
+                    let pass = Pass {
+                        taken_at: batch.taken_at,
+                        compute,
+                        batch_rows: rows,
+                    };
+                    let count = work.engine.outputs().len();
+                    let allow_non_finite = work.settings.allow_non_finite;
+                    split(parts, count, |i| outputs.get(i), allow_non_finite, pass);
+                })
+            })
+        };
+        if answer(parts) == Ok(()) {
+            return;
+        }
+        if let [part] = parts {
+            return part.call.fail(InferError::Panicked);
+        }
+        // Alone, only the one whose rows are to blame fails.
+        for part in parts.chunks(1) {
+            if answer(part) == Err(Panicked) {
+                part[0].call.fail(InferError::Panicked);
+            }
+        }
+    }
+}
+
+/// What `panic!` was called with, as far as it is text.
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a text")
+}

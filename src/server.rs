@@ -1,0 +1,248 @@
+//! The listening server: binds, accepts, drains, stops.
+//!
+//! The accept loop is our own because what the HTTP stack offers limits neither slow heads nor
+//! idle connections apart from each other, and waits for stalled clients for ever when it drains.
+
+mod accept;
+mod answer;
+mod connection;
+mod framing;
+mod routes;
+mod signals;
+mod stream;
+mod threads;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+use axum::extract::Request;
+use axum::response::Response;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::lifecycle::Lifecycle;
+use crate::metrics::{Metrics, max_open_files};
+use accept::accept;
+use connection::{Connections, Stage};
+use stream::Timeouts;
+
+pub use routes::routes;
+pub use signals::{Signals, Stop};
+pub use threads::IoThreads;
+
+/// File descriptors that are not for connections: standard streams, the listener, the runtime's
+/// own, and the files of models that are being loaded.
+const RESERVED_FILES: usize = 64;
+
+/// How long connections that were cut may take to let go of what they hold. Nothing they wait for
+/// is slow: their tasks end at the next step.
+const CUT_GRACE: Duration = Duration::from_secs(1);
+
+/// The address cannot be listened on.
+#[derive(Debug)]
+pub struct BindError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mend = match self.source.kind() {
+            io::ErrorKind::AddrInUse => "stop what listens there, or choose another port",
+            io::ErrorKind::PermissionDenied => "choose a port above 1023",
+            io::ErrorKind::AddrNotAvailable => "choose an address of this machine, or 0.0.0.0",
+            _ => "choose another address",
+        };
+        write!(
+            f,
+            "server.bind: cannot listen on {}; {mend} (--bind ADDR:PORT)",
+            self.address
+        )
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// What answers the requests of all connections.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request.
+    fn answer(&self, request: Request) -> impl Future<Output = Response> + Send;
+}
+
+/// A server that has its port and answers nobody yet.
+pub struct Server<H> {
+    listener: TcpListener,
+    address: SocketAddr,
+    connections: Arc<Connections<H>>,
+    max_connections: usize,
+    drain_delay: Duration,
+    drain_timeout: Duration,
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were cut off because the drain ran out of time.
+    pub cut: usize,
+}
+
+impl<H: Handler> Server<H> {
+    /// Listens on `server.bind`. Clients can connect from now on and are answered once
+    /// [`Server::run`] runs.
+    ///
+    /// # Errors
+    /// [`BindError`] if the address cannot be listened on.
+    pub async fn bind(
+        config: &Config,
+        handler: H,
+        lifecycle: Arc<Lifecycle>,
+        metrics: Metrics,
+    ) -> Result<Self, BindError> {
+        let failed = |source| BindError {
+            address: config.server.bind,
+            source,
+        };
+        let listener = TcpListener::bind(config.server.bind)
+            .await
+            .map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let limits = &config.limits;
+        Ok(Self {
+            listener,
+            address,
+            max_connections: within_open_files(limits.max_connections, max_open_files()),
+            connections: Arc::new(Connections {
+                handler,
+                lifecycle,
+                metrics,
+                timeouts: Timeouts {
+                    header: Duration::from_millis(limits.header_timeout_ms),
+                    idle: Duration::from_millis(limits.idle_timeout_ms),
+                    write: Duration::from_millis(limits.write_timeout_ms),
+                },
+                max_headers: limits.max_headers,
+                max_header_bytes: limits.max_header_bytes,
+            }),
+            drain_delay: Duration::from_millis(config.server.drain_delay_ms),
+            drain_timeout: Duration::from_millis(config.server.drain_timeout_ms),
+        })
+    }
+
+    /// The address that is listened on, its port the real one if port 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers requests until `stop`, then drains: not ready any more, requests welcome for the
+    /// drain delay, then no new connections, then those that are left have the drain timeout.
+    ///
+    /// Connections are served by `threads`; this only accepts and waits.
+    pub async fn run(self, threads: IoThreads, stop: impl Future<Output = Stop>) -> Drained {
+        let Self {
+            listener,
+            connections,
+            max_connections,
+            ..
+        } = self;
+        let lifecycle = Arc::clone(&connections.lifecycle);
+        // Here to the end: connections live as long as their threads.
+        let threads = Arc::new(threads);
+        // A connection holds a permit from its start to its end.
+        let permits = Arc::new(Semaphore::new(max_connections));
+        let (stage, stages) = watch::channel(Stage::Serving);
+        let mut accepting = tokio::spawn(accept(
+            listener,
+            Arc::clone(&threads),
+            connections,
+            Arc::clone(&permits),
+            stages,
+        ));
+        lifecycle.ready();
+
+        let stop = tokio::select! {
+            stop = stop => stop,
+            // It only ends when it is told to, so it panicked: nobody can connect any more, and an
+            // orchestrator that sees the process end starts another.
+            _ = &mut accepting => {
+                error!("the accept loop failed: draining");
+                Stop::Now
+            }
+        };
+        lifecycle.drain();
+        let delay = match stop {
+            Stop::AfterDelay => self.drain_delay,
+            Stop::Now => Duration::ZERO,
+        };
+        info!(
+            delay_ms = delay.as_millis() as u64,
+            "draining: answering, not ready"
+        );
+        sleep(delay).await;
+
+        stage.send_replace(Stage::Closing);
+        if !accepting.is_finished() {
+            // Its failure while it stops changes nothing.
+            let _ = accepting.await;
+        }
+        let open = || max_connections - permits.available_permits();
+        info!(
+            connections = open(),
+            timeout_ms = self.drain_timeout.as_millis() as u64,
+            "closed to new connections: finishing requests"
+        );
+        let all = u32::try_from(max_connections).expect("limits.max_connections is at most 10^6");
+        if timeout(self.drain_timeout, permits.acquire_many(all))
+            .await
+            .is_ok()
+        {
+            return Drained { cut: 0 };
+        }
+        let cut = open();
+        warn!(connections = cut, "the drain ran out of time: cutting off");
+        stage.send_replace(Stage::Cut);
+        // Past that they are beyond help, and the process ends without them.
+        let _ = timeout(CUT_GRACE, permits.acquire_many(all)).await;
+        Drained { cut }
+    }
+}
+
+/// As many connections as wanted and as the process may have files open.
+fn within_open_files(wanted: usize, max_open_files: Option<usize>) -> usize {
+    let Some(files) = max_open_files else {
+        return wanted;
+    };
+    let possible = files.saturating_sub(RESERVED_FILES).max(1);
+    if wanted > possible {
+        warn!(
+            wanted,
+            possible,
+            max_open_files = files,
+            "limits.max_connections is lowered: the process may not open more files; \
+             raise its limit (ulimit -n)"
+        );
+    }
+    wanted.min(possible)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_everything_else() {
+        assert_eq!(within_open_files(4096, None), 4096);
+        assert_eq!(within_open_files(4096, Some(1_048_576)), 4096);
+        assert_eq!(within_open_files(4096, Some(1024)), 960);
+        assert_eq!(within_open_files(4096, Some(10)), 1);
+    }
+}

@@ -1,0 +1,138 @@
+//! Takes connections from the operating system, within their bound.
+
+use std::io;
+use std::net::TcpStream as Accepted;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tracing::{error, warn};
+
+use super::Handler;
+use super::answer::TOO_MANY_CONNECTIONS;
+use super::connection::{Connections, Stage};
+use super::stream::LINGER;
+use super::threads::IoThreads;
+use crate::metrics::Refusal;
+
+/// How long to wait before asking again when the system has no descriptor or memory left: long
+/// enough not to spin, short enough to be nothing beside the wait for other connections to end.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections beyond the bound that are being told so at one time; more are closed without a
+/// word. They live on the descriptors that are kept free of connections, so half of those.
+const MAX_REFUSALS: usize = super::RESERVED_FILES / 2;
+
+/// Accepts connections until the stage leaves [`Stage::Serving`], then takes those that the
+/// system had accepted already, whose clients may have sent requests.
+///
+/// Each connection holds a permit of `permits` and is served by one of `threads`, whose runtime its
+/// socket joins.
+pub(super) async fn accept<H: Handler>(
+    listener: TcpListener,
+    threads: Arc<IoThreads>,
+    connections: Arc<Connections<H>>,
+    permits: Arc<Semaphore>,
+    mut stage: watch::Receiver<Stage>,
+) {
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    let take = |socket: Accepted, stage: &watch::Receiver<Stage>| {
+        let metrics = &connections.metrics;
+        metrics.connections_accepted_total().inc();
+        // Answers are written whole; waiting to fill packets would only delay them. Failing means
+        // that the client is gone, which the first read tells too.
+        let _ = socket.set_nodelay(true);
+        if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
+            let connections = Arc::clone(&connections);
+            let stage = stage.clone();
+            threads.spawn(async move {
+                // The client of a socket that no thread can take sees it close.
+                if let Ok(socket) = into_tokio(socket) {
+                    connections.serve(socket, stage).await;
+                }
+                drop(permit);
+            });
+        } else {
+            metrics.connection_refused(Refusal::Limit);
+            if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned()
+                && let Ok(socket) = into_tokio(socket)
+            {
+                tokio::spawn(refuse(socket, permit));
+            }
+        }
+    };
+
+    let mut exhausted = false;
+    while *stage.borrow_and_update() == Stage::Serving {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stage.changed() => continue,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                exhausted = false;
+                // Failing means that it is gone already.
+                if let Ok(socket) = socket.into_std() {
+                    take(socket, &stage);
+                }
+            }
+            Err(error) => {
+                connections.metrics.accept_errors_total().inc();
+                if is_of_one_connection(&error) {
+                    continue;
+                }
+                if !exhausted {
+                    warn!(%error, "cannot accept connections; trying again until it works");
+                    exhausted = true;
+                }
+                tokio::select! {
+                    () = sleep(EXHAUSTED_PAUSE) => {}
+                    _ = stage.changed() => {}
+                }
+            }
+        }
+    }
+
+    // Asks the system itself: tokio would answer from what it heard last.
+    match listener.into_std() {
+        Ok(listener) => {
+            while let Ok((socket, _)) = listener.accept() {
+                take(socket, &stage);
+            }
+        }
+        Err(error) => error!(%error, "cannot take the connections that wait at the stop"),
+    }
+}
+
+/// Hands a socket to the runtime of the current thread.
+fn into_tokio(socket: Accepted) -> io::Result<TcpStream> {
+    socket.set_nonblocking(true)?;
+    TcpStream::from_std(socket)
+}
+
+/// Whether an error is about the connection that would have been accepted: the next may be fine.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Tells a client that there are too many, and waits a moment until it has read that.
+async fn refuse(mut socket: TcpStream, _permit: OwnedSemaphorePermit) {
+    let tell = async {
+        socket.write_all(&TOO_MANY_CONNECTIONS.bytes()).await?;
+        socket.shutdown().await?;
+        let mut rest = [0; 1024];
+        while socket.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whether it listened or not, the connection ends here.
+    let _ = timeout(LINGER, tell).await;
+}

@@ -1,0 +1,168 @@
+//! The engine's answers against those of the frameworks that trained the networks.
+//!
+//! `tests/golden/` holds the frameworks' answers and the scripts that wrote them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safeserve::engine::Workspace;
+use safeserve::model::{Model, Task};
+use safetensors::{Dtype, SafeTensors};
+
+/// Inputs and outputs by name; shapes with the rows first.
+struct Golden {
+    inputs: BTreeMap<String, Vec<f64>>,
+    outputs: BTreeMap<String, Vec<f64>>,
+    rows: usize,
+}
+
+impl Golden {
+    fn read(path: &Path) -> Self {
+        let bytes = fs::read(path).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let mut golden = Self {
+            inputs: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            rows: 0,
+        };
+        for (name, tensor) in file.iter() {
+            let values = match tensor.dtype() {
+                Dtype::F32 => {
+                    let (chunks, _) = tensor.data().as_chunks();
+                    chunks
+                        .iter()
+                        .map(|c| f64::from(f32::from_le_bytes(*c)))
+                        .collect()
+                }
+                Dtype::F64 => {
+                    let (chunks, _) = tensor.data().as_chunks();
+                    chunks.iter().map(|c| f64::from_le_bytes(*c)).collect()
+                }
+                other => panic!("{name}: unexpected {other}"),
+            };
+            golden.rows = tensor.shape()[0];
+            let (kind, name) = name.split_once('.').unwrap();
+            match kind {
+                "input" => golden.inputs.insert(name.to_owned(), values),
+                "output" => golden.outputs.insert(name.to_owned(), values),
+                other => panic!("neither input nor output: {other}"),
+            };
+        }
+        assert!(golden.rows > 0 && !golden.outputs.is_empty());
+        golden
+    }
+}
+
+/// The engine's outputs by name.
+fn run(model: &Model, golden: &Golden) -> BTreeMap<String, Vec<f32>> {
+    let engine = &model.engine;
+    let inputs: Vec<Vec<f32>> = engine
+        .inputs()
+        .iter()
+        .map(|spec| {
+            golden.inputs[&spec.name]
+                .iter()
+                .map(|v| *v as f32)
+                .collect()
+        })
+        .collect();
+    assert_eq!(inputs.len(), golden.inputs.len());
+    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let mut workspace = Workspace::new();
+    let outputs = engine.run(golden.rows, &inputs, &mut workspace);
+    engine
+        .outputs()
+        .iter()
+        .enumerate()
+        .map(|(index, spec)| (spec.name.clone(), outputs.get(index).to_vec()))
+        .collect()
+}
+
+fn golden_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn sorted(directory: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// The samples, held-out rows: 1e-6 absolute for probabilities, 1e-5 relative for regression.
+#[test]
+fn the_samples_answer_as_their_frameworks_do() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let mut seen = 0;
+    for path in sorted(&golden_directory().join("models")) {
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        let (name, version) = stem.rsplit_once('-').unwrap();
+        let mut directory = models.join(name).join(version);
+        if !directory.exists() {
+            directory = models.join(name);
+        }
+        let model = Model::load(name, version.parse().unwrap(), &directory)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let golden = Golden::read(&path);
+        assert!(golden.rows >= 32, "{name}: {} rows", golden.rows);
+        let answers = run(&model, &golden);
+        for (output, expected) in &golden.outputs {
+            let actual = &answers[output];
+            assert_eq!(actual.len(), expected.len());
+            for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+                let difference = (f64::from(*actual) - expected).abs();
+                let tolerance = match model.signature.task {
+                    Task::Regression => 1e-5 * expected.abs(),
+                    _ => 1e-6,
+                };
+                assert!(
+                    difference <= tolerance,
+                    "{stem}: {output}[{index}]: {actual} but {expected}, off by {difference:e}"
+                );
+            }
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 6, "five samples, one of them in two versions");
+}
+
+/// Each layer and activation: small networks with weights of order 1, computed in f32 by us and
+/// in f32 or f64 by the framework. 2e-6 of the largest value in the answer leaves room for a
+/// dozen roundings of either side and none for a wrong constant.
+#[test]
+fn each_layer_answers_as_its_framework_does() {
+    let mut failures = Vec::new();
+    let cases = sorted(&golden_directory().join("layers"));
+    for directory in &cases {
+        let case = directory.file_name().unwrap().to_str().unwrap();
+        let model = match Model::load(case, 1, directory) {
+            Ok(model) => model,
+            Err(error) => {
+                failures.push(format!("{case}: {error}"));
+                continue;
+            }
+        };
+        let golden = Golden::read(&directory.join("golden.safetensors"));
+        let answers = run(&model, &golden);
+        for (output, expected) in &golden.outputs {
+            let Some(actual) = answers.get(output) else {
+                failures.push(format!("{case}: no output {output}: {:?}", answers.keys()));
+                continue;
+            };
+            let largest = expected.iter().fold(1.0_f64, |max, v| max.max(v.abs()));
+            let worst = actual
+                .iter()
+                .zip(expected)
+                .map(|(actual, expected)| (f64::from(*actual) - expected).abs())
+                .fold(0.0, f64::max);
+            if actual.len() != expected.len() || worst.is_nan() || worst > 2e-6 * largest {
+                failures.push(format!("{case}: {output} off by {worst:e} of {largest}"));
+            }
+        }
+    }
+    assert!(cases.len() >= 70, "only {} cases", cases.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}

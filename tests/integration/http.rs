@@ -1,0 +1,9 @@
+//! The routes in process: what clients send, and what they get for it.
+
+mod document;
+mod edges;
+mod mutations;
+mod refusals;
+mod server;
+mod v1;
+mod v2;

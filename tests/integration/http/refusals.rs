@@ -1,0 +1,426 @@
+//! The table of refusals: what each malformed request gets, as one snapshot.
+//!
+//! A change of any message shows here. Classes of attacks that only a socket can carry (framing,
+//! slow clients) are not in it.
+
+use std::fmt::Write;
+
+use http::Method;
+
+use super::server::{MAX_BODY_BYTES, TestServer, request};
+
+const V2: &str = "/v2/models/echo/infer";
+const PAIR: &str = "/v2/models/pair/infer";
+const V1: &str = "/v1/models/echo:predict";
+const V1_PAIR: &str = "/v1/models/pair:predict";
+const CLASSIFY: &str = "/v1/models/fruit:classify";
+
+/// A V2 body with one input, whose shape and data are given.
+fn tensor(shape: &str, data: &str) -> String {
+    format!(r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":{shape},"data":{data}}}]}}"#)
+}
+
+/// A good V2 body with more members before its inputs.
+fn with(members: &str) -> String {
+    format!(
+        r#"{{{members},"inputs":[{{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}}]}}"#
+    )
+}
+
+fn bodies() -> Vec<(&'static str, String)> {
+    let mut bodies: Vec<(&str, String)> = Vec::new();
+    let mut add = |path, body: &str| bodies.push((path, body.to_owned()));
+
+    // Not JSON, or not the right sort of it.
+    for body in [
+        "",
+        " ",
+        "{",
+        "[]",
+        "null",
+        "1",
+        "\"inputs\"",
+        "{}",
+        "{}{}",
+        "\u{feff}{}",
+        "{\"inputs\":[]\0}",
+        "{\"inputs\":[],}",
+        "{inputs:[]}",
+        "{'inputs':[]}",
+        "{\"inputs\":[]} x",
+        "// comment\n{}",
+        "<xml/>",
+        "x=1&y=2",
+        "{\"id\":\"\\ud800\",\"inputs\":[]}",
+        "{\"id\":\"\\q\",\"inputs\":[]}",
+        "{\"id\":\"a\nb\",\"inputs\":[]}",
+        "{\"id\":\"unfinished",
+        "{\"id\":1,\"inputs\":[]}",
+        "{\"id\":\"\",\"id\":\"\",\"inputs\":[]}",
+        "{\"\\u0069d\":\"\",\"id\":\"\",\"inputs\":[]}",
+    ] {
+        add(V2, body);
+    }
+    add(V2, &format!("{{\"ignored\":{}", "[".repeat(1000)));
+    add(V2, &format!("{{\"ignored\":{}", "{\"a\":".repeat(500)));
+
+    // Inputs that are not there, or not the model's.
+    for body in [
+        r#"{"inputs":null}"#,
+        r#"{"inputs":{}}"#,
+        r#"{"inputs":[]}"#,
+        r#"{"inputs":[1]}"#,
+        r#"{"inputs":[{}]}"#,
+        r#"{"inputs":[{"name":"x"}]}"#,
+        r#"{"inputs":[{"name":"x","datatype":"FP32"}]}"#,
+        r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2]}]}"#,
+        r#"{"inputs":[{"name":"z","datatype":"FP32","shape":[1,2],"data":[1,2]}]}"#,
+        r#"{"inputs":[{"name":7,"datatype":"FP32","shape":[1,2],"data":[1,2]}]}"#,
+        r#"{"inputs":[{"name":"x","datatype":"FP64","shape":[1,2],"data":[1,2]}]}"#,
+        r#"{"inputs":[{"name":"x","datatype":"fp32","shape":[1,2],"data":[1,2]}]}"#,
+        r#"{"inputs":[{"name":"x","datatype":"FP32\u001b[31m","shape":[1,2],"data":[1,2]}]}"#,
+        r#"{"inputs":[{"name":"x","datatype":null,"shape":[1,2],"data":[1,2]}]}"#,
+        r#"{"inputs":[{"name":"x","name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}"#,
+        r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]},{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}"#,
+        r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}}]}"#,
+        r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"parameters":{"shared_memory_region":"r"}}]}"#,
+    ] {
+        add(V2, body);
+    }
+    add(
+        V2,
+        &format!(
+            r#"{{"inputs":[{{"name":"{}","datatype":"FP32","shape":[1,2],"data":[1,2]}}]}}"#,
+            "n".repeat(500)
+        ),
+    );
+    add(
+        PAIR,
+        r#"{"inputs":[{"name":"a","datatype":"FP32","shape":[1,2],"data":[1,2]}]}"#,
+    );
+    add(
+        PAIR,
+        r#"{"inputs":[{"name":"a","datatype":"FP32","shape":[1,2],"data":[1,2]},{"name":"b","datatype":"FP32","shape":[2,2],"data":[1,2,3,4]}]}"#,
+    );
+
+    // Shapes.
+    for shape in [
+        "null",
+        "2",
+        "{}",
+        "[]",
+        "[2]",
+        "[1,3]",
+        "[2,1]",
+        "[1,2,1]",
+        "[0,2]",
+        "[-1,2]",
+        "[1.0,2]",
+        "[1e0,2]",
+        "[\"1\",2]",
+        "[true,2]",
+        "[9,2]",
+        "[1099511627776,2]",
+        "[1099511627776,64]",
+        "[9223372036854775807,2]",
+        "[18446744073709551615,2]",
+        "[18446744073709551616,2]",
+        "[4294967296,4294967296]",
+    ] {
+        add(V2, &tensor(shape, "[1,2]"));
+    }
+    add(V2, &tensor(&format!("[{}1]", "1,".repeat(1000)), "[]"));
+    add(
+        V2,
+        r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1099511627776,64]}]}"#,
+    );
+
+    // Data.
+    for data in [
+        "null",
+        "{}",
+        "5",
+        "\"AAAA\"",
+        "[]",
+        "[1]",
+        "[1,2,3]",
+        "[[1],[2]]",
+        "[[1,2],[3]]",
+        "[[1,2],3]",
+        "[1,[2]]",
+        "[1,\"2\"]",
+        "[1,null]",
+        "[1,true]",
+        "[1,{}]",
+        "[1,2",
+        "[1,]",
+        "[1,2,]",
+        "[[1,2],]",
+        "[,1]",
+        "[1 2]",
+        "[+1,2]",
+        "[01,2]",
+        "[.5,2]",
+        "[1.,2]",
+        "[1e,2]",
+        "[0x1,2]",
+        "[1_0,2]",
+        "[-,2]",
+        "[NaN,2]",
+        "[1,-Infinity]",
+        "[1,nan]",
+        "[1e39,2]",
+        "[1,-3.5e38]",
+        "[1e400,2]",
+    ] {
+        add(V2, &tensor("[1,2]", data));
+    }
+    add(V2, &tensor("[1,2]", &format!("[1,{}]", "9".repeat(300))));
+    add(V2, &tensor("[1,2]", &format!("{}1", "[".repeat(30))));
+    add(
+        V2,
+        r#"{"inputs":[{"data":[1,"x"],"name":"x","datatype":"FP32","shape":[1,2]}]}"#,
+    );
+
+    // Outputs and parameters.
+    for members in [
+        r#""outputs":{}"#,
+        r#""outputs":[{}]"#,
+        r#""outputs":["y"]"#,
+        r#""outputs":[{"name":"z"}]"#,
+        r#""outputs":[{"name":"y"},{"name":"y"}]"#,
+        r#""outputs":[{"name":"y","parameters":{"binary_data":true}}]"#,
+        r#""outputs":[{"name":"y","parameters":{"binary_data":1}}]"#,
+        r#""outputs":[{"name":"y","parameters":{"classification":3}}]"#,
+        r#""parameters":[]"#,
+        r#""parameters":{"timeout":-1}"#,
+        r#""parameters":{"timeout":"1"}"#,
+        r#""parameters":{"timeout":1.5}"#,
+        r#""parameters":{"timeout":18446744073709551616}"#,
+        r#""parameters":{"binary_data_output":true}"#,
+        r#""parameters":{"triton_enable_empty_final_response":true}"#,
+        r#""parameters":{"a":1,"a":2}"#,
+    ] {
+        add(V2, &with(members));
+    }
+
+    // V1, predict.
+    for body in [
+        "",
+        "[]",
+        "{}",
+        r#"{"instances":[[1,2]],"inputs":[[1,2]]}"#,
+        r#"{"instances":[[1,2]],"instances":[[1,2]]}"#,
+        r#"{"instances":[[1,2]],"signature_name":"other"}"#,
+        r#"{"instances":[[1,2]],"signature_name":1}"#,
+        r#"{"instances":null}"#,
+        r#"{"instances":{}}"#,
+        r#"{"instances":"x"}"#,
+        r#"{"instances":[]}"#,
+        r#"{"instances":[1,2]}"#,
+        r#"{"instances":[[]]}"#,
+        r#"{"instances":[[1]]}"#,
+        r#"{"instances":[[1,2,3]]}"#,
+        r#"{"instances":[[1,2],[3]]}"#,
+        r#"{"instances":[[1,2],]}"#,
+        r#"{"instances":[[1,2,]]}"#,
+        r#"{"instances":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18]}"#,
+        r#"{"instances":[[1,2,3],[1,2,3],[1,2,3],[1,2,3],[1,2,3],[1,2,3]]}"#,
+        r#"{"instances":[[1,null]]}"#,
+        r#"{"instances":[[1,true]]}"#,
+        r#"{"instances":[[[1,2]]]}"#,
+        r#"{"instances":[[1,"2"]]}"#,
+        r#"{"instances":[[1,NaN]]}"#,
+        r#"{"instances":[{"b64":"AAAA"}]}"#,
+        r#"{"instances":[{"x":[1,2]},[1,2]]}"#,
+        r#"{"instances":[[1,2],{"x":[1,2]}]}"#,
+        r#"{"instances":[{"x":[1,2],"x":[1,2]}]}"#,
+        r#"{"instances":[{"x":[1]}]}"#,
+        r#"{"instances":[{"x":1}]}"#,
+        r#"{"instances":[{}]}"#,
+        r#"{"inputs":5}"#,
+        r#"{"inputs":[]}"#,
+        r#"{"inputs":{"z":[[1,2]]}}"#,
+        r#"{"instances":[[1,2],[1,2],[1,2],[1,2],[1,2],[1,2],[1,2],[1,2],[1,2]]}"#,
+        r#"{"instances":[{"x":[1,2]},{"x":[1,2]},{"x":[1,2]},{"x":[1,2]},{"x":[1,2]},{"x":[1,2]},{"x":[1,2]},{"x":[1,2]},{"x":[1,2]}]}"#,
+    ] {
+        add(V1, body);
+    }
+    for body in [
+        r#"{"instances":[[1,2]]}"#,
+        r#"{"instances":[{"a":[1,2]}]}"#,
+        r#"{"inputs":[[1,2]]}"#,
+        r#"{"inputs":{"a":[[1,2]]}}"#,
+        r#"{"inputs":{"a":[[1,2]],"b":[[1,2],[3,4]]}}"#,
+    ] {
+        add(V1_PAIR, body);
+    }
+
+    // V1, classify and regress.
+    for body in [
+        "{}",
+        r#"{"examples":{}}"#,
+        r#"{"examples":[]}"#,
+        r#"{"examples":[1]}"#,
+        r#"{"examples":[{}]}"#,
+        r#"{"examples":[{"red":1}]}"#,
+        r#"{"examples":[{"red":1,"red":1,"green":1,"blue":1}]}"#,
+        r#"{"examples":[{"red":1,"green":1,"blue":1,"mauve":1}]}"#,
+        r#"{"examples":[{"red":[1,2],"green":1,"blue":1}]}"#,
+        r#"{"examples":[{"red":[],"green":1,"blue":1}]}"#,
+        r#"{"examples":[{"red":"1","green":1,"blue":1}]}"#,
+        r#"{"examples":[{"red":1,"colour":[1,2,3]}]}"#,
+        r#"{"examples":[{"colour":[1,2]}]}"#,
+        r#"{"examples":[{"red":1,"green":1,"blue":1}],"context":[]}"#,
+        r#"{"examples":[{"red":1,"green":1,"blue":1}],"context":{"mauve":1}}"#,
+    ] {
+        add(CLASSIFY, body);
+    }
+    let example = r#"{"examples":[{"x":[1]}]}"#;
+    add("/v1/models/half_plus_two:classify", example);
+    add("/v1/models/coin:regress", example);
+
+    // Answers that cannot be given.
+    add(
+        "/v2/models/steep/infer",
+        r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[2,1],"data":[1,10]}]}"#,
+    );
+    add("/v1/models/steep:predict", r#"{"instances":[[1],[-10]]}"#);
+    add(V2, &" ".repeat(MAX_BODY_BYTES + 1));
+    bodies
+}
+
+/// Good bodies to bad places.
+const PLACES: &[(Method, &str)] = &[
+    (Method::GET, "/nowhere"),
+    (Method::GET, "/v2/nowhere"),
+    (Method::GET, "/v2/health"),
+    (Method::GET, "/v2/models"),
+    (Method::GET, "/v2/models/"),
+    (Method::GET, "/v2/models/unknown"),
+    (Method::GET, "/v2/models/echo/versions"),
+    (Method::GET, "/v2/models/echo/versions/9"),
+    (Method::GET, "/v2/models/echo/versions/9/ready"),
+    (Method::GET, "/v2/models/echo/what"),
+    (Method::GET, "/v2/models/echo/infer"),
+    (Method::POST, "/v2"),
+    (Method::POST, "/v2/health/live"),
+    (Method::DELETE, "/v2/models/echo"),
+    (Method::PUT, "/v2/models/echo/infer"),
+    (Method::POST, "/v2/models/unknown/infer"),
+    (Method::POST, "/v2/models/ECHO/infer"),
+    (Method::POST, "/v2/models/broken/infer"),
+    (Method::POST, "/v2/models/echo/versions/01/infer"),
+    (Method::POST, "/v2/models/echo/versions/+2/infer"),
+    (Method::POST, "/v2/models/echo/versions/-1/infer"),
+    (Method::POST, "/v2/models/echo/versions/2.0/infer"),
+    (Method::POST, "/v2/models/echo/versions/2e0/infer"),
+    (Method::POST, "/v2/models/echo/versions/latest/infer"),
+    (
+        Method::POST,
+        "/v2/models/echo/versions/18446744073709551616/infer",
+    ),
+    (Method::POST, "/v2/models/echo/versions//infer"),
+    (Method::POST, "/v2/models/..%2f..%2fetc%2fpasswd/infer"),
+    (Method::POST, "/v2/models/../infer"),
+    (Method::POST, "/v2/models/%00/infer"),
+    (Method::POST, "/v2/models/%ff%fe/infer"),
+    (Method::POST, "/v2/models/echo%20/infer"),
+    (Method::POST, "/v2/models/%1b%5b31m/infer"),
+    (Method::GET, "/v1/models/unknown"),
+    (Method::GET, "/v1/models/unknown/metadata"),
+    (Method::GET, "/v1/models/echo:predict"),
+    (Method::GET, "/v1/models/echo/versions/01"),
+    (Method::GET, "/v1/models/echo/labels/stable"),
+    (Method::POST, "/v1/models"),
+    (Method::POST, "/v1/models/echo"),
+    (Method::POST, "/v1/models/echo/metadata"),
+    (Method::POST, "/v1/models/unknown:predict"),
+    (Method::POST, "/v1/models/echo:explain"),
+    (Method::POST, "/v1/models/echo:predict:predict"),
+    (Method::POST, "/v1/models/echo/versions/9:predict"),
+    (Method::POST, "/v1/models/echo/versions/1e0:predict"),
+    (Method::POST, "/v1/models/echo/labels/stable:predict"),
+    (Method::POST, "/v1/models/unknown/labels/stable:predict"),
+    (Method::POST, "/v1/models/broken:predict"),
+    (Method::POST, "/"),
+    (Method::POST, "/metrics"),
+    (Method::OPTIONS, "/v1/models/echo:predict"),
+];
+
+/// Good bodies with bad headers.
+const HEADERS: &[(&str, &str)] = &[
+    ("content-type", "multipart/form-data; boundary=x"),
+    ("content-type", "text/csv"),
+    ("content-type", "application/xml"),
+    ("content-type", "image/png"),
+    ("content-encoding", "gzip"),
+    ("content-encoding", "br, identity"),
+    ("x-request-timeout-ms", "0"),
+    ("x-request-timeout-ms", "-5"),
+    ("x-request-timeout-ms", "1.5"),
+    ("x-request-timeout-ms", "soon"),
+    ("x-request-timeout-ms", ""),
+];
+
+#[tokio::test]
+async fn every_malformed_request_is_refused_with_its_place_and_mend() {
+    let server = TestServer::start();
+    let mut table = String::new();
+    let mut refusals = 0;
+    let mut refused = |line: &str, body: &str, answer: &super::server::Answer| {
+        assert!(
+            (400..500).contains(&answer.status) || answer.status == 503,
+            "{line} {body}: {answer:?}"
+        );
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(
+            answer.header("retry-after").is_some(),
+            answer.status == 503,
+            "{line}"
+        );
+        assert!(answer.body.len() < 1000, "{line}: {}", answer.body.len());
+        let problem = answer.json();
+        let allow = answer
+            .header("allow")
+            .map(|allow| format!(" (Allow: {allow})"));
+        let shown: String = body.escape_default().take(150).collect();
+        writeln!(
+            table,
+            "{line}\n  {shown}\n  {} {}{}: {}",
+            answer.status,
+            problem["code"].as_str().unwrap(),
+            allow.unwrap_or_default(),
+            problem["error"].as_str().unwrap(),
+        )
+        .unwrap();
+        refusals += 1;
+    };
+    for (path, body) in bodies() {
+        let answer = server.post(path, body.clone()).await;
+        refused(&format!("POST {path}"), &body, &answer);
+    }
+    let good = r#"{"instances":[[1,2]]}"#;
+    for (method, path) in PLACES {
+        let answer = server.send(request(method.clone(), path, &[], good)).await;
+        refused(&format!("{method} {path}"), good, &answer);
+    }
+    for header in HEADERS {
+        let sent = request(Method::POST, V1, &[*header], good);
+        let answer = server.send(sent).await;
+        refused(
+            &format!("POST {V1} {}: {}", header.0, header.1),
+            good,
+            &answer,
+        );
+    }
+    let binary = [("inference-header-content-length", "10")];
+    let answer = server.send(request(Method::POST, V2, &binary, "{}")).await;
+    refused(
+        &format!("POST {V2} {}: {}", binary[0].0, binary[0].1),
+        "{}",
+        &answer,
+    );
+    assert!(refusals >= 200, "{refusals}");
+    insta::assert_snapshot!("refusals", table);
+}

@@ -1,0 +1,15 @@
+//! Tests of the crate as its users meet it, a module for each behaviour.
+
+// A failed step of a test fails the test; clippy knows test functions but not what they call.
+#![allow(clippy::unwrap_used)]
+
+mod architecture;
+mod connections;
+mod golden;
+mod http;
+mod model_files;
+mod model_refusals;
+mod model_signature;
+mod model_weights;
+mod models_doc;
+mod process;

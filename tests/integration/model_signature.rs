@@ -1,0 +1,140 @@
+//! What a model's numbers mean: its outputs, classes and labels.
+
+use ndarray::arr1;
+use safeserve::engine::Workspace;
+use safeserve::model::{Model, Signature, Task};
+use safeserve::request::{InferResponse, Timing};
+use safeserve::tensor::Tensor;
+
+use crate::model_files::{Stored, directory};
+
+/// A model that answers with its input, so that a test chooses the scores.
+fn echo(columns: usize, keys: &str) -> Model {
+    let config = format!(
+        r#"{{"model_type": "sequential", {keys} "inputs": [{{"name": "x", "shape": [{columns}]}}],
+            "layers": [{{"type": "dropout"}}]}}"#
+    );
+    Model::load("echo", 1, directory(&config, &[]).path()).unwrap()
+}
+
+fn response(columns: usize, scores: &[f32]) -> InferResponse {
+    InferResponse {
+        rows: scores.len() / columns,
+        outputs: vec![scores.to_vec()],
+        timing: Timing::default(),
+    }
+}
+
+fn output_names(signature: &Signature) -> Vec<&str> {
+    let outputs = signature.outputs.iter();
+    outputs.map(|output| output.spec.name.as_str()).collect()
+}
+
+#[test]
+fn the_task_names_the_output() {
+    for (columns, keys, task, outputs) in [
+        (2, "", Task::None, &["output"][..]),
+        (2, r#""task": null,"#, Task::None, &["output"]),
+        (
+            2,
+            r#""task": "regression","#,
+            Task::Regression,
+            &["prediction"],
+        ),
+        (
+            1,
+            r#""task": "binary-classification","#,
+            Task::BinaryClassification { threshold: 0.5 },
+            &["probabilities", "class_id", "label"],
+        ),
+        (
+            2,
+            r#""task": {"type": "multiclass-classification", "threshold": null},"#,
+            Task::MulticlassClassification,
+            &["probabilities", "class_id", "label"],
+        ),
+    ] {
+        let signature = echo(columns, keys).signature;
+        assert_eq!(signature.task, task, "{keys}");
+        assert_eq!(output_names(&signature), outputs, "{keys}");
+    }
+}
+
+#[test]
+fn class_one_needs_more_than_the_threshold() {
+    let keys = r#""task": {"type": "binary-classification", "threshold": 0.25},"#;
+    let model = echo(1, keys);
+    let classes = model
+        .signature
+        .classes(&response(1, &[0.0, 0.25, 0.25001, 1.0]));
+    assert_eq!(classes, Some(vec![0, 0, 1, 1]));
+}
+
+#[test]
+fn the_class_has_the_highest_score_the_first_among_equals() {
+    let model = echo(3, r#""task": "multiclass-classification","#);
+    let scores = [
+        0.1, 0.5, 0.4, 0.5, 0.5, 0.0, 0.2, 0.2, 0.2, -3.0, -2.0, -1.0,
+    ];
+    let classes = model.signature.classes(&response(3, &scores));
+    assert_eq!(classes, Some(vec![1, 0, 0, 2]));
+}
+
+#[test]
+fn classes_without_labels_are_named_by_their_index() {
+    let model = echo(3, r#""task": "multiclass-classification","#);
+    assert_eq!(model.signature.labels, ["0", "1", "2"]);
+    assert!(echo(3, "").signature.labels.is_empty());
+}
+
+#[test]
+fn the_outputs_of_a_classifier_agree() {
+    let keys = r#""task": "binary-classification", "labels": ["no", "yes"],"#;
+    let signature = echo(1, keys).signature;
+    let response = response(1, &[0.75, 0.25]);
+    let tensor = |name| signature.tensor(signature.output(name).unwrap(), &response);
+    let probabilities = ndarray::arr2(&[[0.75_f32], [0.25]]).into_dyn();
+    assert_eq!(tensor("probabilities"), Tensor::Fp32(probabilities.into()));
+    assert_eq!(tensor("class_id"), Tensor::Int64(arr1(&[1, 0]).into_dyn()));
+    assert_eq!(
+        tensor("label"),
+        Tensor::Text(arr1(&["yes", "no"]).into_dyn())
+    );
+    assert_eq!(signature.output("class"), None);
+}
+
+#[test]
+fn layers_may_stand_in_any_order() {
+    let config = r#"{
+      "model_type": "sequential",
+      "inputs": [{"name": "x", "shape": [1]}],
+      "layers": [
+        {"type": "add", "name": "sum", "inputs": ["twice", "x"]},
+        {"type": "rescaling", "name": "twice", "inputs": ["x"], "scale": 2}
+      ],
+      "outputs": [{"name": "y", "layer": "sum"}, {"name": "x", "layer": "x"}]
+    }"#;
+    let model = Model::load("m", 1, directory(config, &[]).path()).unwrap();
+    let inputs: [&[f32]; 1] = [&[5.0, -1.0]];
+    let mut workspace = Workspace::new();
+    let outputs = model.engine.run(2, &inputs, &mut workspace);
+    assert_eq!(outputs.get(0), [15.0, -3.0]);
+    assert_eq!(outputs.get(1), [5.0, -1.0]);
+    assert_eq!(output_names(&model.signature), ["y", "x"]);
+}
+
+/// Keras divides by 1e-7 at least; scikit-learn's deviation is taken as it is.
+#[test]
+fn a_variance_of_zero_is_divided_by_as_keras_does() {
+    let config = r#"{"model_type": "sequential", "inputs": [{"name": "x", "shape": [2]}],
+        "layers": [{"type": "normalization", "name": "n"}]}"#;
+    let tensors = [
+        Stored::new("n/mean", &[2], &[1.0, 1.0]),
+        Stored::new("n/variance", &[2], &[0.0, 4.0]),
+    ];
+    let model = Model::load("m", 1, directory(config, &tensors).path()).unwrap();
+    let inputs: [&[f32]; 1] = [&[2.0, 7.0]];
+    let mut workspace = Workspace::new();
+    let outputs = model.engine.run(1, &inputs, &mut workspace);
+    assert_eq!(outputs.get(0), [1.0 / 1e-7, 3.0]);
+}

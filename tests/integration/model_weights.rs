@@ -1,0 +1,204 @@
+//! Weights in their forms on disk, and what becomes of them in memory.
+
+use std::fs;
+
+use safeserve::engine::Workspace;
+use safeserve::model::Model;
+use safetensors::Dtype;
+
+use crate::model_files::{Stored, directory, safetensors, write};
+
+const CONFIG: &str = r#"{
+  "model_type": "sequential",
+  "inputs": [{"name": "x", "shape": [3]}],
+  "layers": [
+    {"type": "dense", "units": 5, "activation": "tanh"},
+    {"type": "dense", "units": 2}
+  ]
+}"#;
+
+fn tensors() -> Vec<Stored> {
+    vec![
+        Stored::filled("0.weight", &[5, 3]),
+        Stored::filled("0.bias", &[5]),
+        Stored::filled("1.weight", &[2, 5]),
+        Stored::filled("1.bias", &[2]),
+    ]
+}
+
+fn load(config: &str, tensors: &[Stored]) -> Model {
+    Model::load("m", 1, directory(config, tensors).path()).unwrap()
+}
+
+fn answer(model: &Model) -> Vec<f32> {
+    let rows = [0.25, -1.0, 2.0, 0.0, 0.5, -0.75];
+    let inputs: [&[f32]; 1] = [&rows];
+    let mut workspace = Workspace::new();
+    let outputs = model.engine.run(2, &inputs, &mut workspace);
+    outputs.get(0).to_vec()
+}
+
+#[test]
+fn a_sharded_model_is_the_same_model() {
+    let whole = load(CONFIG, &tensors());
+    let place = directory(CONFIG, &[]);
+    fs::remove_file(place.path().join("model.safetensors")).unwrap();
+    let mut map = Vec::new();
+    for (number, tensor) in tensors().into_iter().enumerate() {
+        let file = format!("model-{number}-of-4.safetensors");
+        map.push(format!("{:?}: {file:?}", tensor.name));
+        fs::write(place.path().join(file), safetensors(&[tensor])).unwrap();
+    }
+    let index = format!(
+        r#"{{"metadata": {{"total_size": 128}}, "weight_map": {{{}}}}}"#,
+        map.join(", ")
+    );
+    fs::write(place.path().join("model.safetensors.index.json"), index).unwrap();
+    let sharded = Model::load("m", 1, place.path()).unwrap();
+    assert_eq!(answer(&sharded), answer(&whole));
+    assert_eq!(sharded.engine.parameters(), 32);
+    assert_eq!(sharded.signature, whole.signature);
+}
+
+#[test]
+fn the_fingerprint_tells_configurations_and_weights_apart_and_nothing_else() {
+    let model = load(CONFIG, &tensors());
+    let again = directory(CONFIG, &tensors());
+    fs::write(again.path().join("README.md"), "not read by the server").unwrap();
+    let renamed = Model::load("other", 7, again.path()).unwrap();
+    assert_eq!(renamed.fingerprint, model.fingerprint);
+    assert_eq!(model.fingerprint.len(), 64);
+    assert!(
+        model
+            .fingerprint
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    );
+
+    // A blank in the configuration, and the lowest bit of the last weight.
+    let blank = load(&format!("{CONFIG} "), &tensors());
+    assert_ne!(blank.fingerprint, model.fingerprint);
+    let mut bytes = safetensors(&tensors());
+    *bytes.last_mut().unwrap() ^= 1;
+    write(again.path(), CONFIG, &bytes);
+    let bit = Model::load("m", 1, again.path()).unwrap();
+    assert_ne!(bit.fingerprint, model.fingerprint);
+    assert_ne!(bit.fingerprint, blank.fingerprint);
+}
+
+#[test]
+fn weights_in_64_bits_round_to_the_nearest_in_32() {
+    let single = load(CONFIG, &tensors());
+    let double: Vec<Stored> = tensors()
+        .iter()
+        .map(|tensor| {
+            let mut tensor = tensor.stored_as(Dtype::F64);
+            let (elements, _) = tensor.bytes.as_chunks_mut::<8>();
+            for element in elements {
+                // Far less than half of a distance of neighbours in 32 bits.
+                *element = (f64::from_le_bytes(*element) * (1.0 + 1e-10)).to_le_bytes();
+            }
+            tensor
+        })
+        .collect();
+    assert_eq!(answer(&load(CONFIG, &double)), answer(&single));
+}
+
+#[test]
+fn weights_in_16_bits_are_widened_without_loss() {
+    for datatype in [Dtype::F16, Dtype::BF16] {
+        let half: Vec<Stored> = tensors().iter().map(|t| t.stored_as(datatype)).collect();
+        // The same numbers, written out in 32 bits.
+        let widened: Vec<Stored> = half
+            .iter()
+            .map(|tensor| {
+                let (elements, _) = tensor.bytes.as_chunks::<2>();
+                let values: Vec<f32> = elements
+                    .iter()
+                    .map(|bytes| match datatype {
+                        Dtype::F16 => half::f16::from_le_bytes(*bytes).to_f32(),
+                        _ => half::bf16::from_le_bytes(*bytes).to_f32(),
+                    })
+                    .collect();
+                Stored::new(&tensor.name, &tensor.shape, &values)
+            })
+            .collect();
+        let answers = answer(&load(CONFIG, &half));
+        assert_eq!(answers, answer(&load(CONFIG, &widened)), "{datatype}");
+        assert_ne!(answers, answer(&load(CONFIG, &tensors())), "{datatype}");
+    }
+}
+
+/// Six layers of 10 MB each: the one that is being packed is there twice, all others once.
+#[test]
+fn loading_holds_the_weights_once_and_packing_adds_a_tenth_at_most() {
+    const LAYERS: usize = 6;
+    const WIDTH: usize = 1600;
+    let layers: Vec<String> = (0..LAYERS)
+        .map(|_| format!(r#"{{"type": "dense", "units": {WIDTH}, "activation": "relu"}}"#))
+        .collect();
+    let config = format!(
+        r#"{{"model_type": "sequential", "inputs": [{{"name": "x", "shape": [{WIDTH}]}}],
+            "layers": [{}]}}"#,
+        layers.join(", ")
+    );
+    let place = {
+        let tensors: Vec<Stored> = (0..LAYERS)
+            .flat_map(|layer| {
+                [
+                    Stored::filled(&format!("{layer}.weight"), &[WIDTH, WIDTH]),
+                    Stored::filled(&format!("{layer}.bias"), &[WIDTH]),
+                ]
+            })
+            .collect();
+        directory(&config, &tensors)
+    };
+    let bytes = 4 * LAYERS * (WIDTH * WIDTH + WIDTH);
+    assert!(bytes > 60_000_000);
+
+    let mut model = None;
+    let memory = allocation_counter::measure(|| {
+        model = Some(Model::load("large", 1, place.path()).unwrap());
+    });
+    let engine = model.unwrap().engine;
+    let limit = |factor: f64| (bytes as f64 * factor) as u64;
+    assert_eq!(engine.parameters() * 4, bytes);
+    assert!(engine.weight_bytes() >= bytes);
+    assert!(engine.weight_bytes() as u64 <= limit(1.1));
+    assert!(memory.bytes_current as u64 <= limit(1.1), "{memory:?}");
+    assert!(memory.bytes_max <= limit(1.3), "{memory:?}");
+}
+
+/// The promise of the hot path: once a workspace has seen the largest batch, running any sample
+/// with any number of rows allocates nothing.
+#[test]
+fn a_warm_run_of_any_sample_allocates_nothing() {
+    const ROWS: usize = 64;
+    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let mut seen = 0;
+    for sample in [
+        "breast-cancer/1",
+        "diabetes/1",
+        "digits/1",
+        "digits/2",
+        "hello-keras",
+        "iris/1",
+    ] {
+        let engine = Model::load(sample, 1, &models.join(sample)).unwrap().engine;
+        let values = vec![0.5; ROWS * engine.inputs()[0].row_elements()];
+        let mut workspace = Workspace::new();
+        let cold = allocation_counter::measure(|| {
+            engine.run(ROWS, &[&values], &mut workspace);
+        });
+        assert!(cold.count_total > 0, "{sample}: the counter counts nothing");
+        for rows in 1..=ROWS {
+            let inputs = [&values[..rows * engine.inputs()[0].row_elements()]];
+            let warm = allocation_counter::measure(|| {
+                engine.run(rows, &inputs, &mut workspace);
+            });
+            assert_eq!(warm.count_total, 0, "{sample}: {rows} rows");
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 6);
+}

@@ -1,0 +1,211 @@
+//! `docs/models.md` says what is so: its configurations load, its lists are complete, its messages
+//! are real.
+
+use std::fs;
+use std::path::Path;
+
+use safeserve::engine::Workspace;
+use safeserve::model::{Model, OutputSource, Task};
+use safetensors::Dtype;
+
+use crate::model_files::{Stored, directory};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+fn page() -> String {
+    read("docs/models.md")
+}
+
+/// The code blocks of a language, each with the text behind it up to the next code block.
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<(&'a str, &'a str)> {
+    page.split(&format!("\n```{language}\n"))
+        .skip(1)
+        .map(|rest| {
+            let (block, behind) = rest.split_once("\n```\n").unwrap();
+            (block, behind.split("\n```").next().unwrap())
+        })
+        .collect()
+}
+
+/// The tensors in the table behind a configuration: `| name | datatype | shape |`.
+fn tensors(behind: &str) -> Vec<Stored> {
+    let rows = behind
+        .trim_start()
+        .strip_prefix("| Tensor | Datatype | Shape |\n|---|---|---|\n")
+        .expect("each configuration has its table of tensors right behind it");
+    rows.lines()
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+            let [name, datatype, shape] = cells[..] else {
+                panic!("{line}: three cells");
+            };
+            let shape: Vec<usize> = serde_json::from_str(shape).unwrap();
+            let datatype = match datatype {
+                "F64" => Dtype::F64,
+                "F32" => Dtype::F32,
+                "F16" => Dtype::F16,
+                "BF16" => Dtype::BF16,
+                "I64" => Dtype::I64,
+                other => panic!("{line}: {other}"),
+            };
+            Stored::filled(name.trim_matches('`'), &shape).stored_as(datatype)
+        })
+        .collect()
+}
+
+fn examples() -> Vec<Model> {
+    blocks(&page(), "json")
+        .into_iter()
+        .map(|(config, behind)| {
+            let place = directory(config, &tensors(behind));
+            Model::load("example", 1, place.path())
+                .unwrap_or_else(|error| panic!("{error}\n{config}"))
+        })
+        .collect()
+}
+
+#[test]
+fn each_configuration_loads_and_runs() {
+    let models = examples();
+    assert_eq!(models.len(), 5);
+    for model in models {
+        let inputs: Vec<Vec<f32>> = model
+            .engine
+            .inputs()
+            .iter()
+            .map(|spec| vec![0.25; 3 * spec.row_elements()])
+            .collect();
+        let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        let mut workspace = Workspace::new();
+        let outputs = model.engine.run(3, &inputs, &mut workspace);
+        for (index, spec) in model.engine.outputs().iter().enumerate() {
+            let values = outputs.get(index);
+            assert_eq!(values.len(), 3 * spec.row_elements());
+            assert!(values.iter().all(|value| value.is_finite()), "{spec}");
+        }
+    }
+}
+
+#[test]
+fn the_examples_have_the_outputs_that_the_page_describes() {
+    let models = examples();
+    let outputs: Vec<Vec<&str>> = models
+        .iter()
+        .map(|model| {
+            let outputs = model.signature.outputs.iter();
+            outputs.map(|output| output.spec.name.as_str()).collect()
+        })
+        .collect();
+    assert_eq!(
+        outputs,
+        [
+            &["output"][..],
+            &["probabilities", "class_id", "label"],
+            &["prediction"],
+            &["kind", "sizes"],
+            &["probabilities", "class_id", "label"],
+        ]
+    );
+    let [_, iris, _, branches, keras] = &models[..] else {
+        panic!("five examples");
+    };
+    assert_eq!(iris.signature.task, Task::MulticlassClassification);
+    assert_eq!(iris.signature.labels[2], "virginica");
+    assert_eq!(iris.signature.feature_names.len(), 4);
+    assert_eq!(iris.signature.inputs[0].description, "centimetres");
+    assert_eq!(branches.signature.outputs[1].spec.row_shape, [2, 2]);
+    assert_eq!(
+        branches.signature.outputs[1].source,
+        OutputSource::Engine(1)
+    );
+    assert_eq!(keras.signature.inputs[0].name, "features");
+    assert_eq!(
+        keras.signature.task,
+        Task::BinaryClassification { threshold: 0.5 }
+    );
+}
+
+/// The names that a message lists behind "expected one of: ".
+fn listed(config: &str) -> Vec<String> {
+    let message = Model::load("m", 1, directory(config, &[]).path())
+        .unwrap_err()
+        .to_string();
+    let (_, names) = message.split_once("expected one of: ").unwrap();
+    names.split(", ").map(str::to_owned).collect()
+}
+
+fn sequential(layer: &str) -> String {
+    format!(
+        r#"{{"model_type": "sequential", "inputs": [{{"name": "x", "shape": [1]}}],
+            "layers": [{layer}]}}"#
+    )
+}
+
+#[test]
+fn every_layer_and_function_has_its_row() {
+    let page = page();
+    let layers = listed(&sequential(r#"{"type": "?"}"#));
+    let functions = listed(&sequential(r#"{"type": "activation", "function": "?"}"#));
+    assert_eq!((layers.len(), functions.len()), (15, 19));
+    for name in layers.iter().chain(&functions) {
+        let row = format!("\n| `{name}` |");
+        assert!(page.contains(&row), "no row for {name}");
+    }
+}
+
+#[test]
+fn every_class_and_activation_of_keras_is_named() {
+    let page = page();
+    let keras = |layer: &str| {
+        let input =
+            r#"{"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 1]}}"#;
+        format!(r#"{{"class_name": "Sequential", "config": {{"layers": [{input}, {layer}]}}}}"#)
+    };
+    let classes = listed(&keras(r#"{"class_name": "?", "config": {"name": "y"}}"#));
+    let activations = listed(&keras(
+        r#"{"class_name": "Activation", "config": {"name": "y", "activation": "?"}}"#,
+    ));
+    assert_eq!((classes.len(), activations.len()), (23, 19));
+    let (_, keras) = page.split_once("family `keras`\n").unwrap();
+    for name in classes.iter().chain(&activations) {
+        assert!(keras.contains(&format!("`{name}`")), "{name} is not named");
+    }
+}
+
+#[test]
+fn every_key_is_described() {
+    let page = page();
+    let top = listed(
+        r#"{"model_type": "sequential", "?": 1, "inputs": [{"name": "x", "shape": [1]}],
+        "layers": [{"type": "flatten"}]}"#,
+    );
+    let dense = listed(&sequential(r#"{"type": "dense", "?": 1}"#));
+    let norm = listed(&sequential(
+        r#"{"type": "layer_normalization", "epsilon": 1, "?": 1}"#,
+    ));
+    assert!(top.len() == 9 && dense.len() == 8, "{top:?} {dense:?}");
+    for key in top.iter().chain(&dense).chain(&norm) {
+        assert!(page.contains(&format!("`{key}`")), "{key} is not described");
+    }
+}
+
+/// The tests of refusals hold the snapshot to what the code says.
+#[test]
+fn the_messages_shown_are_those_of_the_code() {
+    let snapshot =
+        read("tests/integration/snapshots/integration__model_refusals__model_refusals.snap");
+    let page = page();
+    let [(messages, _)] = blocks(&page, "text")[..] else {
+        panic!("one block of messages");
+    };
+    assert_eq!(messages.lines().count(), 8);
+    for message in messages.lines() {
+        assert!(
+            snapshot.contains(&format!("\n    {message}\n")),
+            "nothing says: {message}"
+        );
+    }
+}

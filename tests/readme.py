@@ -1,0 +1,70 @@
+"""Runs the README as its reader would: the first command, the curl, the Python lines.
+
+Run from anywhere: python3 tests/readme.py (needs cargo, curl, and port 8080 free)
+"""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    """The fenced blocks of a Markdown text as (language, content)."""
+    return re.findall(r"```(\w*)\n(.*?)```", text, flags=re.DOTALL)
+
+
+def after(all_blocks: list[tuple[str, str]], language: str, containing: str) -> tuple[str, str]:
+    """The block that contains a text, and the block behind it."""
+    for block, following in zip(all_blocks, all_blocks[1:]):
+        if block[0] == language and containing in block[1]:
+            return block[1], following[1]
+    sys.exit(f"README.md: no {language} block with {containing!r}")
+
+
+def without_what_varies(text: str) -> str:
+    """The start's lines without load times and packed sizes, which differ between processors."""
+    text = re.sub(r"[\d.]+ k?B", "N B", re.sub(r"[\d.]+ ms", "N ms", text))
+    return re.sub(r" +", " ", text).strip()
+
+
+def check(what: str, actual: object, expected: object) -> None:
+    if actual != expected:
+        sys.exit(f"{what}: README.md says\n{expected}\nbut it is\n{actual}")
+    print(f"ok: {what}")
+
+
+def main() -> None:
+    readme = blocks((ROOT / "README.md").read_text())
+    commands, printed = after(readme, "sh", "cargo test")
+    command = commands.splitlines()[0].split("#")[0].split()
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        lines = []
+        for line in server.stdout:
+            lines.append(line)
+            if line.startswith("curl "):
+                break
+        check("what the first command prints", without_what_varies("".join(lines)), without_what_varies(printed))
+
+        curl, answer = after(readme, "sh", "curl http")
+        check("the curl is the printed one", curl, lines[-1])
+        output = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True).stdout
+        check("the curl's answer", json.loads(output), json.loads(answer))
+
+        snippet, answer = after(readme, "python", "urllib")
+        output = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, check=True).stdout
+        check("the Python snippet's answer", output, answer)
+    finally:
+        # On Unix `cargo run` becomes the program that it runs.
+        server.send_signal(signal.SIGINT)
+        code = server.wait(timeout=60)
+    check("exit code after Ctrl-C", code, 0)
+
+
+if __name__ == "__main__":
+    main()
