@@ -99,8 +99,11 @@ fn main() {
     }
 }
 
+/// A named way to write a value, or to make one.
+type Kind<V, R> = (&'static str, fn(V) -> R);
+
 /// How clients write a number.
-const TEXTS: [(&str, fn(f64) -> String); 5] = [
+const TEXTS: [Kind<f64, String>; 5] = [
     ("4 decimals", |value| format!("{:.4}", value * 16.0)),
     ("Python's repr", |value| format!("{value:?}")),
     ("shortest f32", |value| format!("{:?}", value as f32)),
@@ -109,7 +112,7 @@ const TEXTS: [(&str, fn(f64) -> String); 5] = [
 ];
 
 /// What networks answer.
-const VALUES: [(&str, fn(usize) -> f64); 3] = [
+const VALUES: [Kind<usize, f64>; 3] = [
     ("probabilities", |index| sample(index).abs().powi(4) / 3.0),
     ("regression", |index| 200.0 * sample(index)),
     ("any bits", |index| {
