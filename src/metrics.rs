@@ -5,9 +5,11 @@
 //! the names of configured models, never from what a client sent. Handles are looked up once:
 //! counting is an atomic addition or two.
 
+mod family;
 mod labels;
 mod model;
 mod process;
+mod sharded;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,7 +20,9 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 pub use labels::{Closed, Code, ModelState, Protocol, Refusal, Rejection, Release, Route};
 pub use model::ModelMetrics;
 pub use process::max_open_files;
+pub use sharded::{Counter, Histogram, Unit, UpDown};
 
+use family::Family;
 use labels::Label;
 use model::Families;
 
@@ -44,8 +48,8 @@ struct Inner {
     registry: Registry,
     families: Arc<Families>,
     models: Mutex<HashMap<(String, u64), ModelMetrics>>,
-    http_requests: Box<[Box<[IntCounter]>]>,
-    requests_in_flight: IntGauge,
+    http_requests: Box<[Box<[Counter]>]>,
+    requests_in_flight: UpDown,
     models_by_state: Box<[IntGauge]>,
     handler_panics: IntCounter,
     connections_open: IntGauge,
@@ -113,7 +117,7 @@ impl Metrics {
 
     /// HTTP requests whose answer is not yet handed to the connection.
     #[must_use]
-    pub fn requests_in_flight(&self) -> &IntGauge {
+    pub fn requests_in_flight(&self) -> &UpDown {
         &self.0.requests_in_flight
     }
 
@@ -172,12 +176,11 @@ impl Inner {
         info.with_label_values(&[build.version, build.profile, build.platform])
             .set(1);
 
-        let http_requests = IntCounterVec::new(
-            Opts::new(
-                "safeserve_http_requests_total",
-                "HTTP requests answered, predict requests included, by route and status code.",
-            ),
+        let http_requests = Family::new(
+            "safeserve_http_requests_total",
+            "HTTP requests answered, predict requests included, by route and status code.",
             &["route", "code"],
+            Counter::default,
         )?;
         registry.register(Box::new(http_requests.clone()))?;
         let http_requests = Route::ALL
@@ -185,7 +188,7 @@ impl Inner {
             .map(|route| {
                 Code::ALL
                     .iter()
-                    .map(|code| http_requests.with_label_values(&[route.as_str(), code.as_str()]))
+                    .map(|code| http_requests.with(&[route.as_str(), code.as_str()]))
                     .collect()
             })
             .collect();
@@ -205,11 +208,16 @@ impl Inner {
             models: Mutex::new(HashMap::new()),
             http_requests,
             models_by_state,
-            requests_in_flight: gauge(
-                &registry,
-                "safeserve_http_requests_in_flight",
-                "HTTP requests read whose answer is not yet handed to the connection.",
-            )?,
+            requests_in_flight: {
+                let family = Family::new(
+                    "safeserve_http_requests_in_flight",
+                    "HTTP requests read whose answer is not yet handed to the connection.",
+                    &[],
+                    UpDown::default,
+                )?;
+                registry.register(Box::new(family.clone()))?;
+                family.with(&[])
+            },
             handler_panics: counter(
                 &registry,
                 "safeserve_handler_panics_total",

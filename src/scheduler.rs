@@ -35,18 +35,18 @@ mod tests;
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Workspace};
-use crate::metrics::{ModelMetrics, Rejection};
+use crate::metrics::{ModelMetrics, Rejection, UpDown};
 use crate::request::{InferError, InferRequest, InferResponse};
 
 use call::Answer;
 use dispatch::{Dispatch, LaneId, Rules};
-use policy::{BatchPolicy, InlinePolicy};
+use policy::{BatchPolicy, InlinePolicy, Place};
 use worker::{LaneWork, Worker};
 
 /// How long a lane's warm-up goes on to larger batches.
@@ -82,7 +82,10 @@ pub struct Scheduler {
     settings: SchedulerSettings,
     dispatch: Arc<Dispatch<LaneWork>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
-    in_flight: AtomicUsize,
+    inline: InlinePolicy,
+    /// No request is let in any more. The dispatch knows too, behind its lock.
+    closing: AtomicBool,
+    in_flight: UpDown,
 }
 
 impl Scheduler {
@@ -113,13 +116,11 @@ impl Scheduler {
                     max_batch_rows,
                     max_batch_delay,
                 },
-                inline: InlinePolicy {
-                    inline_cost,
-                    max_inline_runs: workers,
-                },
             })),
             workers: Mutex::new(Vec::with_capacity(workers)),
-            in_flight: AtomicUsize::new(0),
+            inline: InlinePolicy { inline_cost },
+            closing: AtomicBool::new(false),
+            in_flight: UpDown::default(),
         });
         for index in 0..workers {
             let dispatch = Arc::clone(&scheduler.dispatch);
@@ -144,6 +145,8 @@ impl Scheduler {
             metrics,
             settings,
             cost: cost::CostTable::default(),
+            batch_rows: self.settings.max_batch_rows,
+            queued_rows: AtomicUsize::new(0),
         });
         let id = self.dispatch.add_lane(Arc::clone(&work));
         Lane(Arc::new(LaneInner {
@@ -156,6 +159,7 @@ impl Scheduler {
     /// Refuses new requests with [`InferError::Closing`], finishes those that wait, and ends the
     /// worker threads. Blocks until they have ended; calling it again does nothing.
     pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
         self.dispatch.close();
         let workers = std::mem::take(&mut *self.threads());
         for worker in workers {
@@ -167,7 +171,7 @@ impl Scheduler {
     /// Requests that were submitted and are not answered yet.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        usize::try_from(self.in_flight.get()).unwrap_or(0)
     }
 
     fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
@@ -229,18 +233,23 @@ impl Lane {
             work,
         } = &*self.0;
         let deadline = request.deadline;
-        if let Some(cost) = work.cost.estimate(request.rows)
-            && let Some(_running) = scheduler.dispatch.start_inline(cost)
-        {
+        let place = match work.cost.estimate(request.rows) {
+            Some(cost) => scheduler.inline.place(cost),
+            None => Place::Worker,
+        };
+        let inline_run = match place {
+            // A permission that nobody counts.
+            Place::Caller if !scheduler.closing.load(Ordering::Relaxed) => Some(None),
+            Place::CallerIfIdle => scheduler.dispatch.start_inline().map(Some),
+            _ => None,
+        };
+        if let Some(_running) = inline_run {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(InferError::DeadlineExceeded);
             }
             return work.run_inline(&request);
         }
-        let batch_rows = scheduler.settings.max_batch_rows;
-        let batch_cost = work.cost.estimate(batch_rows).unwrap_or_default();
-        let row_cost = batch_cost.div_f64(batch_rows as f64);
-        let pending = scheduler.dispatch.push(*id, request, row_cost)?;
+        let pending = scheduler.dispatch.push(*id, request)?;
         match deadline {
             None => pending.await,
             // An answer that is there in time wins over the deadline; a deadline that passes
@@ -274,30 +283,21 @@ impl Lane {
         Ok(())
     }
 
-    /// Why a request would be refused that is submitted now, whatever its rows. Cheap and without
-    /// a lock, so that a server under overload can ask before it reads a body.
+    /// Why a request is refused that comes now, whatever its rows; counted as a refusal. Cheap and
+    /// without a lock unless there is overload, so that a server can ask before it reads a body.
     #[must_use]
-    pub fn refusal(&self) -> Option<InferError> {
+    pub fn refuse(&self) -> Option<InferError> {
         let LaneInner {
-            scheduler, work, ..
+            scheduler,
+            id,
+            work,
         } = &*self.0;
-        let SchedulerSettings {
-            workers,
-            max_batch_rows,
-            max_queued_rows,
-            ..
-        } = scheduler.settings;
-        let queued_rows = usize::try_from(work.metrics.queued_rows().get()).unwrap_or(0);
-        if queued_rows < max_queued_rows {
+        if work.queued_rows.load(Ordering::Relaxed) < scheduler.settings.max_queued_rows {
             return None;
         }
-        let batch = work.cost.estimate(max_batch_rows).unwrap_or_default();
-        let batches = queued_rows.div_ceil(max_batch_rows).div_ceil(workers);
-        Some(InferError::Overloaded {
-            queued_rows,
-            max_queued_rows,
-            retry_after: batch.saturating_mul(u32::try_from(batches).unwrap_or(u32::MAX)),
-        })
+        let overload = scheduler.dispatch.overload(*id, 1)?;
+        work.metrics.rejected(Rejection::QueueFull);
+        Some(overload)
     }
 
     /// Rows that wait now.
@@ -322,7 +322,7 @@ struct Ending<'a> {
 impl<'a> Ending<'a> {
     fn awaited(lane: &'a Lane) -> Self {
         let lane = &*lane.0;
-        lane.scheduler.in_flight.fetch_add(1, Ordering::Relaxed);
+        lane.scheduler.in_flight.inc();
         Self {
             lane,
             reached: false,
@@ -349,10 +349,7 @@ impl<'a> Ending<'a> {
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.lane
-            .scheduler
-            .in_flight
-            .fetch_sub(1, Ordering::Relaxed);
+        self.lane.scheduler.in_flight.dec();
         if !self.reached {
             self.lane.work.metrics.rejected(Rejection::Cancelled);
         }

@@ -84,7 +84,7 @@ pub(super) async fn predict<F: Format + Send>(
     expect_json(&head.headers)?;
     // Shedding load has to cost less than the load: a large body is not read for it. A small one
     // is, since the connection would have to close otherwise, and the next would cost more.
-    let refusal = served.lane.refusal().map(ApiError::Infer);
+    let refusal = served.lane.refuse().map(ApiError::Infer);
     if body.size_hint().lower() > SMALL_BODY_BYTES
         && let Some(refusal) = refusal
     {

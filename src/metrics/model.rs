@@ -2,38 +2,37 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Gauge, GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use super::family::{Family, Series as Counted};
 use super::labels::{Code, Label, Protocol, Rejection, Release};
+use super::sharded::{Counter, Histogram, Unit};
 
 /// Bounds of the duration histograms, in seconds: three a decade from 10 µs, below which even
 /// the cheapest model's request does not come, to 10 s, the longest a body may take to arrive.
-const DURATION_BUCKETS: [f64; 19] = [
+static DURATION_BUCKETS: [f64; 19] = [
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
 /// Bounds of the batch histogram, in rows: powers of two, the steps in which a batch pays.
-const ROW_BUCKETS: [f64; 11] = [
+static ROW_BUCKETS: [f64; 11] = [
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
 ];
 
 /// The families whose series carry `model` and `version`.
 #[derive(Debug)]
 pub(super) struct Families {
-    requests: IntCounterVec,
-    request_seconds: HistogramVec,
-    queue_seconds: HistogramVec,
-    compute_seconds: HistogramVec,
-    batch_rows: HistogramVec,
+    requests: Family<Counter>,
+    request_seconds: Family<Histogram>,
+    queue_seconds: Family<Histogram>,
+    compute_seconds: Family<Histogram>,
+    batch_rows: Family<Histogram>,
     queued_rows: IntGaugeVec,
-    rows: IntCounterVec,
-    batches: IntCounterVec,
-    rejections: IntCounterVec,
-    panics: IntCounterVec,
+    rows: Family<Counter>,
+    batches: Family<Counter>,
+    rejections: Family<Counter>,
+    panics: Family<Counter>,
     load_seconds: GaugeVec,
     weight_bytes: IntGaugeVec,
     info: IntGaugeVec,
@@ -41,22 +40,18 @@ pub(super) struct Families {
 
 impl Families {
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let counters = |name, help, labels: &[&str]| {
-            let family = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok::<_, prometheus::Error>(family)
+        let counters = |name, help, labels: &[&'static str]| {
+            family(registry, name, help, labels, Counter::default)
         };
         let gauges = |name, help, labels: &[&str]| {
             let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(family.clone()))?;
             Ok::<_, prometheus::Error>(family)
         };
-        let histograms = |name, help, labels: &[&str], buckets: &[f64]| {
-            let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-            let family = HistogramVec::new(opts, labels)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok::<_, prometheus::Error>(family)
-        };
+        let histograms =
+            |name, help, labels: &[&'static str], make| family(registry, name, help, labels, make);
+        let durations = || Histogram::new(&DURATION_BUCKETS, Unit::Seconds);
+        let rows = || Histogram::new(&ROW_BUCKETS, Unit::Count);
         let load_seconds = GaugeVec::new(
             Opts::new(
                 "safeserve_model_load_duration_seconds",
@@ -75,25 +70,25 @@ impl Families {
                 "safeserve_request_duration_seconds",
                 "Time from a predict request's head until its answer was ready to be sent.",
                 &["model", "version", "protocol"],
-                &DURATION_BUCKETS,
+                durations,
             )?,
             queue_seconds: histograms(
                 "safeserve_queue_duration_seconds",
                 "Time that a request waited for a worker; 0 if it ran where it was decoded.",
                 &["model", "version"],
-                &DURATION_BUCKETS,
+                durations,
             )?,
             compute_seconds: histograms(
                 "safeserve_compute_duration_seconds",
                 "Time of one batch's forward pass.",
                 &["model", "version"],
-                &DURATION_BUCKETS,
+                durations,
             )?,
             batch_rows: histograms(
                 "safeserve_batch_rows",
                 "Rows computed together in one forward pass.",
                 &["model", "version"],
-                &ROW_BUCKETS,
+                rows,
             )?,
             queued_rows: gauges(
                 "safeserve_queued_rows",
@@ -137,41 +132,30 @@ impl Families {
 
     pub(super) fn model(self: &Arc<Self>, name: &str, version: &str) -> ModelMetrics {
         let key = [name, version];
-        let requests = Protocol::ALL
-            .iter()
-            .map(|protocol| Answers {
-                seconds: self.request_seconds.with_label_values(&[
-                    name,
-                    version,
-                    protocol.as_str(),
-                ]),
-                by_code: by_label(|code: Code| {
-                    self.requests.with_label_values(&[
-                        name,
-                        version,
-                        protocol.as_str(),
-                        code.as_str(),
-                    ])
-                }),
-            })
-            .collect();
+        let requests = by_label(|protocol: Protocol| Answers {
+            seconds: self
+                .request_seconds
+                .with(&[name, version, protocol.as_str()]),
+            by_code: by_label(|code: Code| {
+                self.requests
+                    .with(&[name, version, protocol.as_str(), code.as_str()])
+            }),
+        });
         ModelMetrics(Arc::new(Series {
-            queue_seconds: self.queue_seconds.with_label_values(&key),
-            compute_seconds: self.compute_seconds.with_label_values(&key),
-            batch_rows: self.batch_rows.with_label_values(&key),
+            queue_seconds: self.queue_seconds.with(&key),
+            compute_seconds: self.compute_seconds.with(&key),
+            batch_rows: self.batch_rows.with(&key),
             queued_rows: self.queued_rows.with_label_values(&key),
-            rows: self.rows.with_label_values(&key),
-            panics: self.panics.with_label_values(&key),
+            rows: self.rows.with(&key),
+            panics: self.panics.with(&key),
             load_seconds: self.load_seconds.with_label_values(&key),
             weight_bytes: self.weight_bytes.with_label_values(&key),
             requests,
             batches: by_label(|release: Release| {
-                self.batches
-                    .with_label_values(&[name, version, release.as_str()])
+                self.batches.with(&[name, version, release.as_str()])
             }),
             rejections: by_label(|reason: Rejection| {
-                self.rejections
-                    .with_label_values(&[name, version, reason.as_str()])
+                self.rejections.with(&[name, version, reason.as_str()])
             }),
             name: name.to_owned(),
             version: version.to_owned(),
@@ -179,6 +163,19 @@ impl Families {
             families: Arc::clone(self),
         }))
     }
+}
+
+/// A registered family.
+fn family<S: Counted>(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&'static str],
+    make: fn() -> S,
+) -> prometheus::Result<Family<S>> {
+    let family = Family::new(name, help, labels, make)?;
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
 }
 
 /// One handle for each value of a label, at the value's index.
@@ -197,10 +194,10 @@ struct Series {
     compute_seconds: Histogram,
     batch_rows: Histogram,
     queued_rows: IntGauge,
-    rows: IntCounter,
-    batches: Box<[IntCounter]>,
-    rejections: Box<[IntCounter]>,
-    panics: IntCounter,
+    rows: Counter,
+    batches: Box<[Counter]>,
+    rejections: Box<[Counter]>,
+    panics: Counter,
     load_seconds: Gauge,
     weight_bytes: IntGauge,
     name: String,
@@ -214,7 +211,7 @@ struct Series {
 #[derive(Debug)]
 struct Answers {
     seconds: Histogram,
-    by_code: Box<[IntCounter]>,
+    by_code: Box<[Counter]>,
 }
 
 impl ModelMetrics {
@@ -251,13 +248,13 @@ impl ModelMetrics {
 
     /// Rows computed.
     #[must_use]
-    pub fn rows_total(&self) -> &IntCounter {
+    pub fn rows_total(&self) -> &Counter {
         &self.0.rows
     }
 
     /// Forward passes that panicked.
     #[must_use]
-    pub fn panics_total(&self) -> &IntCounter {
+    pub fn panics_total(&self) -> &Counter {
         &self.0.panics
     }
 
@@ -297,45 +294,28 @@ impl ModelMetrics {
         let families = &*series.families;
         let (name, version) = (series.name.as_str(), series.version.as_str());
         let key = [name, version];
-        // Removing an absent series fails, and absent is what is wanted.
-        for family in [&families.rows, &families.panics] {
-            let _ = family.remove_label_values(&key);
+        for family in [
+            &families.requests,
+            &families.rows,
+            &families.batches,
+            &families.rejections,
+            &families.panics,
+        ] {
+            family.remove(&key);
         }
         for family in [
+            &families.request_seconds,
             &families.queue_seconds,
             &families.compute_seconds,
             &families.batch_rows,
         ] {
-            let _ = family.remove_label_values(&key);
+            family.remove(&key);
         }
+        // Removing an absent series fails, and absent is what is wanted.
         for family in [&families.queued_rows, &families.weight_bytes] {
             let _ = family.remove_label_values(&key);
         }
         let _ = families.load_seconds.remove_label_values(&key);
-        for release in Release::ALL {
-            let _ = families
-                .batches
-                .remove_label_values(&[name, version, release.as_str()]);
-        }
-        for reason in Rejection::ALL {
-            let _ = families
-                .rejections
-                .remove_label_values(&[name, version, reason.as_str()]);
-        }
-        for protocol in Protocol::ALL {
-            let protocol = protocol.as_str();
-            let _ = families
-                .request_seconds
-                .remove_label_values(&[name, version, protocol]);
-            for code in Code::ALL {
-                let _ = families.requests.remove_label_values(&[
-                    name,
-                    version,
-                    protocol,
-                    code.as_str(),
-                ]);
-            }
-        }
         let shown = series
             .fingerprint
             .lock()

@@ -10,6 +10,10 @@ const ENTRIES: usize = 20;
 /// machine's load within tens of passes and smooths a single slow one.
 const WEIGHT: f64 = 0.125;
 
+/// Changes below this part of the average are not written: every write takes the entry's cache
+/// line from the other threads, and a pass within an eighth of the average tells nothing new.
+const LEAST_CHANGE: f64 = 1.0 / 64.0;
+
 /// The cost of one row by the number of rows computed together, in nanoseconds.
 ///
 /// Each entry is a moving average over passes of that power of two of rows (rounded down); 0
@@ -32,7 +36,13 @@ impl CostTable {
         let entry = &self.row_nanos[entry_of(rows)];
         let average = match f64::from_bits(entry.load(Ordering::Relaxed)) {
             0.0 => measured,
-            before => before + WEIGHT * (measured.min(2.0 * before) - before),
+            before => {
+                let change = WEIGHT * (measured.min(2.0 * before) - before);
+                if change.abs() < before * LEAST_CHANGE {
+                    return;
+                }
+                before + change
+            }
         };
         // A clock too coarse to see the pass must not look like "never measured".
         entry.store(average.max(f64::MIN_POSITIVE).to_bits(), Ordering::Relaxed);

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::call::{Answer, Call};
-use super::policy::{Arrival, BatchPolicy, Decision, InlinePolicy, Situation};
+use super::policy::{BatchPolicy, Decision, Situation};
 use super::queue::{LaneQueue, Taken};
 use super::sync::{Condvar, Mutex, MutexGuard, now};
 use crate::metrics::Release;
@@ -27,8 +27,12 @@ use crate::request::{InferError, InferRequest};
 
 /// What a lane's calls are for; the dispatch only hands it to the worker along with them.
 pub(super) trait Work {
-    /// Learns how many rows wait. Called with the lock held, so in the order of the changes.
+    /// Learns how many rows wait, in the order of the changes: called with the lock held, or when
+    /// the lane has left and nothing changes any more.
     fn set_queued_rows(&self, rows: usize);
+
+    /// What a row costs in a full batch, as far as that is known.
+    fn row_cost(&self) -> Duration;
 }
 
 /// The bounds and policies of a dispatch.
@@ -40,8 +44,6 @@ pub(super) struct Rules {
     pub(super) max_queued_rows: usize,
     /// When a batch is taken.
     pub(super) batch: BatchPolicy,
-    /// Who needs no worker.
-    pub(super) inline: InlinePolicy,
 }
 
 /// The queues of all lanes, and the workers that wait for them.
@@ -62,8 +64,8 @@ struct State<W> {
     ready: VecDeque<LaneId>,
     /// Workers without a batch.
     idle_workers: usize,
-    /// Forward passes on the callers' threads.
-    inline_runs: usize,
+    /// Whether a forward pass runs on a caller's thread that asked for permission.
+    runs_inline: bool,
     /// Workers in [`Dispatch::sleep`] that nobody has woken.
     sleeping: usize,
     /// Workers that were woken and have not noticed yet.
@@ -74,6 +76,43 @@ struct State<W> {
 struct LaneState<W> {
     queue: LaneQueue,
     work: Arc<W>,
+}
+
+impl<W: Work> State<W> {
+    /// Why a lane has no room for a request of so many rows, if so. An empty lane has room for
+    /// any: else a request with more rows than the lane may hold could never be served.
+    fn overload(&self, id: LaneId, rows: usize, rules: &Rules) -> Option<InferError> {
+        let queued_rows = self.lanes.get(&id)?.queue.rows();
+        let max_queued_rows = rules.max_queued_rows;
+        if queued_rows == 0 || rows <= max_queued_rows.saturating_sub(queued_rows) {
+            return None;
+        }
+        Some(InferError::Overloaded {
+            queued_rows,
+            max_queued_rows,
+            retry_after: self.wait(id, rules),
+        })
+    }
+
+    /// How long the rows that wait in a lane take at the least: they, and of each other lane what
+    /// its turns let through meanwhile, computed by all workers together.
+    fn wait(&self, id: LaneId, rules: &Rules) -> Duration {
+        let Some(own) = self.lanes.get(&id).map(|lane| lane.queue.rows()) else {
+            return Duration::ZERO;
+        };
+        // Lanes take turns batch by batch.
+        let most = own.next_multiple_of(rules.batch.max_batch_rows);
+        let seconds: f64 = self
+            .ready
+            .iter()
+            .map(|ready| {
+                let lane = &self.lanes[ready];
+                let rows = lane.queue.rows().min(most);
+                lane.work.row_cost().as_secs_f64() * rows as f64
+            })
+            .sum();
+        Duration::try_from_secs_f64(seconds / rules.workers as f64).unwrap_or(Duration::MAX)
+    }
 }
 
 /// What a worker took: rows of one lane, to be computed together. Reused from batch to batch.
@@ -111,7 +150,7 @@ impl<W: Work> Dispatch<W> {
                 next_lane: 0,
                 ready: VecDeque::new(),
                 idle_workers: rules.workers,
-                inline_runs: 0,
+                runs_inline: false,
                 sleeping: 0,
                 wakeups: 0,
                 closing: false,
@@ -152,41 +191,39 @@ impl<W: Work> Dispatch<W> {
         state.lanes.get(&id).map_or(0, |lane| lane.queue.rows())
     }
 
-    /// Permission to run a forward pass of this estimated cost on the calling thread, if
-    /// [`InlinePolicy`] says that it pays; it counts as running until it is dropped.
-    pub(super) fn start_inline(&self, cost: Duration) -> Option<InlineRun<'_, W>> {
-        if cost >= self.rules.inline.inline_cost {
-            return None; // The policy would say so too; this spares the lock.
-        }
+    /// Why a lane has no room for a request of so many rows, if so.
+    pub(super) fn overload(&self, id: LaneId, rows: usize) -> Option<InferError> {
+        self.lock().overload(id, rows, &self.rules)
+    }
+
+    /// Permission to run a forward pass on the calling thread: if nothing waits and nothing runs,
+    /// another such pass included. It counts as running until it is dropped.
+    pub(super) fn start_inline(&self) -> Option<InlineRun<'_, W>> {
         let mut state = self.lock();
-        let arrival = Arrival {
-            cost,
-            rows_wait: !state.ready.is_empty(),
-            busy_workers: self.rules.workers - state.idle_workers,
-            inline_runs: state.inline_runs,
-        };
-        if state.closing || !self.rules.inline.runs_inline(&arrival) {
+        let is_idle = state.ready.is_empty()
+            && state.idle_workers == self.rules.workers
+            && !state.runs_inline;
+        if state.closing || !is_idle {
             return None;
         }
-        state.inline_runs += 1;
+        state.runs_inline = true;
         Some(InlineRun { dispatch: self })
     }
 
-    /// Queues a request. `row_cost` is what a row costs in a full batch.
+    /// Queues a request.
     ///
     /// A request with more rows than the lane may hold is queued if the lane is empty: else it
     /// could never be served, however idle the server.
     ///
     /// # Errors
     /// [`InferError::Closing`]; [`InferError::Overloaded`] if the lane has no room;
-    /// [`InferError::DeadlineExceeded`] if the deadline has passed, or will have when the rows
-    /// that wait now are computed (by all workers together, so that only hopeless requests are
-    /// refused; an empty lane refuses none, so a wrong estimate cannot keep itself alive).
+    /// [`InferError::DeadlineExceeded`] if the deadline has passed, or will have after the
+    /// [wait](State::wait) (an empty lane refuses none, so that a wrong estimate cannot keep
+    /// itself alive).
     pub(super) fn push(
         &self,
         id: LaneId,
         request: InferRequest,
-        row_cost: Duration,
     ) -> Result<Pending<'_, W>, InferError> {
         let arrived_at = now();
         let (call, receiver) = Call::new(request, arrived_at);
@@ -194,25 +231,19 @@ impl<W: Work> Dispatch<W> {
         if state.closing {
             return Err(InferError::Closing);
         }
-        let Some(lane) = state.lanes.get_mut(&id) else {
+        if !state.lanes.contains_key(&id) {
             return Err(InferError::Closing);
-        };
-        let queued_rows = lane.queue.rows();
-        let wait = row_cost.as_secs_f64() * queued_rows as f64 / self.rules.workers as f64;
-        let wait = Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX);
+        }
+        let wait = state.wait(id, &self.rules);
         if let Some(deadline) = call.deadline()
             && (deadline <= arrived_at || deadline - arrived_at < wait)
         {
             return Err(InferError::DeadlineExceeded);
         }
-        let max_queued_rows = self.rules.max_queued_rows;
-        if queued_rows > 0 && call.rows() > max_queued_rows.saturating_sub(queued_rows) {
-            return Err(InferError::Overloaded {
-                queued_rows,
-                max_queued_rows,
-                retry_after: wait,
-            });
+        if let Some(overload) = state.overload(id, call.rows(), &self.rules) {
+            return Err(overload);
         }
+        let lane = state.lanes.get_mut(&id).expect("it was there above");
         let was_empty = lane.queue.is_empty();
         let number = lane.queue.push(call);
         lane.work.set_queued_rows(lane.queue.rows());
@@ -404,7 +435,7 @@ pub(super) struct InlineRun<'a, W: Work> {
 
 impl<W: Work> Drop for InlineRun<'_, W> {
     fn drop(&mut self) {
-        self.dispatch.lock().inline_runs -= 1;
+        self.dispatch.lock().runs_inline = false;
     }
 }
 

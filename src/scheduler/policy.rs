@@ -69,21 +69,17 @@ impl BatchPolicy {
 pub(super) struct InlinePolicy {
     /// Forward passes that cost this much or more always go to a worker; zero sends all of them.
     pub(super) inline_cost: Duration,
-    /// The most forward passes that run inline at the same time.
-    pub(super) max_inline_runs: usize,
 }
 
-/// What a request meets when it comes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
-    /// The estimated forward pass of its rows.
-    pub(super) cost: Duration,
-    /// Whether any lane has rows that wait.
-    pub(super) rows_wait: bool,
-    /// Workers that compute a batch.
-    pub(super) busy_workers: usize,
-    /// Forward passes that run inline.
-    pub(super) inline_runs: usize,
+/// Where a request's forward pass runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On the calling thread, whatever else there is.
+    Caller,
+    /// On the calling thread if nothing waits and nothing runs, else on a worker's.
+    CallerIfIdle,
+    /// On a worker's thread.
+    Worker,
 }
 
 /// The processor time of a hand-off to a worker under load, measured: 2 to 5 µs. A cheaper
@@ -91,23 +87,21 @@ pub(super) struct Arrival {
 const HAND_OFF_COST: Duration = Duration::from_micros(5);
 
 impl InlinePolicy {
-    /// Whether the request runs at once on the calling thread.
+    /// Where a forward pass of this estimated cost runs.
     ///
-    /// A pass below [`HAND_OFF_COST`] does so also under load. A dearer one (below
-    /// `inline_cost`) only on an idle server: there it saves the hand-off's 10 to 40 µs of
-    /// latency, while under load it would keep its thread from reading the requests that could
-    /// share its batch.
-    pub(super) fn runs_inline(&self, arrival: &Arrival) -> bool {
-        let Arrival {
-            cost,
-            rows_wait,
-            busy_workers,
-            inline_runs,
-        } = *arrival;
-        if cost >= self.inline_cost || inline_runs >= self.max_inline_runs {
-            return false;
+    /// A pass below [`HAND_OFF_COST`] runs on its caller's thread also under load; as many at once
+    /// as there are such threads, and without a look at what others do, which would cost a lock. A
+    /// dearer one (below `inline_cost`) only on an idle server: there it saves the hand-off's 10
+    /// to 40 µs of latency, while under load it would keep its thread from reading the requests
+    /// that could share its batch.
+    pub(super) fn place(&self, cost: Duration) -> Place {
+        if cost >= self.inline_cost {
+            Place::Worker
+        } else if cost < HAND_OFF_COST {
+            Place::Caller
+        } else {
+            Place::CallerIfIdle
         }
-        cost < HAND_OFF_COST || (!rows_wait && busy_workers == 0 && inline_runs == 0)
     }
 }
 
@@ -163,49 +157,19 @@ mod tests {
 
     #[test]
     fn a_request_runs_inline_only_where_that_pays() {
-        // (cost, rows wait, busy workers, inline runs) -> inline; inline_cost 25 µs, 2 at once.
-        let table = [
-            // Cheaper than the hand-off: inline under load too, but within the bound.
-            ((us(1), false, 0, 0), true),
-            ((us(4), true, 2, 1), true),
-            ((us(1), true, 2, 2), false),
-            // Between: only when nothing waits and nothing runs.
-            ((us(5), false, 0, 0), true),
-            ((us(24), false, 0, 0), true),
-            ((us(24), true, 0, 0), false),
-            ((us(24), false, 1, 0), false),
-            ((us(24), false, 0, 1), false),
-            // Dear: never.
-            ((us(25), false, 0, 0), false),
-            ((us(9_000), false, 0, 0), false),
-        ];
-        let policy = InlinePolicy {
-            inline_cost: us(25),
-            max_inline_runs: 2,
-        };
-        for (row, expected) in table {
-            let (cost, rows_wait, busy_workers, inline_runs) = row;
-            let arrival = Arrival {
-                cost,
-                rows_wait,
-                busy_workers,
-                inline_runs,
+        let place = |inline_cost, cost| {
+            let policy = InlinePolicy {
+                inline_cost: us(inline_cost),
             };
-            assert_eq!(policy.runs_inline(&arrival), expected, "{row:?}");
-        }
-    }
-
-    #[test]
-    fn an_inline_cost_of_zero_sends_every_request_to_a_worker() {
-        let policy = InlinePolicy {
-            inline_cost: us(0),
-            max_inline_runs: 2,
+            policy.place(us(cost))
         };
-        assert!(!policy.runs_inline(&Arrival {
-            cost: us(0),
-            rows_wait: false,
-            busy_workers: 0,
-            inline_runs: 0,
-        }));
+        assert_eq!(place(25, 0), Place::Caller);
+        assert_eq!(place(25, 4), Place::Caller);
+        assert_eq!(place(25, 5), Place::CallerIfIdle);
+        assert_eq!(place(25, 24), Place::CallerIfIdle);
+        assert_eq!(place(25, 25), Place::Worker);
+        assert_eq!(place(25, 9_000), Place::Worker);
+        assert_eq!(place(3, 3), Place::Worker);
+        assert_eq!(place(0, 0), Place::Worker, "zero sends every request");
     }
 }

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::LaneSettings;
@@ -25,12 +26,22 @@ pub(super) struct LaneWork {
     pub(super) metrics: ModelMetrics,
     pub(super) settings: LaneSettings,
     pub(super) cost: CostTable,
+    /// The rows of a full batch.
+    pub(super) batch_rows: usize,
+    /// The rows that wait, for whoever cannot wait for the queue's lock.
+    pub(super) queued_rows: AtomicUsize,
 }
 
 impl Work for LaneWork {
     fn set_queued_rows(&self, rows: usize) {
+        self.queued_rows.store(rows, Ordering::Relaxed);
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
         self.metrics.queued_rows().set(rows);
+    }
+
+    fn row_cost(&self) -> Duration {
+        let batch = self.cost.estimate(self.batch_rows).unwrap_or_default();
+        batch.div_f64(self.batch_rows as f64)
     }
 }
 

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::batch::{JoinBuffers, split};
 use super::call::{Answer, Pass};
 use super::dispatch::{Batch, Dispatch, LaneId, Pending, Rules, Work};
-use super::policy::{BatchPolicy, InlinePolicy};
+use super::policy::BatchPolicy;
 use super::sync::now;
 use crate::request::{InferError, InferRequest};
 use crate::scheduler::model_check::threads::{TICK, tick};
@@ -60,6 +60,10 @@ struct Gauge(AtomicUsize);
 impl Work for Gauge {
     fn set_queued_rows(&self, rows: usize) {
         self.0.store(rows, Ordering::Relaxed);
+    }
+
+    fn row_cost(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -114,10 +118,6 @@ fn live_through(events: &[Event]) {
             max_batch_rows: MAX_BATCH_ROWS,
             max_batch_delay: Duration::ZERO,
         },
-        inline: InlinePolicy {
-            inline_cost: Duration::ZERO,
-            max_inline_runs: 1,
-        },
     });
     let gauges: Vec<_> = (0..LANES)
         .map(|_| Arc::new(Gauge(AtomicUsize::new(0))))
@@ -154,7 +154,8 @@ fn live_through(events: &[Event]) {
                 };
                 let queued = gauge(lane);
                 let fits = queued == 0 || queued + rows <= MAX_QUEUED_ROWS;
-                let pending = match dispatch.push(lanes[lane], request, Duration::ZERO) {
+                assert_eq!(dispatch.overload(lanes[lane], rows).is_none(), fits);
+                let pending = match dispatch.push(lanes[lane], request) {
                     Ok(pending) => {
                         assert!(fits);
                         counts.accepted += 1;

@@ -15,6 +15,7 @@ use crate::scheduler::policy;
 mod batch;
 #[path = "../call.rs"]
 mod call;
+#[allow(dead_code, reason = "one scenario does not call all of it")]
 #[path = "../dispatch.rs"]
 mod dispatch;
 #[path = "../queue.rs"]

@@ -15,7 +15,7 @@ use shuttle::thread::{self, JoinHandle};
 use super::batch::{JoinBuffers, split};
 use super::call::Pass;
 use super::dispatch::{Batch, Dispatch, LaneId, Rules, Work};
-use super::policy::{BatchPolicy, InlinePolicy};
+use super::policy::BatchPolicy;
 use super::queue::Part;
 use super::sync::now;
 use crate::request::{InferError, InferRequest};
@@ -55,6 +55,10 @@ impl Work for Model {
     fn set_queued_rows(&self, rows: usize) {
         self.queued_rows.store(rows, Ordering::Relaxed);
     }
+
+    fn row_cost(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// What was computed, noted as it happened.
@@ -93,10 +97,6 @@ impl Server {
             batch: BatchPolicy {
                 max_batch_rows: MAX_BATCH_ROWS,
                 max_batch_delay,
-            },
-            inline: InlinePolicy {
-                inline_cost: Duration::from_secs(1),
-                max_inline_runs: 4,
             },
         });
         Self {
@@ -175,7 +175,7 @@ impl Server {
     /// Makes a call and waits for its end, which must be its own.
     fn ask(&self, lane: LaneId, caller: usize, rows: usize, deadline: Option<Instant>) -> Ending {
         let request = request(caller, rows, deadline);
-        let ending = match self.dispatch.push(lane, request, Duration::ZERO) {
+        let ending = match self.dispatch.push(lane, request) {
             Ok(pending) => match block_on(pending) {
                 Ok(response) => {
                     assert_eq!(response.rows, rows);
@@ -308,7 +308,7 @@ pub(super) fn cancel_while_taken(fault: Fault) {
         let server = server.clone();
         thread::spawn(move || {
             let request = request(caller, rows, None);
-            let pending = server.dispatch.push(lane, request, Duration::ZERO).unwrap();
+            let pending = server.dispatch.push(lane, request).unwrap();
             thread::yield_now();
             drop(pending);
         })
@@ -374,10 +374,7 @@ pub(super) fn turns(fault: Fault) {
     let backlog = server.spawn_ask(crowded, 3, 6 * MAX_BATCH_ROWS, None);
     let workers = server.start_workers(1, fault);
     let request = request(4, 1, None);
-    let pending = server
-        .dispatch
-        .push(quiet, request, Duration::ZERO)
-        .unwrap();
+    let pending = server.dispatch.push(quiet, request).unwrap();
     let taken_before = server.ledger.lock().unwrap().batches.len();
     assert!(block_on(pending).is_ok());
     let batches = server.ledger.lock().unwrap().batches.clone();
@@ -425,7 +422,7 @@ pub(super) fn inline_beside_workers(fault: Fault) {
         let (server, running) = (server.clone(), Arc::clone(&running));
         thread::spawn(move || {
             // Dearer than a hand-off: only on an idle server.
-            let Some(run) = server.dispatch.start_inline(TICK) else {
+            let Some(run) = server.dispatch.start_inline() else {
                 return server.ask(lane, caller, 1, None);
             };
             assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
@@ -439,7 +436,7 @@ pub(super) fn inline_beside_workers(fault: Fault) {
         assert_eq!(ending, Ending::Answered);
     }
     server.finish(workers);
-    assert!(server.dispatch.start_inline(TICK).is_none(), "it is closed");
+    assert!(server.dispatch.start_inline().is_none(), "it is closed");
 }
 
 /// A lane that is removed with a call in it that nobody awaits, beside one that stays.
@@ -451,9 +448,7 @@ pub(super) fn lane_leaves(fault: Fault) {
         server.spawn_ask(staying, 3, 3, None),
         server.spawn_ask(staying, 4, 1, None),
     ];
-    let pending = server
-        .dispatch
-        .push(leaving, request(5, 5, None), Duration::ZERO);
+    let pending = server.dispatch.push(leaving, request(5, 5, None));
     let pending = pending.unwrap();
     server.dispatch.remove_lane(leaving);
     assert_eq!(server.dispatch.queued_rows(leaving), 0);

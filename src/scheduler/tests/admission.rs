@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 use crate::request::{InferError, InferResponse};
 use crate::scheduler::SchedulerSettings;
 use crate::scheduler::dispatch::{Dispatch, Rules, Work};
-use crate::scheduler::policy::{BatchPolicy, InlinePolicy};
+use crate::scheduler::policy::BatchPolicy;
 use crate::scheduler::tests::stage::{
     AN_HOUR, Gate, SETTINGS, Stage, Submitted, request, submit, values, wait,
 };
 
-/// A lane whose queue is all there is.
-struct Unworked;
+/// A lane whose queue is all there is, with what a row of it would cost.
+struct Unworked(Duration);
 
 impl Work for Unworked {
     fn set_queued_rows(&self, _rows: usize) {}
+
+    fn row_cost(&self) -> Duration {
+        self.0
+    }
 }
 
 fn dispatch(workers: usize) -> Dispatch<Unworked> {
@@ -26,20 +30,15 @@ fn dispatch(workers: usize) -> Dispatch<Unworked> {
             max_batch_rows: 8,
             max_batch_delay: Duration::ZERO,
         },
-        inline: InlinePolicy {
-            inline_cost: Duration::ZERO,
-            max_inline_runs: workers,
-        },
     })
 }
 
 #[test]
 fn a_full_lane_says_when_to_come_back() {
     let dispatch = dispatch(2);
-    let lane = dispatch.add_lane(Arc::new(Unworked));
-    let row_cost = Duration::from_millis(250);
-    let _waiting = dispatch.push(lane, request(&[0.0; 60]), row_cost).unwrap();
-    let refused = dispatch.push(lane, request(&[0.0; 41]), row_cost).err();
+    let lane = dispatch.add_lane(Arc::new(Unworked(Duration::from_millis(250))));
+    let _waiting = dispatch.push(lane, request(&[0.0; 60])).unwrap();
+    let refused = dispatch.push(lane, request(&[0.0; 41])).err();
     assert_eq!(
         refused,
         Some(InferError::Overloaded {
@@ -49,23 +48,22 @@ fn a_full_lane_says_when_to_come_back() {
             retry_after: Duration::from_millis(7_500),
         })
     );
-    assert!(dispatch.push(lane, request(&[0.0; 40]), row_cost).is_ok());
+    assert!(dispatch.push(lane, request(&[0.0; 40])).is_ok());
     dispatch.check_invariants();
 }
 
 #[test]
 fn a_deadline_that_cannot_be_met_is_refused_at_once() {
     let dispatch = dispatch(2);
-    let lane = dispatch.add_lane(Arc::new(Unworked));
-    let row_cost = Duration::from_secs(100);
+    let lane = dispatch.add_lane(Arc::new(Unworked(Duration::from_secs(100))));
     let push = |seconds| {
         let mut request = request(&[0.0]);
         request.deadline = Some(Instant::now() + Duration::from_secs(seconds));
-        dispatch.push(lane, request, row_cost)
+        dispatch.push(lane, request)
     };
     // An empty lane refuses none: an estimate far too high is put right by what runs.
     let waiting = push(50).unwrap();
-    let _more = dispatch.push(lane, request(&[0.0; 59]), row_cost).unwrap();
+    let _more = dispatch.push(lane, request(&[0.0; 59])).unwrap();
     // 60 rows of 100 s each, by two workers.
     assert_eq!(push(2_900).err(), Some(InferError::DeadlineExceeded));
     assert!(push(3_100).is_ok());
