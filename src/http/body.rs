@@ -17,25 +17,17 @@ use super::json::excerpt;
 /// chunks cost far more than they carry.
 const MAX_PIECES: usize = 65_536;
 
-/// Counts the bytes of all bodies that are held now.
+/// What each request may hold without being counted. It is no more than a connection's own buffers
+/// take, so that the number of connections bounds it; and small requests, which come by the
+/// hundred thousand a second, leave the count alone.
+const UNCOUNTED_BYTES: usize = 16 << 10;
+
+/// Counts the bytes that requests hold now: their bodies, then the rows decoded from them.
 #[derive(Debug)]
 pub(super) struct BodyBudget {
     used_bytes: AtomicUsize,
     max_bytes: usize,
-}
-
-/// A body in memory; its bytes count until it is dropped.
-pub(super) struct HeldBody<'a> {
-    bytes: Bytes,
-    _share: Share<'a>,
-}
-
-impl std::ops::Deref for HeldBody<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes
-    }
+    uncounted_bytes: usize,
 }
 
 impl BodyBudget {
@@ -43,10 +35,11 @@ impl BodyBudget {
         Self {
             used_bytes: AtomicUsize::new(0),
             max_bytes,
+            uncounted_bytes: UNCOUNTED_BYTES,
         }
     }
 
-    /// Reads a body whole.
+    /// Reads a body whole; its bytes count until the share is set to others or dropped.
     ///
     /// A declared length over the limit is refused before a byte is read. The budget is charged as
     /// bytes come: a client that only declares a body takes nothing from the others.
@@ -58,7 +51,7 @@ impl BodyBudget {
         &self,
         body: Body,
         limits: &HttpLimits,
-    ) -> Result<HeldBody<'_>, ApiError> {
+    ) -> Result<(Bytes, Share<'_>), ApiError> {
         let too_large = ApiError::BodyTooLarge {
             max_body_bytes: limits.max_body_bytes,
         };
@@ -78,10 +71,7 @@ impl BodyBudget {
         .unwrap_or(Err(ApiError::BodyTimeout {
             limit: limits.body_timeout,
         }))?;
-        Ok(HeldBody {
-            bytes,
-            _share: share,
-        })
+        Ok((bytes, share))
     }
 }
 
@@ -103,7 +93,7 @@ async fn collect(
         if length > max_body_bytes {
             return Err(ApiError::BodyTooLarge { max_body_bytes });
         }
-        share.grow_to(length)?;
+        share.set(length)?;
         if whole.is_empty() && body.is_end_stream() {
             return Ok(piece);
         }
@@ -112,19 +102,28 @@ async fn collect(
     Err(ApiError::BodyInTooManyPieces)
 }
 
-/// One body's part of the budget.
-struct Share<'a> {
+/// One request's part of the budget.
+pub(super) struct Share<'a> {
     budget: &'a BodyBudget,
     bytes: usize,
 }
 
 impl Share<'_> {
-    fn grow_to(&mut self, bytes: usize) -> Result<(), ApiError> {
-        let more = bytes.saturating_sub(self.bytes);
-        let used = self.budget.used_bytes.fetch_add(more, Ordering::Relaxed);
-        self.bytes += more;
-        if used + more > self.budget.max_bytes {
-            return Err(ApiError::BodiesOverBudget);
+    /// Counts so many bytes from now on, instead of those before.
+    ///
+    /// # Errors
+    /// 503 if that is more than the budget has left.
+    pub(super) fn set(&mut self, bytes: usize) -> Result<(), ApiError> {
+        let counted = bytes.saturating_sub(self.budget.uncounted_bytes);
+        let before = std::mem::replace(&mut self.bytes, counted);
+        let used_bytes = &self.budget.used_bytes;
+        if counted > before {
+            let more = counted - before;
+            if used_bytes.fetch_add(more, Ordering::Relaxed) + more > self.budget.max_bytes {
+                return Err(ApiError::BodiesOverBudget);
+            }
+        } else if counted < before {
+            used_bytes.fetch_sub(before - counted, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -132,9 +131,10 @@ impl Share<'_> {
 
 impl Drop for Share<'_> {
     fn drop(&mut self) {
-        self.budget
-            .used_bytes
-            .fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.bytes > 0 {
+            let used_bytes = &self.budget.used_bytes;
+            used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -203,6 +203,14 @@ mod tests {
 
     use super::*;
 
+    /// A budget of 100 bytes in which every byte counts.
+    fn budget() -> BodyBudget {
+        BodyBudget {
+            uncounted_bytes: 0,
+            ..BodyBudget::new(100)
+        }
+    }
+
     fn limits(max_body_bytes: usize) -> HttpLimits {
         HttpLimits {
             max_body_bytes,
@@ -216,7 +224,7 @@ mod tests {
 
     async fn read(budget: &BodyBudget, body: Body) -> Result<Vec<u8>, &'static str> {
         match budget.read(body, &limits(60)).await {
-            Ok(held) => Ok(held.to_vec()),
+            Ok((bytes, _share)) => Ok(bytes.to_vec()),
             Err(ApiError::BodyTooLarge { .. }) => Err("too large"),
             Err(ApiError::BodiesOverBudget) => Err("over budget"),
             Err(ApiError::BodyTimeout { .. }) => Err("timeout"),
@@ -262,7 +270,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_read_whole_up_to_its_limit() {
-        let budget = BodyBudget::new(100);
+        let budget = budget();
         assert_eq!(read(&budget, Body::from("abc")).await, Ok(b"abc".to_vec()));
         assert_eq!(read(&budget, Body::empty()).await, Ok(Vec::new()));
         assert_eq!(read(&budget, pieces(6, 10)).await, Ok(vec![b'x'; 60]));
@@ -276,13 +284,13 @@ mod tests {
 
     #[tokio::test]
     async fn empty_pieces_do_not_go_on_for_ever() {
-        let budget = BodyBudget::new(100);
+        let budget = budget();
         assert_eq!(read(&budget, pieces(usize::MAX, 0)).await, Err("other"));
     }
 
     #[tokio::test]
     async fn bodies_share_a_budget_while_they_are_held() {
-        let budget = BodyBudget::new(100);
+        let budget = budget();
         let held = budget.read(Body::from(vec![0; 60]), &limits(60)).await;
         assert_eq!(
             read(&budget, Body::from(vec![0; 41])).await,
@@ -300,9 +308,37 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn rows_that_wait_count_like_the_body_they_came_in() {
+        let budget = budget();
+        let body = Body::from(vec![0; 10]);
+        let Ok((_, mut share)) = budget.read(body, &limits(60)).await else {
+            panic!("there is room");
+        };
+        assert!(share.set(90).is_ok());
+        let over = read(&budget, Body::from(vec![0; 11])).await;
+        assert_eq!(over, Err("over budget"));
+        assert!(share.set(20).is_ok());
+        assert!(read(&budget, Body::from(vec![0; 60])).await.is_ok());
+        assert!(share.set(101).is_err());
+        drop(share);
+        assert_eq!(budget.used_bytes.into_inner(), 0);
+    }
+
+    #[tokio::test]
+    async fn small_requests_are_not_counted() {
+        let budget = BodyBudget::new(100);
+        let limits = limits(UNCOUNTED_BYTES + 101);
+        let held = |bytes| budget.read(Body::from(vec![0; bytes]), &limits);
+        let _small = [held(UNCOUNTED_BYTES).await, held(UNCOUNTED_BYTES).await];
+        assert_eq!(budget.used_bytes.load(Ordering::Relaxed), 0);
+        assert!(held(UNCOUNTED_BYTES + 100).await.is_ok());
+        assert!(held(UNCOUNTED_BYTES + 101).await.is_err());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_cut_at_its_deadline() {
-        let budget = BodyBudget::new(100);
+        let budget = budget();
         let body = Body::new(Pieces {
             left: 1,
             bytes: 10,

@@ -1,11 +1,11 @@
 //! One request and its answer: what every route has in common, whatever happens on the way.
 
-use std::fmt::Write;
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -129,9 +129,12 @@ pub(super) async fn carry(
         headers.insert(TRACE_PARENT, trace.clone());
     }
     if let Some((_, served)) = exchange.served.get() {
-        headers.insert(MODEL_VERSION, HeaderValue::from(served.model.version));
-        if let Ok(fingerprint) = HeaderValue::from_str(&served.model.fingerprint) {
-            headers.insert(MODEL_FINGERPRINT, fingerprint);
+        for (name, text) in [
+            (MODEL_VERSION, &served.version),
+            (MODEL_FINGERPRINT, &served.fingerprint),
+        ] {
+            let value = HeaderValue::from_maybe_shared(text.clone());
+            headers.insert(name, value.expect("digits, decimal or hexadecimal"));
         }
     }
     // The connection ends behind an answer that came before its request was read: the client must
@@ -218,15 +221,30 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     new_request_id()
 }
 
-/// An id that no other request has.
+/// An id that no other request has: the thread's own number and a count, both hexadecimal.
 pub(crate) fn new_request_id() -> HeaderValue {
-    /// Differs from process to process, so that their ids do.
-    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut id = String::with_capacity(33);
-    write!(id, "{:016x}-{count:x}", *SEED).expect("a string takes what is written");
-    HeaderValue::try_from(id).expect("hexadecimal digits and a dash are valid in a header")
+    thread_local! {
+        /// Differs from thread to thread and from process to process; behind it the count.
+        static LAST: Cell<(u64, u64)> =
+            Cell::new((RandomState::new().build_hasher().finish(), 0));
+    }
+    let (thread, count) = LAST.get();
+    LAST.set((thread, count + 1));
+    let mut id = [b'-'; 33];
+    let mut end = 0;
+    for (number, digits) in [(thread, 16), (count, hexadecimal_digits(count))] {
+        for place in (0..digits).rev() {
+            id[end] = b"0123456789abcdef"[(number >> (4 * place)) as usize & 15];
+            end += 1;
+        }
+        end += 1;
+    }
+    HeaderValue::from_bytes(&id[..end - 1])
+        .expect("hexadecimal digits and a dash are valid in a header")
+}
+
+fn hexadecimal_digits(number: u64) -> u32 {
+    number.max(1).ilog2() / 4 + 1
 }
 
 /// The client's `traceparent` if it is one by W3C Trace Context, version 00.
@@ -269,7 +287,11 @@ mod tests {
     #[test]
     fn no_two_requests_get_the_same_id() {
         let none = HeaderMap::new();
-        assert_ne!(request_id(&none), request_id(&none));
+        let [first, second] = [(); 2].map(|()| request_id(&none));
+        let other_thread = std::thread::spawn(|| request_id(&HeaderMap::new()));
+        let third = other_thread.join().unwrap();
+        assert_eq!(second.len(), 18, "{second:?}");
+        assert!(first != second && second != third && third != first);
     }
 
     #[test]

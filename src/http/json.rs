@@ -18,6 +18,7 @@ mod path;
 mod reader;
 mod skip;
 mod tensor;
+mod text;
 mod writer;
 
 pub use error::{Error, ErrorKind};

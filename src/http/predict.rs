@@ -1,5 +1,6 @@
 //! The way of a predict request, whatever its wire format.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
@@ -13,7 +14,7 @@ use super::deadline::deadline;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::json::Writer;
-use crate::metrics::Protocol;
+use crate::metrics::{Protocol, Rejection};
 use crate::model::{Model, Signature};
 use crate::request::{InferError, InferRequest, InferResponse};
 use crate::tensor::TensorSpec;
@@ -47,8 +48,33 @@ pub(super) fn shape_with_rows(spec: &TensorSpec) -> String {
 /// The size up to which reading a body costs less than another connection.
 const SMALL_BODY_BYTES: u64 = 64 << 10;
 
+/// The size from which on decoding a body takes so long, 1 ms and more, that the other connections
+/// of its thread should not wait for it.
+const LARGE_BODY_BYTES: usize = 512 << 10;
+
+/// The number of values from which on writing an answer takes as long.
+const LARGE_ANSWER_VALUES: usize = 64 << 10;
+
+/// Runs what takes long on a thread where nobody waits for it, anything else here.
+async fn beside_others<T: Send + 'static>(
+    takes_long: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    if !takes_long {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The process ends, and this request with it.
+            Err(_cancelled) => std::future::pending().await,
+        },
+    }
+}
+
 /// One wire format's two directions. The value is what the request says about the answer.
-pub(super) trait Format: Sized {
+pub(super) trait Format: Sized + Send + 'static {
     const PROTOCOL: Protocol;
 
     /// Reads a body.
@@ -66,7 +92,7 @@ pub(super) trait Format: Sized {
 ///
 /// # Errors
 /// All that can go wrong with one.
-pub(super) async fn predict<F: Format + Send>(
+pub(super) async fn predict<F: Format>(
     server: &Server,
     exchange: &Exchange,
     body: Body,
@@ -90,14 +116,27 @@ pub(super) async fn predict<F: Format + Send>(
     {
         return Err(refusal);
     }
-    let body = server.bodies.read(body, &app.limits).await?;
+    let count = |error: ApiError| {
+        if matches!(error, ApiError::BodiesOverBudget) {
+            served.metrics.rejected(Rejection::Memory);
+        }
+        error
+    };
+    let read = server.bodies.read(body, &app.limits).await;
+    let (body, mut share) = read.map_err(count)?;
     exchange.has_read_body();
     if let Some(refusal) = refusal {
         return Err(refusal);
     }
-    let (format, rows) = F::decode(&body, &served.model.signature, app.limits.max_request_rows)?;
-    // The body is not needed any longer: while its rows wait, others may use its memory.
-    drop(body);
+    let max_rows = app.limits.max_request_rows;
+    let (format, rows) = beside_others(body.len() > LARGE_BODY_BYTES, {
+        let served = Arc::clone(&served);
+        move || F::decode(&body, &served.model.signature, max_rows)
+    })
+    .await?;
+    // The body is gone, its rows are here until they are answered.
+    let row_bytes = rows.inputs.iter().map(|input| size_of_val(&input[..]));
+    share.set(row_bytes.sum()).map_err(count)?;
 
     let deadline = deadline(&head.headers, rows.timeout, exchange.started, &app.limits)?;
     let response = served
@@ -114,8 +153,10 @@ pub(super) async fn predict<F: Format + Send>(
             },
             (error, _) => error.into(),
         })?;
-    Ok(answer::json(
-        StatusCode::OK,
-        format.encode(&served.model, &response)?,
-    ))
+    let values: usize = response.outputs.iter().map(Vec::len).sum();
+    let document = beside_others(values > LARGE_ANSWER_VALUES, move || {
+        format.encode(&served.model, &response)
+    })
+    .await?;
+    Ok(answer::json(StatusCode::OK, document))
 }

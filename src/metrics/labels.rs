@@ -73,6 +73,8 @@ label! {
     Rejection {
         /// The queue had no room for its rows.
         QueueFull => "queue_full",
+        /// The bodies and rows of all requests took the memory that they may.
+        Memory => "memory",
         /// Its deadline passed, or could not be met.
         Deadline => "deadline",
         /// The client left.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 
 use self::discovery::{Findings, Found, canonical};
 use super::{CONFIG_FILE, Model};
@@ -36,6 +37,10 @@ pub struct Served {
     pub metrics: ModelMetrics,
     /// How it was loaded.
     pub loaded: Loaded,
+    /// The version's number as text, for every answer that names it.
+    pub version: Bytes,
+    /// The model's fingerprint, likewise.
+    pub fingerprint: Bytes,
 }
 
 /// How a model version was loaded.
@@ -255,6 +260,8 @@ fn serve(
         format!("the forward pass fails on a row of zeros: {error}")
     })?;
     Ok(Served {
+        version: version.to_string().into(),
+        fingerprint: model.fingerprint.clone().into(),
         model,
         lane,
         metrics,

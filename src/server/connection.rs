@@ -55,10 +55,10 @@ impl<H: Handler> Connections<H> {
             metrics.http_request(Route::Other, answer.status.as_u16());
         };
         let stream = ClientStream::new(socket, Arc::clone(&shared), self.timeouts, on_answer);
-        let client = Client {
+        let client = Client(Arc::new(Peer {
             connections: Arc::clone(&self),
             shared: Arc::clone(&shared),
-        };
+        }));
         let mut connection = std::pin::pin!(
             http1::Builder::new()
                 // The date header's clock; the stream has the time limits.
@@ -112,21 +112,25 @@ impl<F: FnMut()> Drop for Leave<F> {
 }
 
 /// The requests of one connection.
-struct Client<H> {
+struct Client<H>(Arc<Peer<H>>);
+
+/// What a connection's requests need. Counted once a connection, so that no request writes to the
+/// count that all connections share.
+struct Peer<H> {
     connections: Arc<Connections<H>>,
     shared: Arc<Shared>,
 }
 
 impl<H: Handler> hyper::service::Service<Request<Incoming>> for Client<H> {
-    type Response = Response<Tracked>;
+    type Response = Response<Tracked<H>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let request_guard = InFlight::new(&self.connections.metrics, &self.shared);
-        let connections = Arc::clone(&self.connections);
-        let refusal = self.refusal(&request);
+        let in_flight = InFlight::new(Arc::clone(&self.0));
+        let refusal = self.0.refusal(&request);
         Box::pin(async move {
+            let connections = &in_flight.0.connections;
             let mut response = match refusal {
                 Some(answer) => {
                     let code = answer.status.as_u16();
@@ -144,13 +148,13 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Client<H> {
             }
             Ok(response.map(|body| Tracked {
                 body,
-                _request: request_guard,
+                _request: in_flight,
             }))
         })
     }
 }
 
-impl<H> Client<H> {
+impl<H> Peer<H> {
     /// Why a request is not for the handler: what makes its framing or its target ambiguous.
     fn refusal(&self, request: &Request<Incoming>) -> Option<Answer> {
         let headers = request.headers();
@@ -183,36 +187,30 @@ fn refuse(answer: Answer) -> Response<Body> {
 }
 
 /// A request from its head until its answer is handed over whole, or given up.
-struct InFlight {
-    metrics: Metrics,
-    shared: Arc<Shared>,
-}
+struct InFlight<H>(Arc<Peer<H>>);
 
-impl InFlight {
-    fn new(metrics: &Metrics, shared: &Arc<Shared>) -> Self {
-        metrics.requests_in_flight().inc();
-        shared.set_busy(true);
-        Self {
-            metrics: metrics.clone(),
-            shared: Arc::clone(shared),
-        }
+impl<H> InFlight<H> {
+    fn new(peer: Arc<Peer<H>>) -> Self {
+        peer.connections.metrics.requests_in_flight().inc();
+        peer.shared.set_busy(true);
+        Self(peer)
     }
 }
 
-impl Drop for InFlight {
+impl<H> Drop for InFlight<H> {
     fn drop(&mut self) {
-        self.metrics.requests_in_flight().dec();
-        self.shared.set_busy(false);
+        self.0.connections.metrics.requests_in_flight().dec();
+        self.0.shared.set_busy(false);
     }
 }
 
 /// An answer's body that keeps its request in flight.
-pub(super) struct Tracked {
+pub(super) struct Tracked<H> {
     body: Body,
-    _request: InFlight,
+    _request: InFlight<H>,
 }
 
-impl hyper::body::Body for Tracked {
+impl<H> hyper::body::Body for Tracked<H> {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -121,6 +121,14 @@ impl Running {
         }
     }
 
+    /// Waits until a count is reached: clients see a connection end before it is counted.
+    async fn reaches(&self, series: &str, count: f64) {
+        while self.value(series) < count {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(self.value(series), count, "{series}");
+    }
+
     fn value(&self, series: &str) -> f64 {
         let page = self.metrics.render().unwrap();
         let line = page.lines().find(|line| line.starts_with(series));
@@ -180,10 +188,12 @@ async fn a_connection_that_sends_no_head_is_closed_at_the_header_timeout() {
         let _ = client.write_all(part.as_bytes()).await;
         let _ = client.read_to_end(&mut Vec::new()).await;
     }
-    assert_eq!(
-        server.value("safeserve_connections_closed_total{reason=\"header_timeout\"}"),
-        5.0
-    );
+    server
+        .reaches(
+            "safeserve_connections_closed_total{reason=\"header_timeout\"}",
+            5.0,
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -196,10 +206,12 @@ async fn an_idle_connection_is_closed_at_the_idle_timeout_whatever_the_header_ti
     let answer = server.exchange(GET).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(!answer.contains("connection: close"), "{answer}");
-    assert_eq!(
-        server.value("safeserve_connections_closed_total{reason=\"idle_timeout\"}"),
-        1.0
-    );
+    server
+        .reaches(
+            "safeserve_connections_closed_total{reason=\"idle_timeout\"}",
+            1.0,
+        )
+        .await;
 }
 
 #[tokio::test]

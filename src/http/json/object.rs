@@ -46,7 +46,7 @@ impl<'a> Reader<'a> {
         &mut self,
         mut member: impl FnMut(&mut Self, &str) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut seen = Seen::default();
+        let mut seen = Seen::new();
         self.members(|reader, key, at| {
             if !seen.insert(key.clone()) {
                 return Err(reader.duplicate_key(&key, at).into());
@@ -139,25 +139,35 @@ impl<'a> Reader<'a> {
 }
 
 /// The keys that an object had so far.
-#[derive(Default)]
 struct Seen<'a> {
-    few: Vec<Cow<'a, str>>,
-    many: HashSet<Cow<'a, str>>,
+    few: [Cow<'a, str>; FEW],
+    count: usize,
+    many: Option<HashSet<Cow<'a, str>>>,
 }
 
+/// Up to this many keys are compared one by one, which is faster than hashing and allocates
+/// nothing. The objects of the protocols have up to five.
+const FEW: usize = 8;
+
 impl<'a> Seen<'a> {
-    /// Up to this many keys are compared one by one, which is faster than hashing.
-    const FEW: usize = 16;
+    fn new() -> Self {
+        Self {
+            few: [const { Cow::Borrowed("") }; FEW],
+            count: 0,
+            many: None,
+        }
+    }
 
     /// Remembers a key; false if it was there already.
     fn insert(&mut self, key: Cow<'a, str>) -> bool {
-        if self.few.contains(&key) {
+        if self.few[..self.count].contains(&key) {
             return false;
         }
-        if self.few.len() < Self::FEW {
-            self.few.push(key);
+        if let Some(free) = self.few.get_mut(self.count) {
+            *free = key;
+            self.count += 1;
             return true;
         }
-        self.many.insert(key)
+        self.many.get_or_insert_default().insert(key)
     }
 }

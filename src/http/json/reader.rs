@@ -2,6 +2,7 @@ use std::borrow::Cow;
 
 use super::number::{BadNumber, number_end, parse_f32};
 use super::path::path_at;
+use super::text::plain_prefix;
 use super::{Error, ErrorKind, excerpt};
 
 /// The most arrays and objects that may be open at once, ignored ones included.
@@ -18,6 +19,8 @@ const MAX_SHOWN_CHARS: usize = 32;
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     pub(super) text: &'a [u8],
+    /// The same as `text`, to borrow strings from without checking them again.
+    utf8: &'a str,
     pub(super) at: usize,
     pub(super) depth: usize,
     allow_non_finite: bool,
@@ -54,18 +57,22 @@ impl<'a> Reader<'a> {
     /// [`ErrorKind::Syntax`] if it is not UTF-8, or starts with a byte order mark.
     pub fn new(body: &'a [u8]) -> Result<Self, Error> {
         let bad = |message: String| Err(Error::new(ErrorKind::Syntax, "the body".into(), message));
-        if let Err(error) = std::str::from_utf8(body) {
-            return bad(format!(
-                "expected UTF-8, found byte 0x{:02x} at position {}",
-                body[error.valid_up_to()],
-                error.valid_up_to(),
-            ));
-        }
+        let utf8 = match std::str::from_utf8(body) {
+            Ok(utf8) => utf8,
+            Err(error) => {
+                return bad(format!(
+                    "expected UTF-8, found byte 0x{:02x} at position {}",
+                    body[error.valid_up_to()],
+                    error.valid_up_to(),
+                ));
+            }
+        };
         if body.starts_with("\u{feff}".as_bytes()) {
             return bad("expected JSON, found a byte order mark; send UTF-8 without one".into());
         }
         Ok(Self {
             text: body,
+            utf8,
             at: 0,
             depth: 0,
             allow_non_finite: false,
@@ -265,8 +272,8 @@ impl<'a> Reader<'a> {
         let mut plain = start;
         loop {
             let special = self.plain_end(plain);
-            let piece = std::str::from_utf8(&self.text[plain..special])
-                .expect("the body is UTF-8, and a piece ends before an ASCII character");
+            // Both ends are beside an ASCII character or the body's end, so never inside another.
+            let piece = &self.utf8[plain..special];
             match self.text.get(special) {
                 Some(b'"') => {
                     self.at = special + 1;
@@ -306,10 +313,7 @@ impl<'a> Reader<'a> {
 
     /// The position of the first quote, backslash or control character from `start` on.
     fn plain_end(&self, start: usize) -> usize {
-        self.text[start..]
-            .iter()
-            .position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20)
-            .map_or(self.text.len(), |plain| start + plain)
+        plain_prefix(&self.text[start..]) + start
     }
 
     /// The character of the escape at `at`, and the position behind it.

@@ -1,3 +1,5 @@
+use super::text::plain_prefix;
+
 /// Writes one JSON document, front to back, into bytes.
 ///
 /// The caller keeps the structure right; the writer puts the commas. What it writes for a finite
@@ -54,10 +56,11 @@ impl Writer {
         self.separate();
         self.out.push(b'"');
         let mut rest = text.as_bytes();
-        while let Some(plain) = rest
-            .iter()
-            .position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
-        {
+        loop {
+            let plain = plain_prefix(rest);
+            if plain == rest.len() {
+                break;
+            }
             self.out.extend_from_slice(&rest[..plain]);
             match rest[plain] {
                 b'\n' => self.out.extend_from_slice(b"\\n"),

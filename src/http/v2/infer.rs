@@ -76,13 +76,15 @@ impl Format for Infer {
 
     fn encode(self, model: &Model, response: &InferResponse) -> Result<Writer, ApiError> {
         let signature = &model.signature;
-        let mut body = Writer::with_capacity(256);
+        let values: usize = response.outputs.iter().map(Vec::len).sum();
+        let mut body = Writer::with_capacity(256 + 12 * values);
         let mut not_finite = None;
         // Worked out once for the two outputs that show classes.
         let mut classes = None;
         body.object(|body| {
             body.key("model_name").string(&model.name);
-            body.key("model_version").string(&model.version.to_string());
+            body.key("model_version")
+                .string(itoa::Buffer::new().format(model.version));
             if let Some(id) = &self.id {
                 body.key("id").string(id);
             }
