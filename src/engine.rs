@@ -22,7 +22,7 @@ pub use plan::Outputs;
 pub use workspace::Workspace;
 
 use crate::tensor::TensorSpec;
-use kernels::Isa;
+use kernels::{Isa, Team};
 use plan::Plan;
 
 /// A compiled network.
@@ -81,6 +81,33 @@ impl Engine {
         inputs: &'w [&'w [f32]],
         workspace: &'w mut Workspace,
     ) -> Outputs<'w> {
+        self.check(rows, inputs);
+        self.plan.run(rows, inputs, workspace, None)
+    }
+
+    /// As [`Engine::run`], with the help of whoever helps `team`, which is open. The outputs are
+    /// the same to the last bit.
+    ///
+    /// # Panics
+    /// As [`Engine::run`].
+    pub fn run_shared<'w>(
+        &'w self,
+        rows: usize,
+        inputs: &'w [&'w [f32]],
+        workspace: &'w mut Workspace,
+        team: &Team,
+    ) -> Outputs<'w> {
+        self.check(rows, inputs);
+        self.plan.run(rows, inputs, workspace, Some(team))
+    }
+
+    /// Whether this many rows are so much work that several threads should share them.
+    #[must_use]
+    pub fn pays_to_share(&self, rows: usize) -> bool {
+        self.plan.pays_to_share(rows)
+    }
+
+    fn check(&self, rows: usize, inputs: &[&[f32]]) {
         assert_eq!(inputs.len(), self.inputs.len(), "one slice an input");
         for (values, spec) in inputs.iter().zip(&self.inputs) {
             assert_eq!(
@@ -90,7 +117,6 @@ impl Engine {
                 spec.name
             );
         }
-        self.plan.run(rows, inputs, workspace)
     }
 
     /// Floating-point operations for one row.

@@ -14,9 +14,18 @@ mod isa;
 mod math;
 mod rows;
 mod simd;
+mod sync;
+mod team;
+#[cfg(all(test, not(miri)))]
+#[path = "kernels/team/model_check.rs"]
+mod team_model_check;
+#[cfg(test)]
+#[path = "kernels/team/tests.rs"]
+mod team_tests;
 
 pub use activation::Activation;
 pub use elementwise::{add, maximum, multiply, normalize, prelu, scale_shift};
 pub use gemm::{Gemm, Layout};
 pub use isa::Isa;
 pub use rows::{layer_normalization, log_softmax, softmax};
+pub use team::Team;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
-use super::kernels::{Activation, Isa};
+use super::kernels::{Activation, Isa, Team};
 
 /// One input of a node as its operator sees it.
 #[derive(Clone, Debug)]
@@ -132,6 +132,16 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     /// [in place](Kernel::in_place) it holds the first input on entry, and `inputs` leaves that
     /// one out.
     fn run(&self, rows: usize, inputs: Inputs<'_>, output: &mut [f32]);
+
+    /// As [`Kernel::run`], with the help of whoever helps the team; the same to the last bit.
+    fn run_shared(&self, rows: usize, inputs: Inputs<'_>, output: &mut [f32], _team: &Team) {
+        self.run(rows, inputs, output);
+    }
+
+    /// Whether several threads should share this many rows: [`Kernel::run_shared`] does.
+    fn pays_to_share(&self, _rows: usize) -> bool {
+        false
+    }
 
     /// Whether the kernel turns its first input into the output where it lies.
     fn in_place(&self) -> bool {

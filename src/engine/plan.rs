@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::graph::{Graph, Node, ValueId};
-use super::kernels::Isa;
+use super::kernels::{Isa, Team};
 use super::op::{Inputs, Kernel, Operand, Source};
 use super::workspace::{Layout, Workspace};
 
@@ -78,12 +78,13 @@ impl Plan {
         }
     }
 
-    /// Runs every step; the outputs stay in the workspace.
+    /// Runs every step, those that pay it with the team's help; the outputs stay in the workspace.
     pub(super) fn run<'w>(
         &'w self,
         rows: usize,
         external: &'w [&'w [f32]],
         workspace: &'w mut Workspace,
+        team: Option<&Team>,
     ) -> Outputs<'w> {
         let arena = workspace.arena(&self.layout, rows);
         for step in &self.steps {
@@ -103,7 +104,11 @@ impl Plan {
             if let Some(source) = &step.copy {
                 output.copy_from_slice(inputs(std::slice::from_ref(source)).get(0));
             }
-            step.kernel.run(rows, inputs(&step.inputs), output);
+            let inputs = inputs(&step.inputs);
+            match team {
+                None => step.kernel.run(rows, inputs, output),
+                Some(team) => step.kernel.run_shared(rows, inputs, output, team),
+            }
         }
         Outputs {
             plan: self,
@@ -111,6 +116,11 @@ impl Plan {
             external,
             arena,
         }
+    }
+
+    pub(super) fn pays_to_share(&self, rows: usize) -> bool {
+        let mut kernels = self.steps.iter().map(|step| &step.kernel);
+        kernels.any(|kernel| kernel.pays_to_share(rows))
     }
 
     pub(super) fn flops_per_row(&self) -> u64 {

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use super::call::{Answer, Call};
 use super::policy::{BatchPolicy, Decision, Situation};
 use super::queue::{LaneQueue, Taken};
 use super::sync::{Condvar, Mutex, MutexGuard, now};
+use crate::engine::kernels::Team;
 use crate::metrics::Release;
 use crate::request::{InferError, InferRequest};
 
@@ -33,6 +35,9 @@ pub(super) trait Work {
 
     /// What a row costs in a full batch, as far as that is known.
     fn row_cost(&self) -> Duration;
+
+    /// Whether so many rows are so much work that several workers should share it.
+    fn pays_to_share(&self, rows: usize) -> bool;
 }
 
 /// The bounds and policies of a dispatch.
@@ -51,6 +56,8 @@ pub(super) struct Dispatch<W> {
     rules: Rules,
     state: Mutex<State<W>>,
     work_or_close: Condvar,
+    /// Whether there is a batch to take and nobody asleep to take it: helpers look now and then.
+    wanted: AtomicBool,
 }
 
 /// A lane among its dispatch's; never used again for another.
@@ -62,7 +69,10 @@ struct State<W> {
     next_lane: u64,
     /// Lanes with rows, in the order of their turns.
     ready: VecDeque<LaneId>,
-    /// Workers without a batch.
+    /// The batches that several workers share, by lane. Such a lane has one batch at a time: two
+    /// would each read all weights, and the first would be answered no sooner.
+    shared: Vec<(LaneId, Arc<Team>)>,
+    /// Workers without a batch; they may help with another's.
     idle_workers: usize,
     /// Whether a forward pass runs on a caller's thread that asked for permission.
     runs_inline: bool,
@@ -79,6 +89,16 @@ struct LaneState<W> {
 }
 
 impl<W: Work> State<W> {
+    /// Whether the lane's current batch is one that workers share.
+    fn is_shared(&self, id: LaneId) -> bool {
+        self.shared.iter().any(|&(shared, _)| shared == id)
+    }
+
+    /// Whether there is a lane with rows that a worker may take.
+    fn has_takeable(&self) -> bool {
+        self.ready.iter().any(|&ready| !self.is_shared(ready))
+    }
+
     /// Why a lane has no room for a request of so many rows, if so. An empty lane has room for
     /// any: else a request with more rows than the lane may hold could never be served.
     fn overload(&self, id: LaneId, rows: usize, rules: &Rules) -> Option<InferError> {
@@ -126,6 +146,10 @@ pub(super) struct Batch<W> {
     pub(super) release: Release,
     /// When it was taken.
     pub(super) taken_at: Instant,
+    /// Whether other workers may help with it.
+    pub(super) is_shared: bool,
+    /// The worker's team, open while its batch is shared.
+    pub(super) team: Arc<Team>,
 }
 
 impl<W> Batch<W> {
@@ -136,6 +160,8 @@ impl<W> Batch<W> {
             taken: Taken::default(),
             release: Release::Idle,
             taken_at: now(),
+            is_shared: false,
+            team: Arc::new(Team::new()),
         }
     }
 }
@@ -149,6 +175,7 @@ impl<W: Work> Dispatch<W> {
                 lanes: BTreeMap::new(),
                 next_lane: 0,
                 ready: VecDeque::new(),
+                shared: Vec::new(),
                 idle_workers: rules.workers,
                 runs_inline: false,
                 sleeping: 0,
@@ -156,6 +183,7 @@ impl<W: Work> Dispatch<W> {
                 closing: false,
             }),
             work_or_close: Condvar::new(),
+            wanted: AtomicBool::new(false),
         }
     }
 
@@ -250,7 +278,9 @@ impl<W: Work> Dispatch<W> {
         if was_empty {
             state.ready.push_back(id);
         }
-        self.wake_one(&mut state);
+        if !state.is_shared(id) {
+            self.call_one(&mut state);
+        }
         Ok(Pending {
             dispatch: self,
             place: Some((id, number)),
@@ -258,29 +288,56 @@ impl<W: Work> Dispatch<W> {
         })
     }
 
-    /// Waits for rows and takes a batch of them. `batch` holds the worker's last one, which ends
-    /// here. Returns `false` when the dispatch is closed and nothing waits any more.
+    /// Waits for rows and takes a batch of them; meanwhile helps with other workers' batches.
+    /// `batch` holds the worker's last one, which ends here. Returns `false` when the dispatch is
+    /// closed and nothing waits any more.
     pub(super) fn next_batch(&self, batch: &mut Batch<W>) -> bool {
         // Requests, and at times an engine, are freed here, outside the lock.
         let had_batch = batch.work.take().is_some();
         batch.taken.clear();
+        let was_shared = std::mem::replace(&mut batch.is_shared, false);
+        if was_shared {
+            batch.team.close();
+        }
 
         let mut state = self.lock();
         if had_batch {
             state.idle_workers += 1;
         }
+        if was_shared {
+            state
+                .shared
+                .retain(|(_, team)| !Arc::ptr_eq(team, &batch.team));
+        }
+        // After a help in vain a worker sleeps: the batch's rest is not for sharing.
+        let mut may_help = true;
         loop {
+            self.wanted.store(false, Ordering::Relaxed);
             match self.look(&mut state, now(), batch) {
                 Look::Took => {
                     state.idle_workers -= 1;
                     // A push wakes one worker, but may bring work for several: pass it on.
-                    if !state.ready.is_empty() {
-                        self.wake_one(&mut state);
+                    if state.has_takeable() || batch.is_shared {
+                        self.call_one(&mut state);
                     }
                     return true;
                 }
                 Look::Nothing { .. } if state.closing => return false,
-                Look::Nothing { held_until } => state = self.sleep(state, held_until),
+                Look::Nothing { held_until } => {
+                    if let Some((_, team)) = state.shared.first()
+                        && may_help
+                    {
+                        let team = Arc::clone(team);
+                        // Others who sleep may help too.
+                        self.wake_one(&mut state);
+                        drop(state);
+                        may_help = !team.help(|| !self.wanted.load(Ordering::Relaxed));
+                        state = self.lock();
+                    } else {
+                        state = self.sleep(state, held_until);
+                        may_help = true;
+                    }
+                }
             }
         }
     }
@@ -300,6 +357,9 @@ impl<W: Work> Dispatch<W> {
         let mut held_until = None;
         for turn in 0..state.ready.len() {
             let id = state.ready[turn];
+            if state.is_shared(id) {
+                continue;
+            }
             let lane = state.lanes.get_mut(&id).expect("ready lanes exist");
             let decision = self.rules.batch.decide(&Situation {
                 queued_rows: lane.queue.rows(),
@@ -322,6 +382,12 @@ impl<W: Work> Dispatch<W> {
             batch.work = Some(Arc::clone(&lane.work));
             batch.release = release;
             batch.taken_at = now;
+            batch.is_shared = self.rules.workers > 1 && lane.work.pays_to_share(batch.taken.rows);
+            if batch.is_shared {
+                batch.team.open();
+                state.shared.push((id, Arc::clone(&batch.team)));
+            }
+            let lane = state.lanes.get(&id).expect("ready lanes exist");
             let more = !lane.queue.is_empty();
             state.ready.remove(turn);
             if more {
@@ -359,6 +425,14 @@ impl<W: Work> Dispatch<W> {
                 return state;
             }
         }
+    }
+
+    /// Wakes a worker; if none sleeps, calls the helpers.
+    fn call_one(&self, state: &mut State<W>) {
+        if state.sleeping == 0 {
+            self.wanted.store(true, Ordering::Relaxed);
+        }
+        self.wake_one(state);
     }
 
     fn wake_one(&self, state: &mut State<W>) {

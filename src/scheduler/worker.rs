@@ -14,6 +14,7 @@ use super::call::{Answer, Pass};
 use super::cost::CostTable;
 use super::dispatch::{Batch, Dispatch, Work};
 use super::queue::Part;
+use crate::engine::kernels::Team;
 use crate::engine::{Engine, Outputs, Workspace};
 use crate::metrics::{ModelMetrics, Release};
 use crate::request::{InferError, InferRequest, InferResponse, Timing};
@@ -43,6 +44,10 @@ impl Work for LaneWork {
         let batch = self.cost.estimate(self.batch_rows).unwrap_or_default();
         batch.div_f64(self.batch_rows as f64)
     }
+
+    fn pays_to_share(&self, rows: usize) -> bool {
+        self.engine.pays_to_share(rows)
+    }
 }
 
 /// The forward pass panicked.
@@ -56,10 +61,11 @@ impl LaneWork {
         rows: usize,
         inputs: &[&[f32]],
         workspace: &mut Workspace,
+        team: Option<&Team>,
         read: impl FnOnce(&Outputs<'_>, Duration) -> R,
     ) -> Result<R, Panicked> {
         let metrics = &self.metrics;
-        self.pass(rows, inputs, workspace, |outputs, compute| {
+        self.pass(rows, inputs, workspace, team, |outputs, compute| {
             self.cost.record(rows, compute);
             metrics.compute_seconds().observe(compute.as_secs_f64());
             metrics.batch_rows().observe(rows as f64);
@@ -69,19 +75,23 @@ impl LaneWork {
         .inspect_err(|Panicked| metrics.panics_total().inc())
     }
 
-    /// Runs the engine once; a panic is caught and logged.
+    /// Runs the engine once, with the team's help if there is one; a panic is caught and logged.
     fn pass<R>(
         &self,
         rows: usize,
         inputs: &[&[f32]],
         workspace: &mut Workspace,
+        team: Option<&Team>,
         read: impl FnOnce(&Outputs<'_>, Duration) -> R,
     ) -> Result<R, Panicked> {
         let started = Instant::now();
         let lent = &mut *workspace;
         let run = move || {
             let lent = lent; // Moved in, so that the outputs may outlive the closure.
-            self.engine.run(rows, inputs, lent)
+            match team {
+                None => self.engine.run(rows, inputs, lent),
+                Some(team) => self.engine.run_shared(rows, inputs, lent, team),
+            }
         };
         let panic = match catch_unwind(AssertUnwindSafe(run)) {
             Ok(outputs) => return Ok(read(&outputs, started.elapsed())),
@@ -110,7 +120,7 @@ impl LaneWork {
         with_slices(
             specs.len(),
             |i| &zeros[..rows * specs[i].row_elements()],
-            |inputs| self.pass(rows, inputs, workspace, |_, compute| compute),
+            |inputs| self.pass(rows, inputs, workspace, None, |_, compute| compute),
         )
         .map_err(|Panicked| InferError::Panicked)
     }
@@ -144,7 +154,7 @@ impl LaneWork {
             with_slices(
                 request.inputs.len(),
                 |i| request.inputs[i].as_slice(),
-                |inputs| self.forward(rows, inputs, workspace, answer),
+                |inputs| self.forward(rows, inputs, workspace, None, answer),
             )
             .unwrap_or(Err(InferError::Panicked))
         })
@@ -198,10 +208,11 @@ impl Worker {
             return;
         }
         work.metrics.batch_released(batch.release);
+        let team = batch.is_shared.then_some(&*batch.team);
         let mut answer = |parts: &[Part]| {
             let rows = parts.iter().map(|part| part.rows.len()).sum();
             buffers.join(parts, |inputs| {
-                work.forward(rows, inputs, workspace, |outputs, compute| {
+                work.forward(rows, inputs, workspace, team, |outputs, compute| {
                     let pass = Pass {
                         taken_at: batch.taken_at,
                         compute,

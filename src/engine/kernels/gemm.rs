@@ -8,6 +8,7 @@ use super::activation::Activation;
 use super::aligned::{AlignedVec, LINE};
 use super::isa::{Isa, Task};
 use super::simd::Simd;
+use super::team::Team;
 use tile::{Tile, run_tile};
 
 /// How a weight matrix is stored; `k` inputs, `n` outputs.
@@ -115,11 +116,51 @@ impl Gemm {
     /// # Panics
     /// If `input` does not hold `rows * k` values, or `output` not `rows * n`.
     pub fn run(&self, rows: usize, input: &[f32], output: &mut [f32]) {
+        self.check(rows, input, output);
+        // SAFETY: the lengths are checked, and `output` is borrowed mutably.
+        unsafe { self.run_panels(rows, input, 0..self.panels(), output.as_mut_ptr()) }
+    }
+
+    /// Whether this many rows are so much work that several threads should
+    /// share them.
+    pub fn pays_to_share(&self, rows: usize) -> bool {
+        let flops = self.flops_per_row() as f64 * rows as f64;
+        let nanoseconds =
+            (flops / FLOPS_A_NANOSECOND).max(self.bytes() as f64 / BYTES_A_NANOSECOND);
+        rows > 0 && nanoseconds >= LEAST_SHARED_NANOSECONDS
+    }
+
+    /// As [`run`](Gemm::run), with the help of whoever helps `team`. The result
+    /// is the same to the last bit.
+    ///
+    /// # Panics
+    /// As [`run`](Gemm::run).
+    pub fn run_shared(&self, rows: usize, input: &[f32], output: &mut [f32], team: &Team) {
+        if !self.pays_to_share(rows) {
+            return self.run(rows, input, output);
+        }
+        self.check(rows, input, output);
+        // As many panels as the widest tile, or a few of those: fewer would
+        // make more tiles than one thread alone computes.
+        let tile = self.isa.tile_vectors(rows);
+        let most = self.panels().div_ceil(MOST_SHARES).next_multiple_of(tile);
+        let shares = self.panels().div_ceil(most);
+        let output = Columns(output.as_mut_ptr());
+        team.share(
+            u16::try_from(shares).expect("at most `MOST_SHARES`"),
+            &|share| {
+                let panels = share * most..self.panels().min((share + 1) * most);
+                // SAFETY: the lengths are checked; shares have panels of their own,
+                // and `output` is borrowed mutably until all of them are done.
+                unsafe { self.run_panels(rows, input, panels, output.first()) }
+            },
+        );
+    }
+
+    fn check(&self, rows: usize, input: &[f32], output: &[f32]) {
         let (inputs, outputs) = (rows.checked_mul(self.k), rows.checked_mul(self.n));
         assert!(inputs == Some(input.len()), "the input is [rows, k]");
         assert!(outputs == Some(output.len()), "the output is [rows, n]");
-        // SAFETY: the lengths are checked, and `output` is borrowed mutably.
-        unsafe { self.run_panels(rows, input, 0..self.panels(), output.as_mut_ptr()) }
     }
 
     /// Computes the columns of some panels, so that threads can share a layer
@@ -172,6 +213,34 @@ const GROUP_VALUES: usize = 128 * 1024;
 /// From this many weights on (256 KiB), a layer is not expected in the L2 cache
 /// when its turn comes.
 const LARGE_VALUES: usize = 64 * 1024;
+
+/// What a layer is taken to compute and to read, of all machines: only whether
+/// it is shared depends on these.
+const FLOPS_A_NANOSECOND: f64 = 100.0;
+const BYTES_A_NANOSECOND: f64 = 40.0;
+
+/// From this much work on, 20 µs, a helper saves more than its first share, of
+/// some µs, can cost the thread that waits for it.
+const LEAST_SHARED_NANOSECONDS: f64 = 20_000.0;
+
+/// The most shares of a layer: enough that two threads end together to a few
+/// percent, so few that claiming them costs nothing beside computing them.
+const MOST_SHARES: usize = 32;
+
+/// An output whose columns several threads write.
+#[derive(Clone, Copy)]
+struct Columns(*mut f32);
+
+impl Columns {
+    fn first(self) -> *mut f32 {
+        self.0
+    }
+}
+
+// SAFETY: it is only an address; whoever writes to it is granted the columns.
+unsafe impl Send for Columns {}
+// SAFETY: as above.
+unsafe impl Sync for Columns {}
 
 /// The loop over tiles; only `run_panels` makes one, under its conditions.
 struct Panels<'a> {

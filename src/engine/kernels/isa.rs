@@ -77,6 +77,18 @@ impl Isa {
         }
     }
 
+    /// How many vectors of columns a tile of so many rows is wide.
+    pub(super) fn tile_vectors(self, rows: usize) -> usize {
+        let vectors = match self.0 {
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            Set::Avx512 => Avx512::TILE_VECTORS,
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            Set::Avx2 => Avx2::TILE_VECTORS,
+            Set::Portable => Portable::TILE_VECTORS,
+        };
+        vectors[rows.clamp(1, vectors.len()) - 1]
+    }
+
     /// Runs a task compiled for this instruction set.
     #[inline]
     pub(super) fn run<T: Task>(self, task: T) -> T::Output {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ndarray::{Array1, Array2, ArrayD, ArrayView2, Axis, Ix2};
 
-use crate::engine::kernels::{self, Activation, Isa, Layout};
+use crate::engine::kernels::{self, Activation, Isa, Layout, Team};
 use crate::engine::op::{
     Inputs, Kernel, OpError, Operand, Operator, ScaleShift, Side, constant, expect_shape,
 };
@@ -182,6 +182,15 @@ impl Kernel for GemmKernel {
     fn run(&self, rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
         self.gemm
             .run(rows * self.rows_per_row, inputs.get(0), output);
+    }
+
+    fn run_shared(&self, rows: usize, inputs: Inputs<'_>, output: &mut [f32], team: &Team) {
+        let rows = rows * self.rows_per_row;
+        self.gemm.run_shared(rows, inputs.get(0), output, team);
+    }
+
+    fn pays_to_share(&self, rows: usize) -> bool {
+        self.gemm.pays_to_share(rows * self.rows_per_row)
     }
 
     fn flops_per_row(&self) -> u64 {

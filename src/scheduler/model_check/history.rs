@@ -65,6 +65,10 @@ impl Work for Gauge {
     fn row_cost(&self) -> Duration {
         Duration::ZERO
     }
+
+    fn pays_to_share(&self, _rows: usize) -> bool {
+        false
+    }
 }
 
 /// A call as the history remembers it.

@@ -49,6 +49,10 @@ const NO_DELAY: Duration = Duration::ZERO;
 struct Model {
     number: usize,
     queued_rows: AtomicUsize,
+    /// Whether workers share its batches.
+    is_shared: bool,
+    /// Its batches that are being computed.
+    running: AtomicUsize,
 }
 
 impl Work for Model {
@@ -58,6 +62,10 @@ impl Work for Model {
 
     fn row_cost(&self) -> Duration {
         Duration::ZERO
+    }
+
+    fn pays_to_share(&self, _rows: usize) -> bool {
+        self.is_shared
     }
 }
 
@@ -108,10 +116,16 @@ impl Server {
     }
 
     fn add_lane(&self) -> LaneId {
+        self.add_lane_of(false)
+    }
+
+    fn add_lane_of(&self, is_shared: bool) -> LaneId {
         let mut models = self.models.lock().unwrap();
         let model = Arc::new(Model {
             number: models.len(),
             queued_rows: AtomicUsize::new(0),
+            is_shared,
+            running: AtomicUsize::new(0),
         });
         models.push(Arc::clone(&model));
         self.dispatch.add_lane(model)
@@ -142,7 +156,11 @@ impl Server {
                 Fault::Doubles => self.answer(&parts[..1], &mut buffers, fault),
                 Fault::None | Fault::Swaps => {}
             }
+            let running = model.running.fetch_add(1, Ordering::SeqCst);
+            assert!(!model.is_shared || running == 0, "two batches share");
+            thread::yield_now();
             self.answer(parts, &mut buffers, fault);
+            model.running.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
@@ -406,6 +424,21 @@ pub(super) fn delayed_batches(fault: Fault) {
     let calls = [(lanes[0], 1), (lanes[0], 1), (lanes[1], 1), (lanes[0], 3)];
     let calls = calls.into_iter().enumerate();
     let calls = calls.map(|(index, (lane, rows))| server.spawn_ask(lane, index + 3, rows, None));
+    for ending in join(calls.collect::<Vec<_>>()) {
+        assert_eq!(ending, Ending::Answered);
+    }
+    server.finish(workers);
+}
+
+/// Workers that share the batches of some lanes, beside one whose batches they do not.
+pub(super) fn shared_batches(fault: Fault) {
+    let server = Server::new(2, 100, NO_DELAY);
+    let lanes = [true, true, false].map(|is_shared| server.add_lane_of(is_shared));
+    let workers = server.start_workers(2, fault);
+    let calls = [(0, 1), (0, 2), (1, 3), (2, 1), (2, 2)];
+    let calls = calls.into_iter().enumerate();
+    let calls =
+        calls.map(|(index, (lane, rows))| server.spawn_ask(lanes[lane], index + 3, rows, None));
     for ending in join(calls.collect::<Vec<_>>()) {
         assert_eq!(ending, Ending::Answered);
     }

@@ -74,6 +74,11 @@ fn held_rows_are_taken_when_their_delay_ends() {
 }
 
 #[test]
+fn a_lane_whose_batches_are_shared_has_one_at_a_time_and_loses_none() {
+    check(scenarios::shared_batches);
+}
+
+#[test]
 fn dear_inline_runs_never_overlap() {
     check(scenarios::inline_beside_workers);
 }

@@ -20,6 +20,10 @@ impl Work for Unworked {
     fn row_cost(&self) -> Duration {
         self.0
     }
+
+    fn pays_to_share(&self, _rows: usize) -> bool {
+        false
+    }
 }
 
 fn dispatch(workers: usize) -> Dispatch<Unworked> {

@@ -233,6 +233,36 @@ fn a_row_is_bit_identical_in_large_layers_too() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "needs layers too large to interpret")]
+fn a_shared_layer_is_bit_identical_whoever_helps() {
+    for (k, n) in [(784, 2048), (2048, 1000), (300, 4099), (5000, 417)] {
+        for isa in Isa::available() {
+            let (weights, bias) = (numbers(k * n, 14), numbers(n, 15));
+            let layout = Layout::InOut;
+            let gemm = Gemm::new(isa, k, n, &weights, layout, Some(&bias), Activation::Gelu);
+            for rows in [1, 2, 5, 9, 33] {
+                assert!(gemm.pays_to_share(rows));
+                let input = numbers(rows * k, 16);
+                let alone = bits(&run(&gemm, rows, &input));
+                let team = Team::new();
+                for helpers in 0..3 {
+                    let mut output = vec![f32::NAN; rows * n];
+                    team.open();
+                    std::thread::scope(|scope| {
+                        for _ in 0..helpers {
+                            scope.spawn(|| while team.help(|| true) {});
+                        }
+                        gemm.run_shared(rows, &input, &mut output, &team);
+                        team.close();
+                    });
+                    assert_eq!(bits(&output), alone, "{isa:?} k {k} n {n} rows {rows}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_row_of_nan_or_infinity_leaves_its_neighbours_alone() {
     let (k, n) = (20, 35);
     for isa in Isa::available() {
