@@ -1,0 +1,107 @@
+//! What the machine allows, measured in the same run as what is held against it.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use safeserve::engine::kernels::{Isa, probe};
+
+/// How often a probe is repeated; the fastest counts, as of what it is compared with.
+const REPEATS: usize = 20;
+
+/// One thread's limits, the best that any probe of the run has seen.
+pub(crate) struct Limits {
+    isa: Isa,
+    /// Floating-point operations a second, of multiply-adds that do not wait for each other.
+    pub(crate) flops_a_second: f64,
+    /// Seconds of a multiply-add that waits for the one before.
+    pub(crate) latency: f64,
+    /// Values as many as a network's weights, and how fast they are read.
+    weights: Vec<Weights>,
+}
+
+struct Weights {
+    values: Vec<f32>,
+    bytes_a_second: f64,
+}
+
+impl Limits {
+    pub(crate) fn new(isa: Isa) -> Self {
+        Self {
+            isa,
+            flops_a_second: 0.0,
+            latency: f64::INFINITY,
+            weights: Vec::new(),
+        }
+    }
+
+    /// Probes again, with the weights of a network of these widths.
+    pub(crate) fn probe(&mut self, widths: &[usize]) {
+        let fastest = |run: &mut dyn FnMut()| {
+            let times = (0..REPEATS).map(|_| {
+                let started = Instant::now();
+                run();
+                started.elapsed()
+            });
+            times.min().unwrap_or_default().as_secs_f64()
+        };
+        const COUNT: usize = 200_000;
+        let mut flops = 0;
+        let time = fastest(&mut || {
+            let (sum, done) = probe::multiply_adds(self.isa, COUNT);
+            black_box(sum);
+            flops = done;
+        });
+        self.flops_a_second = self.flops_a_second.max(flops as f64 / time);
+        let time = fastest(&mut || {
+            black_box(probe::dependent_multiply_adds(self.isa, COUNT));
+        });
+        self.latency = self.latency.min(time / COUNT as f64);
+
+        let values = count(widths);
+        // Read often enough that the clock's own time does not show.
+        let reads = (1 << 22) / values + 1;
+        let known = self.weights.iter().position(|w| w.values.len() == values);
+        let known = known.unwrap_or_else(|| {
+            self.weights.push(Weights {
+                values: vec![0.5; values],
+                bytes_a_second: 0.0,
+            });
+            self.weights.len() - 1
+        });
+        let weights = &mut self.weights[known];
+        let time = fastest(&mut || {
+            for _ in 0..reads {
+                black_box(probe::read(self.isa, black_box(&weights.values)));
+            }
+        });
+        let rate = (4 * values * reads) as f64 / time;
+        weights.bytes_a_second = weights.bytes_a_second.max(rate);
+    }
+
+    /// How fast the weights of such a network are read, in bytes a second.
+    pub(crate) fn bytes_a_second(&self, widths: &[usize]) -> f64 {
+        let mut known = self.weights.iter();
+        known
+            .find(|weights| weights.values.len() == count(widths))
+            .map_or(f64::INFINITY, |weights| weights.bytes_a_second)
+    }
+
+    /// The least time of a pass: of each layer its operations, its weights' way into the core, or
+    /// the chain of multiply-adds of one sum, whichever takes longest. What is not a product
+    /// (activations, normalisation, softmax) is taken to cost nothing.
+    pub(crate) fn of(&self, widths: &[usize], rows: usize) -> Duration {
+        let bytes_a_second = self.bytes_a_second(widths);
+        let seconds = widths.windows(2).map(|pair| {
+            let (k, n) = (pair[0] as f64, pair[1] as f64);
+            let operations = 2.0 * k * n * rows as f64 / self.flops_a_second;
+            let reading = 4.0 * k * n / bytes_a_second;
+            operations.max(reading).max(k * self.latency)
+        });
+        Duration::from_secs_f64(seconds.sum())
+    }
+}
+
+/// The weights of the layers between these widths.
+fn count(widths: &[usize]) -> usize {
+    widths.windows(2).map(|pair| pair[0] * pair[1]).sum()
+}
