@@ -139,8 +139,7 @@ pub(super) async fn carry(
     }
     // The connection ends behind an answer that came before its request was read: the client must
     // not send the next one into it.
-    let is_unread = !exchange.body_is_read.load(Ordering::Relaxed);
-    if is_unread || server.app.lifecycle.is_draining() {
+    if !exchange.body_is_read.load(Ordering::Relaxed) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     ending.status = response.status().as_u16();
