@@ -26,6 +26,8 @@ use crate::model::repository::Served;
 /// Names a request in its answer, its log line and its client's.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The length of a `traceparent` of version 00: two digits, 32, 16 and two, and dashes between.
+const TRACE_PARENT_CHARS: usize = 55;
 const MODEL_VERSION: HeaderName = HeaderName::from_static("x-safeserve-model-version");
 const MODEL_FINGERPRINT: HeaderName = HeaderName::from_static("x-safeserve-model-fingerprint");
 
@@ -139,8 +141,7 @@ pub(super) async fn carry(
     }
     // The connection ends behind an answer that came before its request was read: the client must
     // not send the next one into it.
-    let is_unread = !exchange.body_is_read.load(Ordering::Relaxed);
-    if is_unread || server.app.lifecycle.is_draining() {
+    if !exchange.body_is_read.load(Ordering::Relaxed) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     ending.status = response.status().as_u16();
@@ -179,7 +180,9 @@ impl Drop for Ending<'_> {
 
         let model = served.map(|(_, served)| served.model.name.as_str());
         let version = served.map(|(_, served)| served.model.version);
+        // What later versions add behind these fields has no bound.
         let trace = trace.as_ref().and_then(|trace| trace.to_str().ok());
+        let trace = trace.and_then(|trace| trace.get(..TRACE_PARENT_CHARS));
         macro_rules! log {
             ($level:ident) => {
                 tracing::$level!(
@@ -247,7 +250,10 @@ fn hexadecimal_digits(number: u64) -> u32 {
     number.max(1).ilog2() / 4 + 1
 }
 
-/// The client's `traceparent` if it is one by W3C Trace Context, version 00.
+/// The client's `traceparent` if it is one by W3C Trace Context.
+///
+/// A version above 00 is read as 00, and may have more fields behind a dash. It comes back as it
+/// came: who wrote it knows the rest (section "Versioning of traceparent").
 fn trace_parent(headers: &HeaderMap) -> Option<HeaderValue> {
     let value = headers.get(TRACE_PARENT)?;
     let mut parts = value.to_str().ok()?.split('-');
@@ -261,7 +267,11 @@ fn trace_parent(headers: &HeaderMap) -> Option<HeaderValue> {
     };
     let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
     let (version, trace, parent, _flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
-    let is_valid = version == "00" && !is_zero(trace) && !is_zero(parent) && parts.next().is_none();
+    let may_end_so = match version {
+        "00" => parts.next().is_none(),
+        version => version != "ff",
+    };
+    let is_valid = may_end_so && !is_zero(trace) && !is_zero(parent);
     is_valid.then(|| value.clone())
 }
 
@@ -294,22 +304,50 @@ mod tests {
         assert!(first != second && second != third && third != first);
     }
 
+    const VALID: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn kept(value: &str) -> Option<HeaderValue> {
+        trace_parent(&headers(TRACE_PARENT, value.as_bytes()))
+    }
+
     #[test]
     fn only_a_valid_traceparent_is_kept() {
-        let keeps = |value: &str| trace_parent(&headers(TRACE_PARENT, value.as_bytes())).is_some();
-        let valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert!(keeps(valid));
+        assert_eq!(kept(VALID).unwrap(), VALID);
         for odd in [
             "",
             "00",
-            &valid[1..],
-            &valid.replace("00-", "01-"),
-            &valid.replace("0af", "0AF"),
-            &valid.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
-            &valid.replace("b7ad6b7169203331", &"0".repeat(16)),
-            &format!("{valid}-00"),
+            &VALID[1..],
+            &VALID[..54],
+            &VALID.replace("00-", "ff-"),
+            &VALID.replace("00-", "0x-"),
+            &VALID.replace("0af", "0AF"),
+            &VALID.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
+            &VALID.replace("b7ad6b7169203331", &"0".repeat(16)),
+            &format!("{VALID}-00"),
+            &format!("{VALID}-"),
         ] {
-            assert!(!keeps(odd), "{odd}");
+            assert_eq!(kept(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_traceparent_of_a_later_version_is_kept_as_it_came() {
+        let later = VALID.replace("00-", "01-");
+        let last = VALID.replace("00-", "fe-");
+        for valid in [
+            &later,
+            &last,
+            &format!("{later}-what-comes"),
+            &format!("{later}-"),
+        ] {
+            assert_eq!(kept(valid).unwrap(), valid);
+        }
+        for odd in [
+            format!("{later}.what-comes"),
+            format!("{later}00"),
+            later.replace("b7ad6b7169203331", &"0".repeat(16)),
+        ] {
+            assert_eq!(kept(&odd), None, "{odd}");
         }
     }
 }

@@ -158,11 +158,15 @@ impl<H> Peer<H> {
     /// Why a request is not for the handler: what makes its framing or its target ambiguous.
     fn refusal(&self, request: &Request<Incoming>) -> Option<Answer> {
         let headers = request.headers();
-        if let Some(coding) = headers.get(TRANSFER_ENCODING) {
+        let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+        if let Some(coding) = codings.next() {
             if self.shared.is_ambiguous() {
                 return Some(answer::AMBIGUOUS_LENGTH);
             }
-            if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            // Several such headers are one list (RFC 9110, section 5.3). Of a list the library
+            // looks at the last coding only, and would take a compressed body for a plain one.
+            let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+            if !is_chunked || codings.next().is_some() {
                 return Some(answer::UNKNOWN_TRANSFER_CODING);
             }
         }

@@ -321,6 +321,40 @@ async fn bad_framing_gets_a_json_error_and_a_closed_connection() {
 }
 
 #[tokio::test]
+async fn only_a_single_transfer_coding_chunked_is_served() {
+    let server = Running::start(&[]).await;
+    let post = |codings: &[&str]| {
+        let headers: String = codings
+            .iter()
+            .map(|coding| format!("Transfer-Encoding: {coding}\r\n"))
+            .collect();
+        // The body is well-formed for who looks at `chunked` only.
+        format!(
+            "POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n\
+             3\r\nabc\r\n0\r\n\r\n"
+        )
+    };
+    // Those that end in `chunked` pass the library: only we refuse them.
+    for (codings, code) in [
+        (["chunked", "gzip, chunked"], "unknown_transfer_coding"),
+        (["chunked", "chunked"], "unknown_transfer_coding"),
+        (["gzip", "chunked"], "unknown_transfer_coding"),
+        (["", "chunked"], "unknown_transfer_coding"),
+        (["chunked", "gzip"], "malformed_request"),
+        (["chunked", ""], "malformed_request"),
+    ] {
+        let answer = server.exchange(post(&codings).as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{codings:?}: {answer}");
+        let code = format!("\"code\":\"{code}\"");
+        assert!(answer.contains(&code), "{codings:?}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    }
+    let answer = server.exchange(post(&["Chunked"]).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nabc"), "{answer}");
+}
+
+#[tokio::test]
 async fn an_http2_preface_is_refused() {
     let server = Running::start(&[]).await;
     let answer = server.exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;

@@ -5,6 +5,7 @@
 
 mod architecture;
 mod connections;
+mod disconnects;
 mod golden;
 mod http;
 mod model_files;

@@ -446,7 +446,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn comes(&self, token: &[u8]) -> bool {
+    pub(super) fn comes(&self, token: &[u8]) -> bool {
         self.text[self.at..].starts_with(token)
     }
 

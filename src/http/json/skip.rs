@@ -9,13 +9,20 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// [`ErrorKind::Syntax`](super::ErrorKind::Syntax) if it is not JSON,
+    /// [`ErrorKind::NotFinite`](super::ErrorKind::NotFinite) for a bare `NaN` or infinity (unless
+    /// [allowed](Reader::allowing_non_finite)),
     /// [`ErrorKind::TooDeep`](super::ErrorKind::TooDeep) beyond [`MAX_DEPTH`].
     pub fn skip(&mut self) -> Result<(), Error> {
         // Whether each open container is an object, by depth.
         let mut is_object = [false; MAX_DEPTH + 1];
         let floor = self.depth;
         loop {
-            match self.peek()? {
+            let kind = match self.peek() {
+                // Refused, but in a number's words: the same wherever it stands.
+                Err(_) if self.comes(b"NaN") || self.comes(b"Infinity") => Kind::Number,
+                kind => kind?,
+            };
+            match kind {
                 Kind::Object => {
                     self.enter()?;
                     is_object[self.depth] = true;

@@ -27,9 +27,39 @@ fn with(members: &str) -> String {
     )
 }
 
-fn bodies() -> Vec<(&'static str, String)> {
-    let mut bodies: Vec<(&str, String)> = Vec::new();
-    let mut add = |path, body: &str| bodies.push((path, body.to_owned()));
+fn bodies() -> Vec<(&'static str, Vec<u8>)> {
+    let mut bodies: Vec<(&str, Vec<u8>)> = Vec::new();
+    let mut add_bytes = |path, body: &[u8]| bodies.push((path, body.to_vec()));
+
+    // No UTF-8, or not all of it, wherever it stands: as text, as a key, in what is ignored, beside
+    // the document.
+    for body in [
+        b"\xff\xfe{\0}\0".as_slice(),
+        b"{\"id\":\"\xff\",\"inputs\":[]}",
+        b"{\"\xff\":1,\"inputs\":[]}",
+        b"{\"ignored\":\"caf\xe9\",\"inputs\":[]}",
+        b"{\"inputs\":[]}\x80",
+        b"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[1,2],\"data\":[1,\xff]}]}",
+        // An overlong slash, half of a surrogate pair, and a character that the end cuts.
+        b"{\"id\":\"\xc0\xaf\",\"inputs\":[]}",
+        b"{\"id\":\"\xed\xa0\x80\",\"inputs\":[]}",
+        b"{\"id\":\"\xe2\x82",
+    ] {
+        add_bytes(V2, body);
+    }
+    for body in [
+        b"\xff\xfe{\0}\0".as_slice(),
+        b"{\"\xff\":1,\"instances\":[[1,2]]}",
+        b"{\"instances\":[[1,2]],\"signature_name\":\"\xff\"}",
+        b"{\"instances\":[[1,2]],\"ignored\":\"caf\xe9\"}",
+        b"{\"instances\":[{\"\xc0\xaf\":[1,2]}]}",
+        b"{\"instances\":[[1,\xff]]}",
+        b"{\"instances\":[[1,2]]}\x80",
+    ] {
+        add_bytes(V1, body);
+    }
+    add_bytes(CLASSIFY, b"{\"examples\":[{\"r\xe9d\":1}]}");
+    let mut add = |path, body: &str| add_bytes(path, body.as_bytes());
 
     // Not JSON, or not the right sort of it.
     for body in [
@@ -43,7 +73,11 @@ fn bodies() -> Vec<(&'static str, String)> {
         "{}",
         "{}{}",
         "\u{feff}{}",
+        "{\u{feff}\"inputs\":[]}",
+        "\0",
         "{\"inputs\":[]\0}",
+        "{\"inputs\":[]}\0",
+        "{\"id\":\"\0\",\"inputs\":[]}",
         "{\"inputs\":[],}",
         "{inputs:[]}",
         "{'inputs':[]}",
@@ -52,6 +86,9 @@ fn bodies() -> Vec<(&'static str, String)> {
         "<xml/>",
         "x=1&y=2",
         "{\"id\":\"\\ud800\",\"inputs\":[]}",
+        "{\"id\":\"\\udc00\\ud800\",\"inputs\":[]}",
+        "{\"\\ud800\":1,\"inputs\":[]}",
+        "{\"ignored\":\"\\ud800x\",\"inputs\":[]}",
         "{\"id\":\"\\q\",\"inputs\":[]}",
         "{\"id\":\"a\nb\",\"inputs\":[]}",
         "{\"id\":\"unfinished",
@@ -209,6 +246,19 @@ fn bodies() -> Vec<(&'static str, String)> {
         "",
         "[]",
         "{}",
+        "null",
+        "{",
+        "{\"instances\":[[1,2]]",
+        "{\"instances\":[[1,2]]} x",
+        "\u{feff}{\"instances\":[[1,2]]}",
+        "{\"instances\":[[1,2]]\0}",
+        "{\"instances\":[[1,2]]}\0",
+        "{\"instances\":[[1,\0]]}",
+        "{\"instances\":[[1,2]],\"signature_name\":\"\0\"}",
+        "{\"instances\":[[1,2]],\"signature_name\":\"\\ud800\"}",
+        "{\"instances\":[[1,2]],\"ignored\":\"\\udc00\"}",
+        "{\"instances\":[{\"\\ud800\":[1,2]}]}",
+        "{\"instances\":[{\"x\\u0000\":[1,2]}]}",
         r#"{"instances":[[1,2]],"inputs":[[1,2]]}"#,
         r#"{"instances":[[1,2]],"instances":[[1,2]]}"#,
         r#"{"instances":[[1,2]],"signature_name":"other"}"#,
@@ -231,6 +281,10 @@ fn bodies() -> Vec<(&'static str, String)> {
         r#"{"instances":[[[1,2]]]}"#,
         r#"{"instances":[[1,"2"]]}"#,
         r#"{"instances":[[1,NaN]]}"#,
+        r#"{"instances":[[1,-Infinity]]}"#,
+        r#"{"instances":[[1,1e39]]}"#,
+        r#"{"instances":[[1,1e400]]}"#,
+        r#"{"instances":[[1,01]]}"#,
         r#"{"instances":[{"b64":"AAAA"}]}"#,
         r#"{"instances":[{"x":[1,2]},[1,2]]}"#,
         r#"{"instances":[[1,2],{"x":[1,2]}]}"#,
@@ -241,11 +295,18 @@ fn bodies() -> Vec<(&'static str, String)> {
         r#"{"inputs":5}"#,
         r#"{"inputs":[]}"#,
         r#"{"inputs":{"z":[[1,2]]}}"#,
+        r#"{"inputs":{"x":[[1,2]],"x":[[1,2]]}}"#,
+        r#"{"inputs":{"x":[[1,2]],"\u0078":[[1,2]]}}"#,
+        r#"{"inputs":[[1,"2"]]}"#,
+        r#"{"inputs":[[1,2],[3]]}"#,
         r#"{"instances":[[1,2],[1,2],[1,2],[1,2],[1,2],[1,2],[1,2],[1,2],[1,2]]}"#,
         r#"{"instances":[{"x":[1,2]},{"x":[1,2]},{"x":[1,2]},{"x":[1,2]},{"x":[1,2]},{"x":[1,2]},{"x":[1,2]},{"x":[1,2]},{"x":[1,2]}]}"#,
     ] {
         add(V1, body);
     }
+    add(V1, &format!(r#"{{"instances":[[1,{}]]}}"#, "9".repeat(300)));
+    add(V1, &format!(r#"{{"instances":{}"#, "[".repeat(1000)));
+    add(V1, &format!(r#"{{"ignored":{}"#, "[".repeat(1000)));
     for body in [
         r#"{"instances":[[1,2]]}"#,
         r#"{"instances":[{"a":[1,2]}]}"#,
@@ -258,7 +319,11 @@ fn bodies() -> Vec<(&'static str, String)> {
 
     // V1, classify and regress.
     for body in [
+        "",
         "{}",
+        "\u{feff}{\"examples\":[]}",
+        "{\"examples\":[{\"red\":\0}]}",
+        "{\"examples\":[{\"red\":1,\"\\ud800\":1}]}",
         r#"{"examples":{}}"#,
         r#"{"examples":[]}"#,
         r#"{"examples":[1]}"#,
@@ -269,6 +334,11 @@ fn bodies() -> Vec<(&'static str, String)> {
         r#"{"examples":[{"red":[1,2],"green":1,"blue":1}]}"#,
         r#"{"examples":[{"red":[],"green":1,"blue":1}]}"#,
         r#"{"examples":[{"red":"1","green":1,"blue":1}]}"#,
+        r#"{"examples":[{"red":null,"green":1,"blue":1}]}"#,
+        r#"{"examples":[{"red":true,"green":1,"blue":1}]}"#,
+        r#"{"examples":[{"red":NaN,"green":1,"blue":1}]}"#,
+        r#"{"examples":[{"red":1e39,"green":1,"blue":1}]}"#,
+        r#"{"examples":[{"red":1,"green":1,"blue":1}],"examples":[]}"#,
         r#"{"examples":[{"red":1,"colour":[1,2,3]}]}"#,
         r#"{"examples":[{"colour":[1,2]}]}"#,
         r#"{"examples":[{"red":1,"green":1,"blue":1}],"context":[]}"#,
@@ -276,6 +346,9 @@ fn bodies() -> Vec<(&'static str, String)> {
     ] {
         add(CLASSIFY, body);
     }
+    add(CLASSIFY, &format!(r#"{{"examples":{}"#, "[".repeat(1000)));
+    let nine = [r#"{"red":1,"green":1,"blue":1}"#; 9].join(",");
+    add(CLASSIFY, &format!(r#"{{"examples":[{nine}]}}"#));
     let example = r#"{"examples":[{"x":[1]}]}"#;
     add("/v1/models/half_plus_two:classify", example);
     add("/v1/models/coin:regress", example);
@@ -293,6 +366,8 @@ fn bodies() -> Vec<(&'static str, String)> {
 /// Good bodies to bad places.
 const PLACES: &[(Method, &str)] = &[
     (Method::GET, "/nowhere"),
+    (Method::GET, "//"),
+    (Method::GET, "*"),
     (Method::GET, "/v2/nowhere"),
     (Method::GET, "/v2/health"),
     (Method::GET, "/v2/models"),
@@ -307,6 +382,9 @@ const PLACES: &[(Method, &str)] = &[
     (Method::POST, "/v2/health/live"),
     (Method::DELETE, "/v2/models/echo"),
     (Method::PUT, "/v2/models/echo/infer"),
+    (Method::PATCH, "/v2/models/echo/infer"),
+    (Method::TRACE, "/v2/models/echo/infer"),
+    (Method::CONNECT, "echo:80"),
     (Method::POST, "/v2/models/unknown/infer"),
     (Method::POST, "/v2/models/ECHO/infer"),
     (Method::POST, "/v2/models/broken/infer"),
@@ -320,9 +398,13 @@ const PLACES: &[(Method, &str)] = &[
         Method::POST,
         "/v2/models/echo/versions/18446744073709551616/infer",
     ),
+    (Method::POST, "/v2/models/echo/versions/0/infer"),
+    (Method::POST, "/v2/models/echo/versions/%002/infer"),
     (Method::POST, "/v2/models/echo/versions//infer"),
     (Method::POST, "/v2/models/..%2f..%2fetc%2fpasswd/infer"),
     (Method::POST, "/v2/models/../infer"),
+    // Overlong forms of "." and "/".
+    (Method::POST, "/v2/models/%c0%ae%c0%ae%c0%afecho/infer"),
     (Method::POST, "/v2/models/%00/infer"),
     (Method::POST, "/v2/models/%ff%fe/infer"),
     (Method::POST, "/v2/models/echo%20/infer"),
@@ -336,16 +418,28 @@ const PLACES: &[(Method, &str)] = &[
     (Method::POST, "/v1/models/echo"),
     (Method::POST, "/v1/models/echo/metadata"),
     (Method::POST, "/v1/models/unknown:predict"),
+    (Method::POST, "/v1/models/..%2f..%2fetc%2fpasswd:predict"),
+    (Method::POST, "/v1/models/%c0%ae%c0%ae%c0%afecho:predict"),
+    (Method::POST, "/v1/models/%00:predict"),
+    (Method::POST, "/v1/models/%ff:predict"),
     (Method::POST, "/v1/models/echo:explain"),
     (Method::POST, "/v1/models/echo:predict:predict"),
     (Method::POST, "/v1/models/echo/versions/9:predict"),
     (Method::POST, "/v1/models/echo/versions/1e0:predict"),
+    (Method::POST, "/v1/models/echo/versions/02:predict"),
+    (Method::POST, "/v1/models/echo/versions/+2:predict"),
+    (
+        Method::POST,
+        "/v1/models/echo/versions/18446744073709551616:predict",
+    ),
     (Method::POST, "/v1/models/echo/labels/stable:predict"),
     (Method::POST, "/v1/models/unknown/labels/stable:predict"),
     (Method::POST, "/v1/models/broken:predict"),
     (Method::POST, "/"),
     (Method::POST, "/metrics"),
     (Method::OPTIONS, "/v1/models/echo:predict"),
+    (Method::DELETE, "/v1/models/echo:predict"),
+    (Method::TRACE, "/v1/models/echo:predict"),
 ];
 
 /// Good bodies with bad headers.
@@ -356,22 +450,33 @@ const HEADERS: &[(&str, &str)] = &[
     ("content-type", "image/png"),
     ("content-encoding", "gzip"),
     ("content-encoding", "br, identity"),
+    ("content-encoding", "deflate"),
+    ("content-encoding", "zstd"),
     ("x-request-timeout-ms", "0"),
     ("x-request-timeout-ms", "-5"),
     ("x-request-timeout-ms", "1.5"),
     ("x-request-timeout-ms", "soon"),
+    ("x-request-timeout-ms", "1e3"),
+    ("x-request-timeout-ms", "+1"),
+    ("x-request-timeout-ms", "0x10"),
     ("x-request-timeout-ms", ""),
 ];
+
+/// The beginning of what was sent, enough to tell one row from the next.
+fn cut(text: &str) -> String {
+    text.chars().take(150).collect()
+}
 
 #[tokio::test]
 async fn every_malformed_request_is_refused_with_its_place_and_mend() {
     let server = TestServer::start();
     let mut table = String::new();
     let mut refusals = 0;
-    let mut refused = |line: &str, body: &str, answer: &super::server::Answer| {
+    let mut refused = |line: &str, body: &[u8], answer: &super::server::Answer| {
+        let shown: String = body.escape_ascii().to_string();
         assert!(
             (400..500).contains(&answer.status) || answer.status == 503,
-            "{line} {body}: {answer:?}"
+            "{line} {shown}: {answer:?}"
         );
         assert_eq!(answer.header("content-type"), Some("application/json"));
         assert_eq!(
@@ -384,10 +489,11 @@ async fn every_malformed_request_is_refused_with_its_place_and_mend() {
         let allow = answer
             .header("allow")
             .map(|allow| format!(" (Allow: {allow})"));
-        let shown: String = body.escape_default().take(150).collect();
         writeln!(
             table,
-            "{line}\n  {shown}\n  {} {}{}: {}",
+            "{}\n  {}\n  {} {}{}: {}",
+            cut(line),
+            cut(&shown),
             answer.status,
             problem["code"].as_str().unwrap(),
             allow.unwrap_or_default(),
@@ -401,16 +507,31 @@ async fn every_malformed_request_is_refused_with_its_place_and_mend() {
         refused(&format!("POST {path}"), &body, &answer);
     }
     let good = r#"{"instances":[[1,2]]}"#;
-    for (method, path) in PLACES {
+    let long = "x".repeat(8 << 10);
+    let long = [
+        (Method::POST, format!("/v2/models/{long}/infer")),
+        (
+            Method::POST,
+            format!("/v2/models/echo/versions/{long}/infer"),
+        ),
+        (Method::POST, format!("/v1/models/{long}:predict")),
+        (Method::GET, format!("/{}", "x/".repeat(4 << 10))),
+    ];
+    let long = long.iter().map(|(method, path)| (method, &**path));
+    for (method, path) in PLACES
+        .iter()
+        .map(|(method, path)| (method, *path))
+        .chain(long)
+    {
         let answer = server.send(request(method.clone(), path, &[], good)).await;
-        refused(&format!("{method} {path}"), good, &answer);
+        refused(&format!("{method} {path}"), good.as_bytes(), &answer);
     }
     for header in HEADERS {
         let sent = request(Method::POST, V1, &[*header], good);
         let answer = server.send(sent).await;
         refused(
             &format!("POST {V1} {}: {}", header.0, header.1),
-            good,
+            good.as_bytes(),
             &answer,
         );
     }
@@ -418,7 +539,7 @@ async fn every_malformed_request_is_refused_with_its_place_and_mend() {
     let answer = server.send(request(Method::POST, V2, &binary, "{}")).await;
     refused(
         &format!("POST {V2} {}: {}", binary[0].0, binary[0].1),
-        "{}",
+        b"{}",
         &answer,
     );
     assert!(refusals >= 200, "{refusals}");

@@ -1,8 +1,9 @@
 //! TensorFlow Serving's API and what KServe's and OpenAI's clients read of it.
 
 use serde_json::json;
+use tempfile::TempDir;
 
-use super::server::TestServer;
+use super::server::{TestServer, add_model};
 
 /// The body of an answer that is expected to be good.
 async fn text(server: &TestServer, path: &str, body: &str) -> String {
@@ -108,6 +109,35 @@ async fn classify_gives_every_label_with_its_score() {
         )
         .await,
         r#"{"results":[[["tails",0.75],["heads",0.25]],[["tails",0.0],["heads",1.0]]]}"#
+    );
+}
+
+#[tokio::test]
+async fn classify_gives_probabilities_of_a_model_that_gives_logits() {
+    let directory = TempDir::new().unwrap();
+    add_model(
+        &directory.path().join("sign/1"),
+        r#"{"model_type":"sequential","labels":["no","yes"],
+            "task":{"type":"binary-classification","threshold":0},
+            "inputs":[{"name":"x","shape":[1],"datatype":"FP32"}],
+            "layers":[{"type":"activation","function":"linear"}]}"#,
+    );
+    let server = TestServer::serving(directory);
+    let examples = r#"{"examples":[{"x":[0]},{"x":[40]},{"x":[-40]}]}"#;
+    assert_eq!(
+        text(&server, "/v1/models/sign:classify", examples).await,
+        r#"{"results":[[["no",0.5],["yes",0.5]],"#.to_owned()
+            + r#"[["no",4.248354e-18],["yes",1.0]],[["no",1.0],["yes",4.248354e-18]]]}"#
+    );
+    // What the network gives is the logit itself.
+    assert_eq!(
+        text(
+            &server,
+            "/v1/models/sign:predict",
+            r#"{"instances":[[-3.5]]}"#
+        )
+        .await,
+        r#"{"predictions":[[-3.5]]}"#
     );
 }
 

@@ -145,6 +145,12 @@ fn tokens_that_are_not_finite_need_permission() {
         .allowing_non_finite(true)
         .skip()
         .expect("they can be skipped");
+    for token in ["NaN", "Infinity", "-Infinity"] {
+        let text = format!("[0,{token}]");
+        let read = numbers(&text).expect_err("it is not allowed");
+        assert_eq!(read.kind(), ErrorKind::NotFinite, "{token}");
+        assert_eq!(refused(&text), read, "skipped or read");
+    }
 }
 
 #[test]
@@ -193,7 +199,7 @@ fn what_is_not_json_is_refused() {
         ),
         ("nul", "the body: expected a value, found nul"),
         ("True", "the body: expected a value, found True"),
-        ("NaN", "the body: expected a value, found NaN"),
+        ("Nan", "the body: expected a value, found Nan"),
         ("+1", "the body: expected a value, found +1"),
         (".5", "the body: expected a value, found .5"),
         (

@@ -1,0 +1,284 @@
+//! Clients that leave while their rows wait, over real sockets: the rows leave the queue and are
+//! never computed.
+//!
+//! The server has one worker, and the test holds it inside a forward pass of another model. So what
+//! a client sends stays queued for as long as the test wants.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use safeserve::config::{Overrides, Settings};
+use safeserve::engine::kernels::Isa;
+use safeserve::engine::{Engine, GraphBuilder, Inputs, Kernel, OpError, Operand, Operator};
+use safeserve::lifecycle::Lifecycle;
+use safeserve::metrics::{BuildInfo, Metrics};
+use safeserve::model::repository::{ModelRepository, Served};
+use safeserve::request::{InferError, InferRequest, InferResponse};
+use safeserve::scheduler::{Lane, LaneSettings, Scheduler, SchedulerSettings};
+use safeserve::server::{IoThreads, Server, Stop, routes};
+use safeserve::tensor::{DataType, TensorSpec};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+/// The model `y = x` of one feature; it has no weights.
+const ECHO: &str = r#"{"model_type":"sequential","inputs":[{"name":"x","shape":[1]}],
+    "layers":[{"type":"activation","function":"linear"}]}"#;
+
+/// Holds a forward pass until the test lets it go.
+struct Gate {
+    entered: Receiver<()>,
+    leave: Sender<()>,
+}
+
+/// The operator whose forward pass stops at the gate.
+#[derive(Clone, Debug)]
+struct Gated {
+    enter: Sender<()>,
+    may_leave: Arc<Mutex<Receiver<()>>>,
+}
+
+impl Gate {
+    fn new() -> (Self, Engine) {
+        let (enter, entered) = mpsc::channel();
+        let (leave, may_leave) = mpsc::channel();
+        let may_leave = Arc::new(Mutex::new(may_leave));
+        let mut graph = GraphBuilder::new();
+        let x = graph.input(TensorSpec {
+            name: "x".into(),
+            datatype: DataType::Fp32,
+            row_shape: vec![1],
+            description: String::new(),
+        });
+        let y = graph
+            .node("gate", Gated { enter, may_leave }, &[x])
+            .unwrap();
+        graph.output("y", y);
+        let engine = Engine::compile(graph.build());
+        (Self { entered, leave }, engine)
+    }
+}
+
+impl Operator for Gated {
+    fn name(&self) -> &'static str {
+        "Gated"
+    }
+
+    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+        Ok(inputs[0].shape.clone())
+    }
+
+    fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
+        Box::new(self.clone())
+    }
+}
+
+impl Kernel for Gated {
+    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
+        // A gate that the test has dropped stands open.
+        let _ = self.enter.send(());
+        let _ = self.may_leave.lock().unwrap().recv();
+        output.copy_from_slice(inputs.get(0));
+    }
+
+    fn flops_per_row(&self) -> u64 {
+        1
+    }
+}
+
+/// A server whose only worker stands at the gate.
+struct Held {
+    address: SocketAddr,
+    metrics: Metrics,
+    served: Arc<Served>,
+    /// Its end would stop the server.
+    _stop: oneshot::Sender<Stop>,
+    _models: TempDir,
+    gate: Gate,
+}
+
+impl Held {
+    async fn start() -> Self {
+        let metrics = Metrics::new(BuildInfo {
+            version: "0",
+            profile: "test",
+            platform: "test",
+        });
+        let scheduler = Scheduler::start(SchedulerSettings {
+            workers: 1,
+            max_batch_rows: 4,
+            max_batch_delay: Duration::ZERO,
+            max_queued_rows: 64,
+            inline_cost: Duration::ZERO,
+        })
+        .unwrap();
+        let models = TempDir::new().unwrap();
+        write_model(&models, "echo", ECHO);
+        let repository = ModelRepository::load(models.path(), &scheduler, &metrics).unwrap();
+        let repository = Arc::new(repository);
+
+        let (gate, engine) = Gate::new();
+        let settings = LaneSettings::default();
+        let lane = scheduler.lane(Arc::new(engine), metrics.model("gate", 1), settings);
+        occupy(lane);
+        gate.entered.recv().unwrap();
+
+        let config = Settings::load(Overrides {
+            assignments: vec!["server.bind=127.0.0.1:0".into()],
+            ..Overrides::default()
+        })
+        .unwrap()
+        .config;
+        let lifecycle = Arc::new(Lifecycle::new());
+        let handler = routes(&config, &repository, &lifecycle, &metrics);
+        let server = Server::bind(&config, handler, lifecycle, metrics.clone())
+            .await
+            .unwrap();
+        let address = server.address();
+        let threads = IoThreads::start(1).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(server.run(threads, async { stopped.await.unwrap_or(Stop::Now) }));
+        Self {
+            address,
+            metrics,
+            served: repository.find("echo", None).unwrap(),
+            _stop: stop,
+            _models: models,
+            gate,
+        }
+    }
+
+    /// A client that has sent rows and has no answer yet.
+    async fn send_rows(&self, rows: usize) -> TcpStream {
+        let before = self.queued_rows();
+        let instances = vec!["[7]"; rows].join(",");
+        let body = format!(r#"{{"instances":[{instances}]}}"#);
+        let request = format!(
+            "POST /v1/models/echo:predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut client = TcpStream::connect(self.address).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        self.until("the rows wait", || self.queued_rows() == before + rows)
+            .await;
+        client
+    }
+
+    fn queued_rows(&self) -> usize {
+        self.served.lane.queued_rows()
+    }
+
+    /// The value of a series on the metrics page, named as there.
+    fn metric(&self, series: &str) -> f64 {
+        let page = self.metrics.render().unwrap();
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no series {series} in\n{page}"))
+            .parse()
+            .unwrap()
+    }
+
+    fn cancelled(&self) -> f64 {
+        self.metric(r#"safeserve_rejections_total{model="echo",reason="cancelled",version="1"}"#)
+    }
+
+    /// Waits for a state that the server's threads come to by themselves. The time only ends a test
+    /// that fails.
+    async fn until(&self, state: &str, reached: impl Fn() -> bool) {
+        let wait = async {
+            while !reached() {
+                tokio::task::yield_now().await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(60), wait)
+            .await
+            .is_err()
+        {
+            let page = self.metrics.render().unwrap();
+            panic!("not reached: {state}\n{page}");
+        }
+    }
+}
+
+fn write_model(models: &TempDir, name: &str, config: &str) {
+    let directory = models.path().join(name);
+    let no_tensors: Vec<(String, safetensors::tensor::TensorView<'_>)> = Vec::new();
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("config.json"), config).unwrap();
+    fs::write(
+        directory.join("model.safetensors"),
+        safetensors::serialize(no_tensors, None).unwrap(),
+    )
+    .unwrap();
+}
+
+/// Has a row of this lane taken by the worker; nobody waits for its answer.
+fn occupy(lane: Lane) {
+    type Submitted = Pin<Box<dyn Future<Output = Result<InferResponse, InferError>> + Send>>;
+    let mut submitted: Submitted = Box::pin(async move {
+        lane.submit(InferRequest {
+            rows: 1,
+            inputs: vec![vec![0.0]],
+            deadline: None,
+        })
+        .await
+    });
+    let poll = submitted
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll.is_pending(), "{poll:?}");
+    // Dropping it would take the row out of the queue, if the worker has not come to it yet.
+    tokio::spawn(submitted);
+}
+
+async fn read_to_end(client: &mut TcpStream) -> String {
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn rows_of_a_client_that_left_are_taken_out_of_the_queue_and_never_computed() {
+    let server = Held::start().await;
+    let closing = server.send_rows(3).await;
+    let resetting = server.send_rows(2).await;
+    let mut staying = server.send_rows(1).await;
+    assert_eq!(server.cancelled(), 0.0);
+
+    drop(closing);
+    server
+        .until("the rows of a closed connection are gone", || {
+            server.queued_rows() == 3 && server.cancelled() == 1.0
+        })
+        .await;
+    resetting.set_zero_linger().unwrap();
+    drop(resetting);
+    server
+        .until("the rows of a connection reset are gone", || {
+            server.queued_rows() == 1 && server.cancelled() == 2.0
+        })
+        .await;
+
+    // The worker goes on to what is left, which proves that it has passed the others' places.
+    server.gate.leave.send(()).unwrap();
+    let answer = read_to_end(&mut staying).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with(r#"{"predictions":[[7.0]]}"#), "{answer}");
+    let rows = server.metric(r#"safeserve_rows_total{model="echo",version="1"}"#);
+    assert_eq!(rows, 1.0, "only the row of the client that stayed");
+    assert_eq!(server.cancelled(), 2.0);
+    server
+        .until("both connections have ended", || {
+            let left = r#"safeserve_http_requests_total{code="499",route="v1_predict"}"#;
+            server.metric("safeserve_http_requests_in_flight") == 0.0 && server.metric(left) == 2.0
+        })
+        .await;
+}
