@@ -10,6 +10,8 @@ use safeserve::engine::Workspace;
 use safeserve::model::{Model, Task};
 use safetensors::{Dtype, SafeTensors};
 
+use crate::model_files::{Stored, directory};
+
 /// Inputs and outputs by name; shapes with the rows first.
 struct Golden {
     inputs: BTreeMap<String, Vec<f64>>,
@@ -165,4 +167,51 @@ fn each_layer_answers_as_its_framework_does() {
     }
     assert!(cases.len() >= 70, "only {} cases", cases.len());
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Writers that join Keras' names by dots give the same layers other names for their weights, and
+/// these names find the same weights.
+#[test]
+fn weights_under_keras_names_with_dots_answer_as_under_pytorchs() {
+    for (case, names) in [
+        (
+            "batch_normalization",
+            &[
+                ("0.weight", "0.gamma"),
+                ("0.bias", "0.beta"),
+                ("0.running_mean", "0.moving_mean"),
+                ("0.running_var", "0.moving_variance"),
+            ][..],
+        ),
+        (
+            "layer_normalization",
+            &[("0.weight", "0.gamma"), ("0.bias", "0.beta")],
+        ),
+        ("activation-prelu", &[("0.weight", "0.alpha")]),
+    ] {
+        let original = golden_directory().join("layers").join(case);
+        let bytes = fs::read(original.join("model.safetensors")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let renamed: Vec<Stored> = names
+            .iter()
+            .map(|(pytorch, keras)| {
+                let tensor = file.tensor(pytorch).unwrap();
+                Stored {
+                    name: (*keras).to_owned(),
+                    datatype: tensor.dtype(),
+                    shape: tensor.shape().to_vec(),
+                    bytes: tensor.data().to_vec(),
+                }
+            })
+            .collect();
+        let config = fs::read_to_string(original.join("config.json")).unwrap();
+        let renamed = Model::load(case, 1, directory(&config, &renamed).path()).unwrap();
+        let original_model = Model::load(case, 1, &original).unwrap();
+        let golden = Golden::read(&original.join("golden.safetensors"));
+        assert_eq!(
+            run(&renamed, &golden),
+            run(&original_model, &golden),
+            "{case}"
+        );
+    }
 }
