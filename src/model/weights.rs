@@ -4,7 +4,7 @@
 //! on the way, so that a load holds the weights once. They are never mapped: a mapped file that
 //! someone truncates would kill the server.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -141,7 +141,7 @@ impl Weights {
         let text = super::read_small(&directory.join(INDEX_FILE))
             .map_err(|error| WeightsError::io(INDEX_FILE, error))?;
         fingerprint.update(&text);
-        let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut shards: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let refuse = |error| WeightsError::Index { error };
         let mut index = json::parse(&text).map_err(refuse)?;
         index.ignore(&["metadata"]);
@@ -152,7 +152,7 @@ impl Weights {
             if file.starts_with('.') || file.contains(['/', '\\', '\0']) {
                 return Err(refuse(path.error("expected the plain name of a file here")));
             }
-            shards.entry(file).or_default().push(tensor);
+            shards.entry(file).or_default().insert(tensor);
         }
         index.finish().map_err(refuse)?;
         for (file, tensors) in shards {
@@ -165,7 +165,7 @@ impl Weights {
             let unlisted = self
                 .tensors
                 .iter()
-                .find(|(name, stored)| stored.file == file && !tensors.contains(name));
+                .find(|(name, stored)| stored.file == file && !tensors.contains(*name));
             let problem = match (missing, unlisted) {
                 (None, None) => continue,
                 (Some(tensor), _) => format!("lists {tensor:?} in {file}, which does not hold it"),
