@@ -112,7 +112,7 @@ impl ModelRepository {
         } in versions
         {
             let state = directory
-                .and_then(|directory| serve(&name, version, directory, scheduler, metrics))
+                .and_then(|directory| load(&name, version, directory, scheduler, metrics))
                 .map_or_else(
                     |reason| State::Unavailable(reason.into()),
                     |served| State::Ready(Arc::new(served)),
@@ -234,7 +234,7 @@ fn not_ready(name: &str, version: u64, state: &State) -> LookupError {
 }
 
 /// Loads one version and opens its lane; the reason if that fails.
-fn serve(
+fn load(
     name: &str,
     version: u64,
     directory: PathBuf,
@@ -244,20 +244,33 @@ fn serve(
     let started = Instant::now();
     let model = Model::load(name, version, &directory).map_err(|error| error.to_string())?;
     let seconds = started.elapsed().as_secs_f64();
-    let metrics = metrics.model(name, version);
-    metrics.loaded(&model.fingerprint, seconds, model.engine.weight_bytes());
+    serve(model, directory, seconds, scheduler, metrics)
+}
+
+/// Opens the lane of a loaded model and tries it; the reason if that fails.
+fn serve(
+    model: Model,
+    directory: PathBuf,
+    seconds: f64,
+    scheduler: &Arc<Scheduler>,
+    metrics: &Metrics,
+) -> Result<Served, String> {
+    let series = metrics.model(&model.name, model.version);
     let settings = LaneSettings {
-        name: name.to_owned(),
+        name: model.name.clone(),
         allow_non_finite: model.signature.allow_non_finite,
     };
-    let lane = scheduler.lane(Arc::clone(&model.engine), metrics.clone(), settings);
+    let lane = scheduler.lane(Arc::clone(&model.engine), series.clone(), settings);
     lane.warm_up().map_err(|error: InferError| {
+        // The metrics page shows what serves, and this does not.
+        metrics.forget(&model.name, model.version);
         format!("the forward pass fails on a row of zeros: {error}")
     })?;
+    series.loaded(&model.fingerprint, seconds, model.engine.weight_bytes());
     Ok(Served {
         model,
         lane,
-        metrics,
+        metrics: series,
         loaded: Loaded {
             directory,
             at: SystemTime::now(),
@@ -390,6 +403,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::engine::kernels::Isa;
+    use crate::engine::{Engine, GraphBuilder, Inputs, Kernel, OpError, Operand, Operator};
     use crate::metrics::BuildInfo;
     use crate::scheduler::SchedulerSettings;
 
@@ -397,21 +412,27 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
     }
 
-    fn load(directory: &Path) -> Result<ModelRepository, RepositoryError> {
-        let scheduler = Scheduler::start(SchedulerSettings {
+    fn scheduler() -> Arc<Scheduler> {
+        Scheduler::start(SchedulerSettings {
             workers: 1,
             max_batch_rows: 8,
             max_batch_delay: Duration::ZERO,
             max_queued_rows: 64,
             inline_cost: Duration::ZERO,
         })
-        .unwrap();
-        let metrics = Metrics::new(BuildInfo {
+        .unwrap()
+    }
+
+    fn metrics() -> Metrics {
+        Metrics::new(BuildInfo {
             version: "0",
             profile: "debug",
             platform: "test",
-        });
-        ModelRepository::load(directory, &scheduler, &metrics)
+        })
+    }
+
+    fn load(directory: &Path) -> Result<ModelRepository, RepositoryError> {
+        ModelRepository::load(directory, &scheduler(), &metrics())
     }
 
     /// Copies a sample's configuration and weights.
@@ -509,6 +530,56 @@ mod tests {
         );
         let refusal = repository.find("both", None).unwrap_err().to_string();
         assert!(refusal.contains("move the files into one"), "{refusal}");
+    }
+
+    /// An operator whose kernel panics, as only a fault of the server would.
+    #[derive(Debug)]
+    struct Faulty;
+
+    impl Operator for Faulty {
+        fn name(&self) -> &'static str {
+            "Faulty"
+        }
+
+        fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+            Ok(inputs[0].shape.clone())
+        }
+
+        fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
+            Box::new(Self)
+        }
+    }
+
+    impl Kernel for Faulty {
+        fn run(&self, _rows: usize, _inputs: Inputs<'_>, _output: &mut [f32]) {
+            panic!("whatever comes");
+        }
+
+        fn flops_per_row(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn a_version_whose_forward_pass_panics_is_refused_and_leaves_no_series() {
+        let directory = samples().join("iris/1");
+        let mut model = Model::load("iris", 1, &directory).unwrap();
+        let mut graph = GraphBuilder::new();
+        let x = graph.input(model.signature.inputs[0].clone());
+        let y = graph.node("faulty", Faulty, &[x]).unwrap();
+        graph.output("probabilities", y);
+        model.engine = Arc::new(Engine::compile(graph.build()));
+        let metrics = metrics();
+        let before = metrics.render().unwrap();
+        let refusal = serve(model, directory, 0.0, &scheduler(), &metrics).unwrap_err();
+        assert!(
+            refusal.starts_with("the forward pass fails on a row of zeros: "),
+            "{refusal}"
+        );
+        let page = metrics.render().unwrap();
+        assert!(!page.contains(r#"model="iris""#), "{page}");
+        // The families are there all the same.
+        assert_eq!(page.lines().count(), before.lines().count());
     }
 
     #[test]
