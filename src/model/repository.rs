@@ -22,7 +22,7 @@ use self::discovery::{Findings, Found, canonical};
 use super::{CONFIG_FILE, Model};
 use crate::metrics::{Metrics, ModelMetrics, ModelState};
 use crate::request::InferError;
-use crate::scheduler::{Lane, LaneSettings, Scheduler};
+use crate::scheduler::{Lane, LaneSettings, Scheduler, WarmUp};
 
 /// A model version that answers requests. A request holds one from the check of its inputs to its
 /// answer, so that a reload never mixes versions.
@@ -47,6 +47,8 @@ pub struct Loaded {
     pub at: SystemTime,
     /// How long it took, in seconds, without the warm-up.
     pub seconds: f64,
+    /// What its owner should know although it serves.
+    pub warning: Option<String>,
 }
 
 /// All models of one directory. Reading it never waits for a load.
@@ -261,12 +263,20 @@ fn serve(
         allow_non_finite: model.signature.allow_non_finite,
     };
     let lane = scheduler.lane(Arc::clone(&model.engine), series.clone(), settings);
-    lane.warm_up().map_err(|error: InferError| {
+    let WarmUp { non_finite_output } = lane.warm_up().map_err(|error: InferError| {
         // The metrics page shows what serves, and this does not.
         metrics.forget(&model.name, model.version);
         format!("the forward pass fails on a row of zeros: {error}")
     })?;
     series.loaded(&model.fingerprint, seconds, model.engine.weight_bytes());
+    let warning = non_finite_output.map(|output| {
+        format!(
+            "output {:?} is not a finite number for a row of zeros, and such an answer is refused \
+             with 422; try it with a row of your own, or set \"allow_non_finite\" in \
+             {CONFIG_FILE}",
+            model.engine.outputs()[output].name
+        )
+    });
     Ok(Served {
         model,
         lane,
@@ -275,6 +285,7 @@ fn serve(
             directory,
             at: SystemTime::now(),
             seconds,
+            warning,
         },
     })
 }
@@ -580,6 +591,36 @@ mod tests {
         assert!(!page.contains(r#"model="iris""#), "{page}");
         // The families are there all the same.
         assert_eq!(page.lines().count(), before.lines().count());
+    }
+
+    #[test]
+    fn a_version_whose_answer_to_zeros_is_not_finite_serves_with_a_warning() {
+        let layers = |keys: &str| {
+            format!(
+                r#"{{"model_type": "sequential", {keys} "inputs": [{{"name": "x", "shape": [1]}}],
+                    "layers": [{{"type": "rescaling", "offset": 3e38}},
+                               {{"type": "rescaling", "scale": 10}}]}}"#
+            )
+        };
+        let root = tempfile::tempdir().unwrap();
+        for (name, keys) in [("infinite", ""), ("meant", r#""allow_non_finite": true,"#)] {
+            fs::create_dir(root.path().join(name)).unwrap();
+            fs::write(root.path().join(name).join(CONFIG_FILE), layers(keys)).unwrap();
+            // A file without tensors: the length of its header, and the header.
+            let empty = [&2_u64.to_le_bytes()[..], b"{}"].concat();
+            fs::write(root.path().join(name).join("model.safetensors"), empty).unwrap();
+        }
+        copy("iris/1", &root.path().join("sound"));
+        let repository = load(root.path()).unwrap();
+        let warning = |name| repository.find(name, None).unwrap().loaded.warning.clone();
+        assert_eq!(
+            warning("infinite").unwrap(),
+            "output \"output\" is not a finite number for a row of zeros, and such an answer is \
+             refused with 422; try it with a row of your own, or set \"allow_non_finite\" in \
+             config.json"
+        );
+        assert_eq!(warning("meant"), None);
+        assert_eq!(warning("sound"), None);
     }
 
     #[test]
