@@ -17,6 +17,7 @@ use ndarray::{ArrayD, ArrayViewD, Dimension, IxDyn};
 
 use self::manifest::Description;
 use self::weights::Weights;
+use crate::engine::kernels::Isa;
 use crate::engine::{Engine, GraphError};
 use crate::request::InferResponse;
 use crate::tensor::{DataType, Tensor, TensorSpec};
@@ -46,11 +47,24 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads the model whose files lie in `directory`.
+    /// Loads the model whose files lie in `directory` for this machine's best instruction set.
     ///
     /// # Errors
     /// [`LoadError`] naming the file, the place in it, what was expected and what is there.
     pub fn load(name: &str, version: u64, directory: &Path) -> Result<Self, LoadError> {
+        Self::load_for(name, version, directory, Isa::detect())
+    }
+
+    /// Loads the model whose files lie in `directory` for the given instruction set.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_for(
+        name: &str,
+        version: u64,
+        directory: &Path,
+        isa: Isa,
+    ) -> Result<Self, LoadError> {
         let text = read_small(&directory.join(CONFIG_FILE))
             .map_err(|error| LoadError::ConfigFile { error })?;
         let mut fingerprint = Sha256::new();
@@ -62,7 +76,7 @@ impl Model {
         let graph = families::build(&mut config, &description, &mut weights)?;
         config.finish()?;
         weights.finish()?;
-        let engine = Engine::compile(graph);
+        let engine = Engine::compile_for(graph, isa);
         let signature = description.signature(engine.inputs(), engine.outputs())?;
         Ok(Self {
             name: name.to_owned(),
