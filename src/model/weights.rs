@@ -14,6 +14,7 @@ use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
+use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use sha2::{Digest, Sha256};
 
@@ -292,6 +293,15 @@ fn parse_header(header: &[u8]) -> Result<Vec<(String, TensorInfo)>, String> {
     Ok(tensors)
 }
 
+/// One tensor's entry in a header. The safetensors crate's own type lets unknown keys pass.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data_offsets: (usize, usize),
+}
+
 /// Reads a header and refuses names that stand twice, which the safetensors crate lets pass.
 struct HeaderVisitor;
 
@@ -313,7 +323,18 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 entries.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let info = entries.next_value()?;
+            let Entry {
+                dtype,
+                shape,
+                data_offsets,
+            } = entries
+                .next_value()
+                .map_err(|error| A::Error::custom(format!("tensor {name:?}: {error}")))?;
+            let info = TensorInfo {
+                dtype,
+                shape,
+                data_offsets,
+            };
             if tensors.insert(name.clone(), info).is_some() {
                 return Err(A::Error::custom(format!("tensor {name:?} stands twice")));
             }

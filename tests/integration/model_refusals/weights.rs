@@ -86,6 +86,16 @@ const HEADERS: &[(&str, &str, usize)] = &[
         8,
     ),
     (
+        "an unknown key of a tensor",
+        r#"{"slope":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"scale":0.5}}"#,
+        8,
+    ),
+    (
+        "a key of a tensor that stands twice",
+        r#"{"slope":{"dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8]}}"#,
+        8,
+    ),
+    (
         "tensors that overlap",
         r#"{"slope":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#,
         12,
