@@ -28,8 +28,9 @@ pub use self::weights::WeightsError;
 
 /// The file that describes a model.
 const CONFIG_FILE: &str = "config.json";
-/// The most bytes of a configuration or an index: far more than any network needs.
-const MAX_CONFIG_BYTES: u64 = 64 << 20;
+/// The most bytes of a configuration or an index. Keras writes up to 1.3 kB a layer and an index
+/// takes 0.1 kB a tensor, so a network of the most layers fits; parsed, it takes many times more.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// One loaded version of a model.
 #[derive(Debug)]
@@ -118,7 +119,7 @@ fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     if length > MAX_CONFIG_BYTES {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            format!("{length} bytes; at most {MAX_CONFIG_BYTES} are allowed"),
+            format!("expected at most {MAX_CONFIG_BYTES} bytes, the file has {length}"),
         ));
     }
     let mut bytes = Vec::new();
