@@ -13,14 +13,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{ArrayD, ArrayViewD, Dimension, IxDyn};
-
 use self::manifest::Description;
 use self::weights::Weights;
 use crate::engine::kernels::Isa;
 use crate::engine::{Engine, GraphError};
 use crate::request::InferResponse;
-use crate::tensor::{DataType, Tensor, TensorSpec};
+use crate::tensor::{DataType, TensorSpec};
 use sha2::{Digest, Sha256};
 
 pub use self::json::JsonError;
@@ -320,47 +318,6 @@ impl Signature {
             .chunks_exact(columns)
             .map(|scores| self.task.classify(scores))
             .collect()
-    }
-
-    /// The tensor of the output at `position` for an answer of this signature's engine.
-    ///
-    /// # Panics
-    /// If `position` is not one of this signature's outputs.
-    #[must_use]
-    pub fn tensor<'a>(&'a self, position: usize, response: &'a InferResponse) -> Tensor<'a> {
-        let Output { spec, source } = &self.outputs[position];
-        let mut shape = IxDyn::zeros(1 + spec.row_shape.len());
-        shape[0] = response.rows;
-        shape
-            .as_array_view_mut()
-            .iter_mut()
-            .skip(1)
-            .zip(&spec.row_shape)
-            .for_each(|(extent, &of_row)| *extent = of_row);
-        let classes = || {
-            self.classes(response)
-                .expect("only classifiers have class outputs")
-                .into_iter()
-        };
-        let fits = "the engine's outputs have the signature's shapes";
-        match *source {
-            OutputSource::Engine(index) => Tensor::Fp32(
-                ArrayViewD::from_shape(shape, &response.outputs[index])
-                    .expect(fits)
-                    .into(),
-            ),
-            OutputSource::ClassId => Tensor::Int64(
-                ArrayD::from_shape_vec(shape, classes().map(|class| class as i64).collect())
-                    .expect(fits),
-            ),
-            OutputSource::Label => Tensor::Text(
-                ArrayD::from_shape_vec(
-                    shape,
-                    classes().map(|class| self.labels[class].as_str()).collect(),
-                )
-                .expect(fits),
-            ),
-        }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::request::InferError;
 use crate::scheduler::{Lane, LaneSettings, Scheduler, WarmUp};
 
 /// A model version that answers requests. A request holds one from the check of its inputs to its
-/// answer, so that a reload never mixes versions.
+/// answer, so that no request is answered by two versions.
 #[derive(Debug)]
 pub struct Served {
     /// The model.
@@ -51,7 +51,7 @@ pub struct Loaded {
     pub warning: Option<String>,
 }
 
-/// All models of one directory. Reading it never waits for a load.
+/// All models of one directory, as they were when the server started. Reading it takes no lock.
 #[derive(Debug)]
 pub struct ModelRepository {
     models: ArcSwap<Models>,
@@ -60,7 +60,7 @@ pub struct ModelRepository {
 
 type Models = BTreeMap<String, BTreeMap<u64, State>>;
 
-/// A version's life: it loads, then serves or is refused; unloading, it finishes what it has.
+/// What became of a version's load.
 #[derive(Clone, Debug)]
 enum State {
     Ready(Arc<Served>),
