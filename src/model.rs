@@ -13,13 +13,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{ArrayD, ArrayViewD, Dimension, IxDyn};
-
 use self::manifest::Description;
 use self::weights::Weights;
+use crate::engine::kernels::Isa;
 use crate::engine::{Engine, GraphError};
 use crate::request::InferResponse;
-use crate::tensor::{DataType, Tensor, TensorSpec};
+use crate::tensor::{DataType, TensorSpec};
 use sha2::{Digest, Sha256};
 
 pub use self::json::JsonError;
@@ -27,8 +26,9 @@ pub use self::weights::WeightsError;
 
 /// The file that describes a model.
 const CONFIG_FILE: &str = "config.json";
-/// The most bytes of a configuration or an index: far more than any network needs.
-const MAX_CONFIG_BYTES: u64 = 64 << 20;
+/// The most bytes of a configuration or an index. Keras writes up to 1.3 kB a layer and an index
+/// takes 0.1 kB a tensor, so a network of the most layers fits; parsed, it takes many times more.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// One loaded version of a model.
 #[derive(Debug)]
@@ -46,11 +46,24 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads the model whose files lie in `directory`.
+    /// Loads the model whose files lie in `directory` for this machine's best instruction set.
     ///
     /// # Errors
     /// [`LoadError`] naming the file, the place in it, what was expected and what is there.
     pub fn load(name: &str, version: u64, directory: &Path) -> Result<Self, LoadError> {
+        Self::load_for(name, version, directory, Isa::detect())
+    }
+
+    /// Loads the model whose files lie in `directory` for the given instruction set.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_for(
+        name: &str,
+        version: u64,
+        directory: &Path,
+        isa: Isa,
+    ) -> Result<Self, LoadError> {
         let text = read_small(&directory.join(CONFIG_FILE))
             .map_err(|error| LoadError::ConfigFile { error })?;
         let mut fingerprint = Sha256::new();
@@ -62,7 +75,7 @@ impl Model {
         let graph = families::build(&mut config, &description, &mut weights)?;
         config.finish()?;
         weights.finish()?;
-        let engine = Engine::compile(graph);
+        let engine = Engine::compile_for(graph, isa);
         let signature = description.signature(engine.inputs(), engine.outputs())?;
         Ok(Self {
             name: name.to_owned(),
@@ -104,7 +117,7 @@ fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     if length > MAX_CONFIG_BYTES {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            format!("{length} bytes; at most {MAX_CONFIG_BYTES} are allowed"),
+            format!("expected at most {MAX_CONFIG_BYTES} bytes, the file has {length}"),
         ));
     }
     let mut bytes = Vec::new();
@@ -305,47 +318,6 @@ impl Signature {
             .chunks_exact(columns)
             .map(|scores| self.task.classify(scores))
             .collect()
-    }
-
-    /// The tensor of the output at `position` for an answer of this signature's engine.
-    ///
-    /// # Panics
-    /// If `position` is not one of this signature's outputs.
-    #[must_use]
-    pub fn tensor<'a>(&'a self, position: usize, response: &'a InferResponse) -> Tensor<'a> {
-        let Output { spec, source } = &self.outputs[position];
-        let mut shape = IxDyn::zeros(1 + spec.row_shape.len());
-        shape[0] = response.rows;
-        shape
-            .as_array_view_mut()
-            .iter_mut()
-            .skip(1)
-            .zip(&spec.row_shape)
-            .for_each(|(extent, &of_row)| *extent = of_row);
-        let classes = || {
-            self.classes(response)
-                .expect("only classifiers have class outputs")
-                .into_iter()
-        };
-        let fits = "the engine's outputs have the signature's shapes";
-        match *source {
-            OutputSource::Engine(index) => Tensor::Fp32(
-                ArrayViewD::from_shape(shape, &response.outputs[index])
-                    .expect(fits)
-                    .into(),
-            ),
-            OutputSource::ClassId => Tensor::Int64(
-                ArrayD::from_shape_vec(shape, classes().map(|class| class as i64).collect())
-                    .expect(fits),
-            ),
-            OutputSource::Label => Tensor::Text(
-                ArrayD::from_shape_vec(
-                    shape,
-                    classes().map(|class| self.labels[class].as_str()).collect(),
-                )
-                .expect(fits),
-            ),
-        }
     }
 }
 

@@ -77,6 +77,14 @@ pub struct LaneSettings {
     pub allow_non_finite: bool,
 }
 
+/// What a lane's warm-up found out about its model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WarmUp {
+    /// The first of the engine's outputs that is not finite for a row of zeros, unless the model
+    /// allows that. A request with such an answer would be refused.
+    pub non_finite_output: Option<usize>,
+}
+
 /// The worker threads and every lane's queue.
 pub struct Scheduler {
     settings: SchedulerSettings,
@@ -264,23 +272,27 @@ impl Lane {
     /// measured cost. Blocks: one row twice, then doubling up to a full batch, beginning no pass
     /// after 100 ms. Nothing of it counts in the metrics.
     ///
+    /// An answer that is not finite is no error: zeros may be nothing that the model is ever
+    /// asked.
+    ///
     /// # Errors
     /// [`InferError::Panicked`] if a pass panics: the model would fail requests.
-    pub fn warm_up(&self) -> Result<(), InferError> {
+    pub fn warm_up(&self) -> Result<WarmUp, InferError> {
         let LaneInner {
             scheduler, work, ..
         } = &*self.0;
         let started = Instant::now();
         let mut workspace = Workspace::new();
         // Not measured: it brings the weights and the code into the caches.
-        work.try_zeros(1, &mut workspace)?;
+        let non_finite_output =
+            work.try_zeros(1, &mut workspace, |outputs, _| work.refused_output(outputs))?;
         let mut rows = 1;
         while rows <= scheduler.settings.max_batch_rows && started.elapsed() < WARM_UP {
-            let compute = work.try_zeros(rows, &mut workspace)?;
+            let compute = work.try_zeros(rows, &mut workspace, |_, compute| compute)?;
             work.cost.record(rows, compute);
             rows *= 2;
         }
-        Ok(())
+        Ok(WarmUp { non_finite_output })
     }
 
     /// Why a request is refused that comes now, whatever its rows; counted as a refusal. Cheap and

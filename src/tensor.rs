@@ -1,11 +1,8 @@
-//! Tensors at the edge of the engine: what a request carries in and an answer carries out.
+//! Tensors at the edge of the engine, as a signature names them: element types and shapes.
 //!
 //! Inside the engine values are plain `f32` slices whose shapes were settled at load.
 
 use std::fmt;
-use std::str::FromStr;
-
-use ndarray::{ArrayD, CowArray, IxDyn};
 
 /// An element type, named as the Open Inference Protocol names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,23 +38,6 @@ pub enum DataType {
 }
 
 impl DataType {
-    const ALL: [Self; 14] = [
-        Self::Bool,
-        Self::Uint8,
-        Self::Uint16,
-        Self::Uint32,
-        Self::Uint64,
-        Self::Int8,
-        Self::Int16,
-        Self::Int32,
-        Self::Int64,
-        Self::Fp16,
-        Self::Bf16,
-        Self::Fp32,
-        Self::Fp64,
-        Self::Bytes,
-    ];
-
     /// The protocol's name, for example `FP32`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -85,36 +65,6 @@ impl fmt::Display for DataType {
         f.write_str(self.as_str())
     }
 }
-
-impl FromStr for DataType {
-    type Err = UnknownDataType;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|datatype| datatype.as_str() == name)
-            .ok_or(UnknownDataType)
-    }
-}
-
-/// The name is none of the Open Inference Protocol's datatypes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownDataType;
-
-impl fmt::Display for UnknownDataType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("unknown datatype; expected one of ")?;
-        for (index, datatype) in DataType::ALL.into_iter().enumerate() {
-            if index > 0 {
-                f.write_str(", ")?;
-            }
-            f.write_str(datatype.as_str())?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for UnknownDataType {}
 
 /// A named tensor in a model's signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,50 +107,9 @@ impl fmt::Display for TensorSpec {
     }
 }
 
-/// A tensor of an answer, row-major; axis 0 counts the rows.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Tensor<'a> {
-    /// `FP32` values, usually borrowed from the engine's answer.
-    Fp32(CowArray<'a, f32, IxDyn>),
-    /// `INT64` values, for example class indices.
-    Int64(ArrayD<i64>),
-    /// `BYTES` values that are text, for example labels.
-    Text(ArrayD<&'a str>),
-}
-
-impl Tensor<'_> {
-    /// The element type on the wire.
-    #[must_use]
-    pub fn datatype(&self) -> DataType {
-        match self {
-            Self::Fp32(_) => DataType::Fp32,
-            Self::Int64(_) => DataType::Int64,
-            Self::Text(_) => DataType::Bytes,
-        }
-    }
-
-    /// The shape, rows first.
-    #[must_use]
-    pub fn shape(&self) -> &[usize] {
-        match self {
-            Self::Fp32(values) => values.shape(),
-            Self::Int64(values) => values.shape(),
-            Self::Text(values) => values.shape(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_datatype_reads_back_from_its_name() {
-        for datatype in DataType::ALL {
-            assert_eq!(datatype.as_str().parse(), Ok(datatype));
-        }
-        assert_eq!("fp32".parse::<DataType>(), Err(UnknownDataType));
-    }
 
     #[test]
     fn a_spec_shows_its_rows_as_minus_one() {

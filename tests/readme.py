@@ -1,5 +1,7 @@
 """Runs the README as its reader would: the first command, the curl, the Python lines.
 
+And the lines of docs/models.md that compute a fingerprint, against the server's own.
+
 Run from anywhere: python3 tests/readme.py (needs cargo, bash, curl, and port 8080 free)
 """
 
@@ -74,6 +76,17 @@ def main() -> None:
         snippet, answer = after(readme, "python", "urllib")
         output = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, check=True).stdout
         check("the Python snippet's answer", ast.literal_eval(output), ast.literal_eval(answer))
+
+        lines = next(text for _, text in blocks((ROOT / "docs/models.md").read_text()) if "hashlib" in text)
+        command = [sys.executable, "-c", lines]
+        output = subprocess.run(
+            command, cwd=ROOT / "models/hello-keras", capture_output=True, text=True, check=True
+        ).stdout
+        said = subprocess.run(
+            ["bash", "-c", f"{curl.strip()} -si"], capture_output=True, text=True, check=True
+        ).stdout
+        said = re.search(r"x-safeserve-model-fingerprint: (\w+)", said)
+        check("the fingerprint of docs/models.md", said and said[1], output.strip())
     finally:
         # On Unix `cargo run` becomes the program that it runs.
         server.send_signal(signal.SIGINT)

@@ -28,6 +28,15 @@ pub(super) fn run(settings: &Settings) -> Exit {
     };
     let Overview { ready, refused } = overview(&repository);
     let mut text = ready;
+    for served in repository.ready() {
+        if let Some(warning) = &served.loaded.warning {
+            let model = &served.model;
+            text.push_str(&format!(
+                "{} {}: warning: {warning}\n",
+                model.name, model.version
+            ));
+        }
+    }
     for entry in &refused {
         text.push_str(&format!(
             "{} {}: refused: {}\n",

@@ -116,6 +116,17 @@ async fn serve(config: &Config, metrics: Metrics) -> Exit {
             "model refused"
         );
     }
+    for served in repository.ready() {
+        if let Some(warning) = &served.loaded.warning {
+            let model = &served.model;
+            warn!(
+                model = model.name,
+                version = model.version,
+                reason = warning,
+                "model may refuse requests"
+            );
+        }
+    }
     for reason in repository.ignored() {
         warn!(reason, "directory ignored");
     }

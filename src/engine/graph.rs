@@ -53,22 +53,14 @@ impl Graph {
             .map(|input| self.values[input.0].clone())
             .collect()
     }
-
-    /// How many operands and outputs refer to the value.
-    pub(super) fn uses(&self, value: ValueId) -> usize {
-        let operands = self.nodes.iter().flat_map(|node| &node.inputs);
-        let outputs = self.outputs.iter().map(|(output, _)| output);
-        operands
-            .chain(outputs)
-            .filter(|used| **used == value)
-            .count()
-    }
 }
 
 /// Builds a [`Graph`] in running order; every shape is checked as a node is added.
 #[derive(Debug)]
 pub struct GraphBuilder {
     graph: Graph,
+    /// Whether a value depends on an input, by [`ValueId`].
+    dynamic: Vec<bool>,
 }
 
 impl Default for GraphBuilder {
@@ -89,12 +81,13 @@ impl GraphBuilder {
                 outputs: Vec::new(),
                 parameters: 0,
             },
+            dynamic: Vec::new(),
         }
     }
 
     /// Adds an input that each request sends.
     pub fn input(&mut self, spec: TensorSpec) -> ValueId {
-        let value = self.value(spec.row_shape.clone(), None);
+        let value = self.value(spec.row_shape.clone(), None, true);
         self.graph.inputs.push((value, spec));
         value
     }
@@ -107,7 +100,7 @@ impl GraphBuilder {
 
     /// Adds values that are known at load.
     pub fn constant(&mut self, values: ArrayD<f32>) -> ValueId {
-        self.value(values.shape().to_vec(), Some(Arc::new(values)))
+        self.value(values.shape().to_vec(), Some(Arc::new(values)), false)
     }
 
     /// Adds a node and returns the value that it computes.
@@ -136,7 +129,8 @@ impl GraphBuilder {
                 operator: operator.name(),
                 error,
             })?;
-        let output = self.value(shape, None);
+        let dynamic = inputs.iter().any(|input| self.dynamic[input.0]);
+        let output = self.value(shape, None, dynamic);
         self.graph.nodes.push(Node {
             name: name.to_owned(),
             operator,
@@ -161,7 +155,7 @@ impl GraphBuilder {
     /// If the value is of another graph, or depends on no input.
     pub fn output(&mut self, name: &str, value: ValueId) {
         assert!(
-            self.depends_on_input(value),
+            self.dynamic[value.0],
             "output {name:?} is the same for every row"
         );
         let spec = TensorSpec {
@@ -179,19 +173,14 @@ impl GraphBuilder {
         self.graph
     }
 
-    fn depends_on_input(&self, value: ValueId) -> bool {
-        let mut dynamic: Vec<bool> = vec![false; self.graph.values.len()];
-        for (input, _) in &self.graph.inputs {
-            dynamic[input.0] = true;
-        }
-        for node in &self.graph.nodes {
-            dynamic[node.output.0] = node.inputs.iter().any(|input| dynamic[input.0]);
-        }
-        dynamic[value.0]
-    }
-
-    fn value(&mut self, shape: Vec<usize>, constant: Option<Arc<ArrayD<f32>>>) -> ValueId {
+    fn value(
+        &mut self,
+        shape: Vec<usize>,
+        constant: Option<Arc<ArrayD<f32>>>,
+        dynamic: bool,
+    ) -> ValueId {
         self.graph.values.push(Operand { shape, constant });
+        self.dynamic.push(dynamic);
         ValueId(self.graph.values.len() - 1)
     }
 }

@@ -124,6 +124,20 @@ pub struct ScaleShift {
     pub shift: Vec<f64>,
 }
 
+impl ScaleShift {
+    /// This scale and shift, and then another of as many columns, as one.
+    pub(super) fn then(&self, next: &Self) -> Self {
+        let scales = self.scale.iter().zip(&next.scale);
+        let shifts = self.shift.iter().zip(next.scale.iter().zip(&next.shift));
+        Self {
+            scale: scales.map(|(scale, next)| scale * next).collect(),
+            shift: shifts
+                .map(|(shift, (scale, next))| shift * scale + next)
+                .collect(),
+        }
+    }
+}
+
 /// The computation of one node, ready to run.
 pub trait Kernel: fmt::Debug + Send + Sync {
     /// Computes `rows` rows.

@@ -17,11 +17,12 @@ use super::workspace::Layout;
 /// mean as large, and would cancel only after the product was rounded.
 const MAX_FOLDED_SHIFT: f64 = 8.0;
 
-/// Applies every rewrite until none finds anything more.
+/// Applies every rewrite once. Each is a pass or two over the nodes: the time grows with the
+/// network's size and no faster, however long its chains are.
 pub(super) fn optimize(graph: &mut Graph, isa: Isa) {
     fold_constants(graph, isa);
     drop_identities(graph);
-    while fold_scale_shift(graph) {}
+    fold_scale_shifts(graph);
     fuse_activations(graph);
     drop_unused(graph);
 }
@@ -98,50 +99,143 @@ fn drop_identities(graph: &mut Graph) {
     }
 }
 
-/// Folds each scale and shift of columns (a `BatchNormalization`, a bias) into the weights of a
-/// neighbour. Returns whether it found one.
-fn fold_scale_shift(graph: &mut Graph) -> bool {
-    for index in 0..graph.nodes.len() {
-        let node = &graph.nodes[index];
-        let operands = graph.operands(node);
-        let Some(affine) = node.operator.as_scale_shift(&operands) else {
+/// Who computes each value of a graph and how many operands and outputs refer to it, by
+/// [`ValueId`]. A rewrite that moves a value to another node keeps this up to date.
+struct Links {
+    producers: Vec<Option<usize>>,
+    uses: Vec<usize>,
+}
+
+impl Links {
+    fn of(graph: &Graph) -> Self {
+        let mut links = Self {
+            producers: vec![None; graph.values.len()],
+            uses: vec![0; graph.values.len()],
+        };
+        for (index, node) in graph.nodes.iter().enumerate() {
+            links.producers[node.output.0] = Some(index);
+            for input in &node.inputs {
+                links.uses[input.0] += 1;
+            }
+        }
+        for (output, _) in &graph.outputs {
+            links.uses[output.0] += 1;
+        }
+        links
+    }
+
+    /// The node that computes a value for one single user.
+    fn producer_of_one(&self, value: ValueId) -> Option<usize> {
+        self.producers[value.0].filter(|_| self.uses[value.0] == 1)
+    }
+}
+
+/// Removes the nodes that are marked.
+fn remove(graph: &mut Graph, marked: &[bool]) {
+    let mut marks = marked.iter();
+    graph.nodes.retain(|_| marks.next() == Some(&false));
+}
+
+/// Folds scales and shifts of columns (a `BatchNormalization`, a bias) into the weights of a
+/// neighbour: of the node that computes what they are applied to, else of the node that takes
+/// what they give.
+///
+/// Those that follow each other are composed in double precision first, so that the neighbour's
+/// weights are rewritten and rounded once.
+fn fold_scale_shifts(graph: &mut Graph) {
+    let mut links = Links::of(graph);
+    let mut folded = vec![false; graph.nodes.len()];
+    for run in runs(graph, &links) {
+        let last = *run.nodes.last().expect("a run begins with a node");
+        if let Some(producer) = run.producer
+            && let Some(affine) = composed(graph, &run.nodes)
+            && absorb(graph, &mut links, producer, Side::Output, &affine)
+        {
+            graph.nodes[producer].output = graph.nodes[last].output;
+            run.nodes.iter().for_each(|node| folded[*node] = true);
+            continue;
+        }
+        let Some(consumer) = run.consumer else {
             continue;
         };
-        let (input, output) = (node.inputs[0], node.output);
-        if let Some(producer) = graph.nodes.iter().position(|node| node.output == input)
-            && graph.uses(input) == 1
-            && absorb(graph, producer, Side::Output, &affine)
+        let behind_large_shifts = run.nodes.iter().rposition(|node| {
+            let affine = scale_shift(graph, *node);
+            affine.is_none_or(|affine| affine.shift.iter().any(|s| s.abs() > MAX_FOLDED_SHIFT))
+        });
+        let near = &run.nodes[behind_large_shifts.map_or(0, |index| index + 1)..];
+        if let Some(first) = near.first()
+            && let Some(affine) = composed(graph, near)
+            && absorb(graph, &mut links, consumer, Side::Input, &affine)
         {
-            graph.nodes[producer].output = output;
-            graph.nodes.remove(index);
-            return true;
-        }
-        if affine
-            .shift
-            .iter()
-            .all(|shift| shift.abs() <= MAX_FOLDED_SHIFT)
-            && let Some(consumer) = sole_consumer(graph, output)
-            && absorb(graph, consumer, Side::Input, &affine)
-        {
-            graph.nodes[consumer].inputs[0] = input;
-            graph.nodes.remove(index);
-            return true;
+            graph.nodes[consumer].inputs[0] = graph.nodes[*first].inputs[0];
+            near.iter().for_each(|node| folded[*node] = true);
         }
     }
-    false
+    remove(graph, &folded);
 }
 
-/// The node that alone uses the value, as its first operand.
-fn sole_consumer(graph: &Graph, value: ValueId) -> Option<usize> {
-    let index = graph
-        .nodes
+/// Scales and shifts by their nodes, each applied to what the one before gives to it alone.
+struct Run {
+    nodes: Vec<usize>,
+    /// The node that computes for the first of them alone.
+    producer: Option<usize>,
+    /// The node that alone takes what the last of them gives, as its first operand.
+    consumer: Option<usize>,
+}
+
+/// Every scale and shift of the graph, in runs as long as they come.
+fn runs(graph: &Graph, links: &Links) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    // The run whose last node gives the value.
+    let mut ends: HashMap<ValueId, usize> = HashMap::new();
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let Some(&input) = node.inputs.first() else {
+            continue;
+        };
+        let is_used_once = links.uses[input.0] == 1;
+        let before = ends.remove(&input).filter(|_| is_used_once);
+        if scale_shift(graph, index).is_none() {
+            if let Some(run) = before {
+                runs[run].consumer = Some(index);
+            }
+            continue;
+        }
+        let run = before.unwrap_or_else(|| {
+            runs.push(Run {
+                nodes: Vec::new(),
+                producer: links.producer_of_one(input),
+                consumer: None,
+            });
+            runs.len() - 1
+        });
+        runs[run].nodes.push(index);
+        ends.insert(node.output, run);
+    }
+    runs
+}
+
+/// The scale and shift that a node is, if it is that.
+fn scale_shift(graph: &Graph, index: usize) -> Option<ScaleShift> {
+    let node = &graph.nodes[index];
+    node.operator.as_scale_shift(&graph.operands(node))
+}
+
+/// One scale and shift for several, the first applied first; `None` for none.
+fn composed(graph: &Graph, nodes: &[usize]) -> Option<ScaleShift> {
+    nodes
         .iter()
-        .position(|node| node.inputs.first() == Some(&value))?;
-    (graph.uses(value) == 1).then_some(index)
+        .filter_map(|node| scale_shift(graph, *node))
+        .reduce(|first, second| first.then(&second))
 }
 
-/// Replaces the node's constants so that it computes the scale and shift too.
-fn absorb(graph: &mut Graph, index: usize, side: Side, affine: &ScaleShift) -> bool {
+/// Replaces the node's constants so that it computes the scale and shift too; false if it cannot.
+fn absorb(
+    graph: &mut Graph,
+    links: &mut Links,
+    index: usize,
+    side: Side,
+    affine: &ScaleShift,
+) -> bool {
     let node = &graph.nodes[index];
     let operands = graph.operands(node);
     let Some(constants) = node.operator.absorb(&operands, side, affine) else {
@@ -154,6 +248,8 @@ fn absorb(graph: &mut Graph, index: usize, side: Side, affine: &ScaleShift) -> b
             shape: values.shape().to_vec(),
             constant: Some(Arc::new(values)),
         });
+        links.producers.push(None);
+        links.uses.push(1);
         let inputs = &mut graph.nodes[index].inputs;
         if position == inputs.len() {
             // An operand that was left out, a bias for example.
@@ -161,7 +257,8 @@ fn absorb(graph: &mut Graph, index: usize, side: Side, affine: &ScaleShift) -> b
             continue;
         }
         let replaced = std::mem::replace(&mut inputs[position], replacement);
-        if graph.uses(replaced) == 0 {
+        links.uses[replaced.0] -= 1;
+        if links.uses[replaced.0] == 0 {
             graph.values[replaced.0].constant = None;
         }
     }
@@ -170,34 +267,35 @@ fn absorb(graph: &mut Graph, index: usize, side: Side, affine: &ScaleShift) -> b
 
 /// Lets each element-wise function run in the kernel of the node before it.
 fn fuse_activations(graph: &mut Graph) {
-    let mut index = 0;
-    while index < graph.nodes.len() {
+    let mut links = Links::of(graph);
+    let mut fused = vec![false; graph.nodes.len()];
+    for (index, fused) in fused.iter_mut().enumerate() {
         let node = &graph.nodes[index];
-        let fused = node.operator.as_activation().and_then(|activation| {
-            let input = node.inputs[0];
-            let producer = graph.nodes.iter().position(|node| node.output == input)?;
-            if graph.uses(input) != 1 {
-                return None;
-            }
-            let operator = graph.nodes[producer].operator.with_activation(activation)?;
-            Some((producer, operator))
-        });
-        match fused {
-            Some((producer, operator)) => {
-                let output = graph.nodes.remove(index).output;
-                graph.nodes[producer].operator = operator;
-                graph.nodes[producer].output = output;
-            }
-            None => index += 1,
+        if let Some(activation) = node.operator.as_activation()
+            && let Some(producer) = links.producer_of_one(node.inputs[0])
+            && let Some(operator) = graph.nodes[producer].operator.with_activation(activation)
+        {
+            let output = node.output;
+            graph.nodes[producer].operator = operator;
+            graph.nodes[producer].output = output;
+            links.producers[output.0] = Some(producer);
+            *fused = true;
         }
     }
+    remove(graph, &fused);
 }
 
-/// Removes nodes whose output nobody uses.
+/// Removes nodes whose output nobody uses, and those that only such nodes used.
 fn drop_unused(graph: &mut Graph) {
-    for index in (0..graph.nodes.len()).rev() {
-        if graph.uses(graph.nodes[index].output) == 0 {
-            graph.nodes.remove(index);
+    let mut uses = Links::of(graph).uses;
+    let mut unused = vec![false; graph.nodes.len()];
+    for (index, node) in graph.nodes.iter().enumerate().rev() {
+        if uses[node.output.0] == 0 {
+            unused[index] = true;
+            for input in &node.inputs {
+                uses[input.0] -= 1;
+            }
         }
     }
+    remove(graph, &unused);
 }

@@ -1,5 +1,8 @@
 //! Tests of graphs, rewrites and plans together: whole networks against a plain evaluation.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use ndarray::{Array1, Array2, ArrayD, Axis, concatenate};
 use proptest::prelude::*;
 
@@ -246,6 +249,137 @@ fn a_large_shift_is_not_folded_into_the_product_behind_it() {
         graph.nodes().len()
     };
     assert_eq!((build(2.0), build(2000.0)), (1, 2));
+}
+
+/// A scale by 2 that counts how often it is asked what it is, and an operator that absorbs
+/// everything and counts how often.
+#[derive(Debug)]
+enum Counting {
+    Double(Arc<AtomicUsize>),
+    Absorb(Arc<AtomicUsize>),
+}
+
+impl Operator for Counting {
+    fn name(&self) -> &'static str {
+        "Counting"
+    }
+
+    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+        Ok(inputs[0].shape.clone())
+    }
+
+    fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
+        unreachable!("only rewritten")
+    }
+
+    fn as_scale_shift(&self, _inputs: &[Operand]) -> Option<ScaleShift> {
+        let Self::Double(asked) = self else {
+            return None;
+        };
+        asked.fetch_add(1, Ordering::Relaxed);
+        Some(ScaleShift {
+            scale: vec![2.0],
+            shift: vec![1.0],
+        })
+    }
+
+    fn absorb(
+        &self,
+        _inputs: &[Operand],
+        _side: Side,
+        affine: &ScaleShift,
+    ) -> Option<Vec<Option<ArrayD<f32>>>> {
+        let Self::Absorb(absorbed) = self else {
+            return None;
+        };
+        absorbed.fetch_add(1, Ordering::Relaxed);
+        let scale = affine.scale.iter().map(|scale| *scale as f32).collect();
+        Some(vec![None, Some(Array1::from_vec(scale).into_dyn())])
+    }
+}
+
+/// The time of a load depends on it: a chain of 10,000 would take minutes if each of its nodes
+/// were looked at anew whenever another was folded.
+#[test]
+fn a_chain_of_scales_is_folded_at_once_and_each_is_looked_at_a_few_times() {
+    const LENGTH: usize = 20;
+    let count = || Arc::new(AtomicUsize::new(0));
+    for before in [true, false] {
+        let (asked, absorbed) = (count(), count());
+        let mut graph = GraphBuilder::new();
+        let mut x = graph.input(spec("x", &[1]));
+        let absorb = |graph: &mut GraphBuilder, x| {
+            let operator = Counting::Absorb(Arc::clone(&absorbed));
+            graph.node("absorb", operator, &[x]).unwrap()
+        };
+        if before {
+            x = absorb(&mut graph, x);
+        }
+        for _ in 0..LENGTH {
+            let operator = Counting::Double(Arc::clone(&asked));
+            x = graph.node("double", operator, &[x]).unwrap();
+        }
+        if !before {
+            x = absorb(&mut graph, x);
+        }
+        graph.output("y", x);
+        let mut graph = graph.build();
+        optimize::optimize(&mut graph, Isa::detect());
+        let [node] = graph.nodes() else {
+            panic!("one node is left: {:?}", graph.nodes());
+        };
+        let scale = graph.operands(node)[1].weights();
+        assert_eq!(scale, [2.0_f32.powi(LENGTH as i32)]);
+        assert_eq!(absorbed.load(Ordering::Relaxed), 1);
+        let asked = asked.load(Ordering::Relaxed);
+        assert!(asked <= 3 * LENGTH, "{asked} times");
+    }
+}
+
+#[test]
+fn scales_and_shifts_compose_in_their_order() {
+    let first = ScaleShift {
+        scale: vec![2.0, 3.0],
+        shift: vec![1.0, -1.0],
+    };
+    let second = ScaleShift {
+        scale: vec![10.0, 0.5],
+        shift: vec![7.0, 0.25],
+    };
+    // (2 x + 1) · 10 + 7 and (3 x - 1) / 2 + 1/4
+    let both = ScaleShift {
+        scale: vec![20.0, 1.5],
+        shift: vec![17.0, -0.25],
+    };
+    assert_eq!(first.then(&second), both);
+}
+
+#[test]
+fn a_large_shift_in_a_chain_keeps_itself_and_what_stands_before_it() {
+    let mut graph = GraphBuilder::new();
+    let mut x = graph.input(spec("x", &[1]));
+    for shift in [1.0, 2000.0, 0.5, 0.25] {
+        let shift = graph.constant(ndarray::arr1(&[shift]).into_dyn());
+        x = graph.node("shift", Sum, &[x, shift]).unwrap();
+    }
+    let w = graph.weight(ndarray::arr2(&[[3.0]]).into_dyn());
+    x = graph.node("product", LINEAR, &[x, w]).unwrap();
+    graph.output("y", x);
+    let graph = graph.build();
+    let mut optimized = graph.clone();
+    optimize::optimize(&mut optimized, Isa::detect());
+    let names: Vec<&str> = optimized
+        .nodes()
+        .iter()
+        .map(|n| n.operator.name())
+        .collect();
+    assert_eq!(names, ["Sum", "Sum", "Gemm"]);
+    let [_, weight, bias] = &optimized.operands(&optimized.nodes()[2])[..] else {
+        panic!("a bias was added");
+    };
+    assert_eq!((weight.weights(), bias.weights()), (vec![3.0], vec![2.25]));
+    // (4 + 1 + 2000 + 0.5 + 0.25) · 3
+    assert_eq!(run(&Engine::compile(graph), 1, &[&[4.0]]), [[6017.25]]);
 }
 
 #[test]

@@ -91,13 +91,14 @@ label! {
 label! {
     /// A model version's state in the repository.
     ModelState {
-        /// Being read and prepared.
+        /// Being read and prepared. None is when the page can be asked for: models are read
+        /// before the server listens.
         Loading => "loading",
         /// Serving.
         Ready => "ready",
-        /// Refused or unloaded.
+        /// Refused.
         Unavailable => "unavailable",
-        /// Finishing its last requests.
+        /// Finishing its last requests. None ever is: a version serves until the process ends.
         Unloading => "unloading",
     }
 }

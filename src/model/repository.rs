@@ -23,10 +23,10 @@ use self::discovery::{Findings, Found, canonical};
 use super::{CONFIG_FILE, Model};
 use crate::metrics::{Metrics, ModelMetrics, ModelState};
 use crate::request::InferError;
-use crate::scheduler::{Lane, LaneSettings, Scheduler};
+use crate::scheduler::{Lane, LaneSettings, Scheduler, WarmUp};
 
 /// A model version that answers requests. A request holds one from the check of its inputs to its
-/// answer, so that a reload never mixes versions.
+/// answer, so that no request is answered by two versions.
 #[derive(Debug)]
 pub struct Served {
     /// The model.
@@ -52,9 +52,11 @@ pub struct Loaded {
     pub at: SystemTime,
     /// How long it took, in seconds, without the warm-up.
     pub seconds: f64,
+    /// What its owner should know although it serves.
+    pub warning: Option<String>,
 }
 
-/// All models of one directory. Reading it never waits for a load.
+/// All models of one directory, as they were when the server started. Reading it takes no lock.
 #[derive(Debug)]
 pub struct ModelRepository {
     models: ArcSwap<Models>,
@@ -63,7 +65,7 @@ pub struct ModelRepository {
 
 type Models = BTreeMap<String, BTreeMap<u64, State>>;
 
-/// A version's life: it loads, then serves or is refused; unloading, it finishes what it has.
+/// What became of a version's load.
 #[derive(Clone, Debug)]
 enum State {
     Ready(Arc<Served>),
@@ -117,7 +119,7 @@ impl ModelRepository {
         } in versions
         {
             let state = directory
-                .and_then(|directory| serve(&name, version, directory, scheduler, metrics))
+                .and_then(|directory| load(&name, version, directory, scheduler, metrics))
                 .map_or_else(
                     |reason| State::Unavailable(reason.into()),
                     |served| State::Ready(Arc::new(served)),
@@ -239,7 +241,7 @@ fn not_ready(name: &str, version: u64, state: &State) -> LookupError {
 }
 
 /// Loads one version and opens its lane; the reason if that fails.
-fn serve(
+fn load(
     name: &str,
     version: u64,
     directory: PathBuf,
@@ -249,26 +251,48 @@ fn serve(
     let started = Instant::now();
     let model = Model::load(name, version, &directory).map_err(|error| error.to_string())?;
     let seconds = started.elapsed().as_secs_f64();
-    let metrics = metrics.model(name, version);
-    metrics.loaded(&model.fingerprint, seconds, model.engine.weight_bytes());
+    serve(model, directory, seconds, scheduler, metrics)
+}
+
+/// Opens the lane of a loaded model and tries it; the reason if that fails.
+fn serve(
+    model: Model,
+    directory: PathBuf,
+    seconds: f64,
+    scheduler: &Arc<Scheduler>,
+    metrics: &Metrics,
+) -> Result<Served, String> {
+    let series = metrics.model(&model.name, model.version);
     let settings = LaneSettings {
-        name: name.to_owned(),
+        name: model.name.clone(),
         allow_non_finite: model.signature.allow_non_finite,
     };
-    let lane = scheduler.lane(Arc::clone(&model.engine), metrics.clone(), settings);
-    lane.warm_up().map_err(|error: InferError| {
+    let lane = scheduler.lane(Arc::clone(&model.engine), series.clone(), settings);
+    let WarmUp { non_finite_output } = lane.warm_up().map_err(|error: InferError| {
+        // The metrics page shows what serves, and this does not.
+        metrics.forget(&model.name, model.version);
         format!("the forward pass fails on a row of zeros: {error}")
     })?;
+    series.loaded(&model.fingerprint, seconds, model.engine.weight_bytes());
+    let warning = non_finite_output.map(|output| {
+        format!(
+            "output {:?} is not a finite number for a row of zeros, and such an answer is refused \
+             with 422; try it with a row of your own, or set \"allow_non_finite\" in \
+             {CONFIG_FILE}",
+            model.engine.outputs()[output].name
+        )
+    });
     Ok(Served {
-        version: version.to_string().into(),
+        version: model.version.to_string().into(),
         fingerprint: model.fingerprint.clone().into(),
         model,
         lane,
-        metrics,
+        metrics: series,
         loaded: Loaded {
             directory,
             at: SystemTime::now(),
             seconds,
+            warning,
         },
     })
 }
@@ -397,6 +421,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::engine::kernels::Isa;
+    use crate::engine::{Engine, GraphBuilder, Inputs, Kernel, OpError, Operand, Operator};
     use crate::metrics::BuildInfo;
     use crate::scheduler::SchedulerSettings;
 
@@ -404,21 +430,27 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
     }
 
-    fn load(directory: &Path) -> Result<ModelRepository, RepositoryError> {
-        let scheduler = Scheduler::start(SchedulerSettings {
+    fn scheduler() -> Arc<Scheduler> {
+        Scheduler::start(SchedulerSettings {
             workers: 1,
             max_batch_rows: 8,
             max_batch_delay: Duration::ZERO,
             max_queued_rows: 64,
             inline_cost: Duration::ZERO,
         })
-        .unwrap();
-        let metrics = Metrics::new(BuildInfo {
+        .unwrap()
+    }
+
+    fn metrics() -> Metrics {
+        Metrics::new(BuildInfo {
             version: "0",
             profile: "debug",
             platform: "test",
-        });
-        ModelRepository::load(directory, &scheduler, &metrics)
+        })
+    }
+
+    fn load(directory: &Path) -> Result<ModelRepository, RepositoryError> {
+        ModelRepository::load(directory, &scheduler(), &metrics())
     }
 
     /// Copies a sample's configuration and weights.
@@ -516,6 +548,86 @@ mod tests {
         );
         let refusal = repository.find("both", None).unwrap_err().to_string();
         assert!(refusal.contains("move the files into one"), "{refusal}");
+    }
+
+    /// An operator whose kernel panics, as only a fault of the server would.
+    #[derive(Debug)]
+    struct Faulty;
+
+    impl Operator for Faulty {
+        fn name(&self) -> &'static str {
+            "Faulty"
+        }
+
+        fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+            Ok(inputs[0].shape.clone())
+        }
+
+        fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
+            Box::new(Self)
+        }
+    }
+
+    impl Kernel for Faulty {
+        fn run(&self, _rows: usize, _inputs: Inputs<'_>, _output: &mut [f32]) {
+            panic!("whatever comes");
+        }
+
+        fn flops_per_row(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn a_version_whose_forward_pass_panics_is_refused_and_leaves_no_series() {
+        let directory = samples().join("iris/1");
+        let mut model = Model::load("iris", 1, &directory).unwrap();
+        let mut graph = GraphBuilder::new();
+        let x = graph.input(model.signature.inputs[0].clone());
+        let y = graph.node("faulty", Faulty, &[x]).unwrap();
+        graph.output("probabilities", y);
+        model.engine = Arc::new(Engine::compile(graph.build()));
+        let metrics = metrics();
+        let before = metrics.render().unwrap();
+        let refusal = serve(model, directory, 0.0, &scheduler(), &metrics).unwrap_err();
+        assert!(
+            refusal.starts_with("the forward pass fails on a row of zeros: "),
+            "{refusal}"
+        );
+        let page = metrics.render().unwrap();
+        assert!(!page.contains(r#"model="iris""#), "{page}");
+        // The families are there all the same.
+        assert_eq!(page.lines().count(), before.lines().count());
+    }
+
+    #[test]
+    fn a_version_whose_answer_to_zeros_is_not_finite_serves_with_a_warning() {
+        let layers = |keys: &str| {
+            format!(
+                r#"{{"model_type": "sequential", {keys} "inputs": [{{"name": "x", "shape": [1]}}],
+                    "layers": [{{"type": "rescaling", "offset": 3e38}},
+                               {{"type": "rescaling", "scale": 10}}]}}"#
+            )
+        };
+        let root = tempfile::tempdir().unwrap();
+        for (name, keys) in [("infinite", ""), ("meant", r#""allow_non_finite": true,"#)] {
+            fs::create_dir(root.path().join(name)).unwrap();
+            fs::write(root.path().join(name).join(CONFIG_FILE), layers(keys)).unwrap();
+            // A file without tensors: the length of its header, and the header.
+            let empty = [&2_u64.to_le_bytes()[..], b"{}"].concat();
+            fs::write(root.path().join(name).join("model.safetensors"), empty).unwrap();
+        }
+        copy("iris/1", &root.path().join("sound"));
+        let repository = load(root.path()).unwrap();
+        let warning = |name| repository.find(name, None).unwrap().loaded.warning.clone();
+        assert_eq!(
+            warning("infinite").unwrap(),
+            "output \"output\" is not a finite number for a row of zeros, and such an answer is \
+             refused with 422; try it with a row of your own, or set \"allow_non_finite\" in \
+             config.json"
+        );
+        assert_eq!(warning("meant"), None);
+        assert_eq!(warning("sound"), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! on the way, so that a load holds the weights once. They are never mapped: a mapped file that
 //! someone truncates would kill the server.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,6 +14,7 @@ use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
+use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use sha2::{Digest, Sha256};
 
@@ -141,7 +142,7 @@ impl Weights {
         let text = super::read_small(&directory.join(INDEX_FILE))
             .map_err(|error| WeightsError::io(INDEX_FILE, error))?;
         fingerprint.update(&text);
-        let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut shards: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let refuse = |error| WeightsError::Index { error };
         let mut index = json::parse(&text).map_err(refuse)?;
         index.ignore(&["metadata"]);
@@ -152,7 +153,7 @@ impl Weights {
             if file.starts_with('.') || file.contains(['/', '\\', '\0']) {
                 return Err(refuse(path.error("expected the plain name of a file here")));
             }
-            shards.entry(file).or_default().push(tensor);
+            shards.entry(file).or_default().insert(tensor);
         }
         index.finish().map_err(refuse)?;
         for (file, tensors) in shards {
@@ -165,7 +166,7 @@ impl Weights {
             let unlisted = self
                 .tensors
                 .iter()
-                .find(|(name, stored)| stored.file == file && !tensors.contains(name));
+                .find(|(name, stored)| stored.file == file && !tensors.contains(*name));
             let problem = match (missing, unlisted) {
                 (None, None) => continue,
                 (Some(tensor), _) => format!("lists {tensor:?} in {file}, which does not hold it"),
@@ -292,6 +293,15 @@ fn parse_header(header: &[u8]) -> Result<Vec<(String, TensorInfo)>, String> {
     Ok(tensors)
 }
 
+/// One tensor's entry in a header. The safetensors crate's own type lets unknown keys pass.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data_offsets: (usize, usize),
+}
+
 /// Reads a header and refuses names that stand twice, which the safetensors crate lets pass.
 struct HeaderVisitor;
 
@@ -313,7 +323,18 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 entries.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let info = entries.next_value()?;
+            let Entry {
+                dtype,
+                shape,
+                data_offsets,
+            } = entries
+                .next_value()
+                .map_err(|error| A::Error::custom(format!("tensor {name:?}: {error}")))?;
+            let info = TensorInfo {
+                dtype,
+                shape,
+                data_offsets,
+            };
             if tensors.insert(name.clone(), info).is_some() {
                 return Err(A::Error::custom(format!("tensor {name:?} stands twice")));
             }

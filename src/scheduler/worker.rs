@@ -108,21 +108,32 @@ impl LaneWork {
         Err(Panicked)
     }
 
-    /// Computes rows of zeros and returns how long that took; nothing is counted.
-    pub(super) fn try_zeros(
+    /// Computes rows of zeros and hands the outputs and the time it took to `read`; nothing is
+    /// counted.
+    pub(super) fn try_zeros<R>(
         &self,
         rows: usize,
         workspace: &mut Workspace,
-    ) -> Result<Duration, InferError> {
+        read: impl FnOnce(&Outputs<'_>, Duration) -> R,
+    ) -> Result<R, InferError> {
         let specs = self.engine.inputs();
         let largest = specs.iter().map(|spec| spec.row_elements()).max();
         let zeros = vec![0.0; rows * largest.unwrap_or(0)];
         with_slices(
             specs.len(),
             |i| &zeros[..rows * specs[i].row_elements()],
-            |inputs| self.pass(rows, inputs, workspace, None, |_, compute| compute),
+            |inputs| self.pass(rows, inputs, workspace, None, read),
         )
         .map_err(|Panicked| InferError::Panicked)
+    }
+
+    /// The first output of one row that a request would be refused for.
+    pub(super) fn refused_output(&self, outputs: &Outputs<'_>) -> Option<usize> {
+        if self.settings.allow_non_finite {
+            return None;
+        }
+        let count = self.engine.outputs().len();
+        first_non_finite((0..count).map(|i| outputs.get(i)), 1).map(|(output, _)| output)
     }
 
     /// Computes a request on the calling thread, which keeps a workspace for this purpose.

@@ -7,8 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use safeserve::engine::Workspace;
+use safeserve::engine::kernels::Isa;
 use safeserve::model::{Model, Task};
 use safetensors::{Dtype, SafeTensors};
+
+use crate::model_files::{Stored, directory};
 
 /// Inputs and outputs by name; shapes with the rows first.
 struct Golden {
@@ -83,6 +86,12 @@ fn golden_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
+/// Each path on each instruction set of this machine.
+fn on_each_isa(paths: &[PathBuf]) -> impl Iterator<Item = (&Path, Isa)> {
+    let isas = |path| Isa::available().into_iter().map(move |isa| (path, isa));
+    paths.iter().map(PathBuf::as_path).flat_map(isas)
+}
+
 fn sorted(directory: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = fs::read_dir(directory)
         .unwrap()
@@ -92,53 +101,69 @@ fn sorted(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// Refuses values of which one differs by more than its tolerance; shows the one furthest off.
+fn compare(actual: &[f32], expected: &[f64], tolerance: impl Fn(f64) -> f64) -> Result<(), String> {
+    assert_eq!(actual.len(), expected.len());
+    let differences = actual.iter().zip(expected).enumerate();
+    let furthest = differences
+        .map(|(index, (actual, expected))| (index, (f64::from(*actual) - expected).abs()))
+        .filter(|(index, off)| off.is_nan() || *off > tolerance(expected[*index]))
+        .max_by(|(_, left), (_, right)| left.total_cmp(right));
+    match furthest {
+        None => Ok(()),
+        Some((index, off)) => Err(format!(
+            "[{index}]: {} but {}, off by {off:e}",
+            actual[index], expected[index]
+        )),
+    }
+}
+
 /// The samples, held-out rows: 1e-6 absolute for probabilities, 1e-5 relative for regression.
 #[test]
 fn the_samples_answer_as_their_frameworks_do() {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    let mut seen = 0;
-    for path in sorted(&golden_directory().join("models")) {
+    let mut failures = Vec::new();
+    let samples = sorted(&golden_directory().join("models"));
+    for (path, isa) in on_each_isa(&samples) {
         let stem = path.file_stem().unwrap().to_str().unwrap();
         let (name, version) = stem.rsplit_once('-').unwrap();
         let mut directory = models.join(name).join(version);
         if !directory.exists() {
             directory = models.join(name);
         }
-        let model = Model::load(name, version.parse().unwrap(), &directory)
+        let model = Model::load_for(name, version.parse().unwrap(), &directory, isa)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
-        let golden = Golden::read(&path);
+        let golden = Golden::read(path);
         assert!(golden.rows >= 32, "{name}: {} rows", golden.rows);
         let answers = run(&model, &golden);
         for (output, expected) in &golden.outputs {
-            let actual = &answers[output];
-            assert_eq!(actual.len(), expected.len());
-            for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
-                let difference = (f64::from(*actual) - expected).abs();
-                let tolerance = match model.signature.task {
-                    Task::Regression => 1e-5 * expected.abs(),
-                    _ => 1e-6,
-                };
-                assert!(
-                    difference <= tolerance,
-                    "{stem}: {output}[{index}]: {actual} but {expected}, off by {difference:e}"
-                );
+            let tolerance = |expected: f64| match model.signature.task {
+                Task::Regression => 1e-5 * expected.abs(),
+                _ => 1e-6,
+            };
+            if let Err(problem) = compare(&answers[output], expected, tolerance) {
+                failures.push(format!("{stem} on {}: {output}{problem}", isa.name()));
             }
         }
-        seen += 1;
     }
-    assert_eq!(seen, 6, "five samples, one of them in two versions");
+    assert_eq!(
+        samples.len(),
+        6,
+        "five samples, one of them in two versions"
+    );
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 /// Each layer and activation: small networks with weights of order 1, computed in f32 by us and
-/// in f32 or f64 by the framework. 2e-6 of the largest value in the answer leaves room for a
-/// dozen roundings of either side and none for a wrong constant.
+/// in f32 or f64 by the framework. 2e-6 of each value, or of 1 for those below it, leaves room for
+/// a dozen roundings of either side and none for a wrong constant.
 #[test]
 fn each_layer_answers_as_its_framework_does() {
     let mut failures = Vec::new();
     let cases = sorted(&golden_directory().join("layers"));
-    for directory in &cases {
+    for (directory, isa) in on_each_isa(&cases) {
         let case = directory.file_name().unwrap().to_str().unwrap();
-        let model = match Model::load(case, 1, directory) {
+        let model = match Model::load_for(case, 1, directory, isa) {
             Ok(model) => model,
             Err(error) => {
                 failures.push(format!("{case}: {error}"));
@@ -152,17 +177,59 @@ fn each_layer_answers_as_its_framework_does() {
                 failures.push(format!("{case}: no output {output}: {:?}", answers.keys()));
                 continue;
             };
-            let largest = expected.iter().fold(1.0_f64, |max, v| max.max(v.abs()));
-            let worst = actual
-                .iter()
-                .zip(expected)
-                .map(|(actual, expected)| (f64::from(*actual) - expected).abs())
-                .fold(0.0, f64::max);
-            if actual.len() != expected.len() || worst.is_nan() || worst > 2e-6 * largest {
-                failures.push(format!("{case}: {output} off by {worst:e} of {largest}"));
+            let tolerance = |expected: f64| 2e-6 * expected.abs().max(1.0);
+            if let Err(problem) = compare(actual, expected, tolerance) {
+                failures.push(format!("{case} on {}: {output}{problem}", isa.name()));
             }
         }
     }
     assert!(cases.len() >= 70, "only {} cases", cases.len());
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Writers that join Keras' names by dots give the same layers other names for their weights, and
+/// these names find the same weights.
+#[test]
+fn weights_under_keras_names_with_dots_answer_as_under_pytorchs() {
+    for (case, names) in [
+        (
+            "batch_normalization",
+            &[
+                ("0.weight", "0.gamma"),
+                ("0.bias", "0.beta"),
+                ("0.running_mean", "0.moving_mean"),
+                ("0.running_var", "0.moving_variance"),
+            ][..],
+        ),
+        (
+            "layer_normalization",
+            &[("0.weight", "0.gamma"), ("0.bias", "0.beta")],
+        ),
+        ("activation-prelu", &[("0.weight", "0.alpha")]),
+    ] {
+        let original = golden_directory().join("layers").join(case);
+        let bytes = fs::read(original.join("model.safetensors")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let renamed: Vec<Stored> = names
+            .iter()
+            .map(|(pytorch, keras)| {
+                let tensor = file.tensor(pytorch).unwrap();
+                Stored {
+                    name: (*keras).to_owned(),
+                    datatype: tensor.dtype(),
+                    shape: tensor.shape().to_vec(),
+                    bytes: tensor.data().to_vec(),
+                }
+            })
+            .collect();
+        let config = fs::read_to_string(original.join("config.json")).unwrap();
+        let renamed = Model::load(case, 1, directory(&config, &renamed).path()).unwrap();
+        let original_model = Model::load(case, 1, &original).unwrap();
+        let golden = Golden::read(&original.join("golden.safetensors"));
+        assert_eq!(
+            run(&renamed, &golden),
+            run(&original_model, &golden),
+            "{case}"
+        );
+    }
 }

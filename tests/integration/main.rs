@@ -11,6 +11,7 @@ mod http;
 mod model_files;
 mod model_refusals;
 mod model_signature;
+mod model_size;
 mod model_weights;
 mod models_doc;
 mod process;

@@ -1,10 +1,8 @@
 //! What a model's numbers mean: its outputs, classes and labels.
 
-use ndarray::arr1;
 use safeserve::engine::Workspace;
-use safeserve::model::{Model, Signature, Task};
+use safeserve::model::{Model, Output, OutputSource, Signature, Task};
 use safeserve::request::{InferResponse, Timing};
-use safeserve::tensor::Tensor;
 
 use crate::model_files::{Stored, directory};
 
@@ -88,19 +86,34 @@ fn classes_without_labels_are_named_by_their_index() {
 }
 
 #[test]
-fn the_outputs_of_a_classifier_agree() {
+fn a_classifier_offers_its_classes_and_their_labels_beside_the_scores() {
     let keys = r#""task": "binary-classification", "labels": ["no", "yes"],"#;
     let signature = echo(1, keys).signature;
-    let response = response(1, &[0.75, 0.25]);
-    let tensor = |name| signature.tensor(signature.output(name).unwrap(), &response);
-    let probabilities = ndarray::arr2(&[[0.75_f32], [0.25]]).into_dyn();
-    assert_eq!(tensor("probabilities"), Tensor::Fp32(probabilities.into()));
-    assert_eq!(tensor("class_id"), Tensor::Int64(arr1(&[1, 0]).into_dyn()));
+    let outputs: Vec<(&str, String, OutputSource)> = signature
+        .outputs
+        .iter()
+        .map(|Output { spec, source }| (spec.name.as_str(), spec.to_string(), *source))
+        .collect();
     assert_eq!(
-        tensor("label"),
-        Tensor::Text(arr1(&["yes", "no"]).into_dyn())
+        outputs,
+        [
+            (
+                "probabilities",
+                "FP32 [-1, 1]".into(),
+                OutputSource::Engine(0)
+            ),
+            ("class_id", "INT64 [-1]".into(), OutputSource::ClassId),
+            ("label", "BYTES [-1]".into(), OutputSource::Label),
+        ]
     );
+    assert_eq!(signature.output("label"), Some(2));
     assert_eq!(signature.output("class"), None);
+    let classes = signature.classes(&response(1, &[0.75, 0.25])).unwrap();
+    let labels: Vec<&str> = classes
+        .iter()
+        .map(|class| signature.labels[*class].as_str())
+        .collect();
+    assert_eq!((classes, labels), (vec![1, 0], vec!["yes", "no"]));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::fs;
 use safeserve::engine::Workspace;
 use safeserve::model::Model;
 use safetensors::Dtype;
+use sha2::{Digest, Sha256};
 
 use crate::model_files::{Stored, directory, safetensors, write};
 
@@ -84,6 +85,41 @@ fn the_fingerprint_tells_configurations_and_weights_apart_and_nothing_else() {
     let bit = Model::load("m", 1, again.path()).unwrap();
     assert_ne!(bit.fingerprint, model.fingerprint);
     assert_ne!(bit.fingerprint, blank.fingerprint);
+}
+
+/// The fingerprint as docs/models.md describes it, of a configuration and files in this order.
+fn described_fingerprint(config: &[u8], files: &[Vec<u8>]) -> String {
+    let mut hash = Sha256::new();
+    hash.update((config.len() as u64).to_le_bytes());
+    hash.update(config);
+    for file in files {
+        hash.update(file);
+    }
+    let hash = hash.finalize();
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn the_fingerprint_is_of_the_bytes_that_the_page_names() {
+    let whole = safetensors(&tensors());
+    assert_eq!(
+        load(CONFIG, &tensors()).fingerprint,
+        described_fingerprint(CONFIG.as_bytes(), &[whole])
+    );
+
+    let place = directory(CONFIG, &[]);
+    fs::remove_file(place.path().join("model.safetensors")).unwrap();
+    let [first, second] = [&tensors()[..2], &tensors()[2..]].map(safetensors);
+    // By their names the files stand the other way round than the layers and the index list them.
+    fs::write(place.path().join("b"), &first).unwrap();
+    fs::write(place.path().join("a"), &second).unwrap();
+    let index =
+        br#"{"weight_map": {"0.weight": "b", "0.bias": "b", "1.weight": "a", "1.bias": "a"}}"#;
+    fs::write(place.path().join("model.safetensors.index.json"), index).unwrap();
+    assert_eq!(
+        Model::load("m", 1, place.path()).unwrap().fingerprint,
+        described_fingerprint(CONFIG.as_bytes(), &[index.to_vec(), second, first])
+    );
 }
 
 #[test]

@@ -156,6 +156,72 @@ fn every_layer_and_function_has_its_row() {
     }
 }
 
+/// The rows of the table of weights' names: layer, role, and every name that the role may have.
+fn weight_names(page: &str) -> Vec<(&str, &str, Vec<&str>)> {
+    let (_, section) = page.split_once("### Names of weights\n").unwrap();
+    let (_, table) = section.split_once("\n|---|---|---|---|---|\n").unwrap();
+    let mut layer = "";
+    table
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let [_, of, role, names @ ..] = &cells[..] else {
+                panic!("{line}: a layer and a role");
+            };
+            if !of.is_empty() {
+                layer = of.trim_matches('`');
+            }
+            let names = names.iter().flat_map(|cell| cell.split(", "));
+            let names = names.map(|name| name.trim_matches('`'));
+            (
+                layer,
+                *role,
+                names.filter(|name| !name.is_empty()).collect(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn each_name_that_a_weight_may_have_is_found() {
+    let page = page();
+    let rows = weight_names(&page);
+    let mut tried = 0;
+    for (layer, role, names) in &rows {
+        let epsilon = match *layer {
+            "batch_normalization" | "layer_normalization" => r#", "epsilon": 0.001"#,
+            _ => "",
+        };
+        let config = format!(
+            r#"{{"model_type": "sequential", "inputs": [{{"name": "x", "shape": [2]}}],
+                "layers": [{{"type": "{layer}", "name": "n"{epsilon}}}]}}"#
+        );
+        let shape = |role: &str| match role {
+            "kernel" => &[2, 2][..],
+            _ => &[2],
+        };
+        // A normalisation has either a variance or a scale.
+        let instead = match *role {
+            "scale" => "variance",
+            _ => "scale",
+        };
+        for name in names {
+            let mut tensors = vec![Stored::filled(name, shape(role))];
+            for (other, its_role, its_names) in &rows {
+                if other == layer && its_role != role && *its_role != instead {
+                    tensors.push(Stored::filled(its_names[0], shape(its_role)));
+                }
+            }
+            if let Err(error) = Model::load("m", 1, directory(&config, &tensors).path()) {
+                panic!("{layer}: {role}: {name}: {error}");
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried >= 45, "only {tried} names");
+}
+
 #[test]
 fn every_class_and_activation_of_keras_is_named() {
     let page = page();

@@ -520,6 +520,31 @@ fn check_gives_the_reason_of_a_bad_model_and_ends_with_1() {
 }
 
 #[test]
+fn a_model_that_gives_infinities_at_zeros_is_warned_of_and_served() {
+    let config = r#"{"model_type": "sequential", "inputs": [{"name": "x", "shape": [1]}],
+        "layers": [{"type": "rescaling", "offset": 3e38}, {"type": "rescaling", "scale": 10}]}"#;
+    let model = crate::model_files::directory(config, &[]);
+    let directory = model.path().to_str().unwrap();
+    let output = finish(&["check", directory]);
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    assert!(
+        stdout.contains(" 1: warning: output \"output\" is not a finite number for a row of zeros"),
+        "{stdout}"
+    );
+    assert!(
+        stdout.ends_with("\nevery model can be served\n"),
+        "{stdout}"
+    );
+    let mut server = Serving::start_with(&["--bind", "127.0.0.1:0", "--models", directory]);
+    let mut line = String::new();
+    server.stderr.read_line(&mut line).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["level"], "WARN");
+    assert!(stdout.contains(line["reason"].as_str().unwrap()), "{line}");
+}
+
+#[test]
 fn print_config_shows_what_it_would_serve_with() {
     let first = finish(&["print-config", "--set", "limits.max_headers=64"]);
     assert_eq!(first.status.code(), Some(0));

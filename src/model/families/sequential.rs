@@ -140,7 +140,7 @@ fn layer(
             Layer::Functions(vec![function_named(function, &mut fields)?])
         }
         "prelu" => Layer::PRelu {
-            slope: source.find("alpha", &[".weight", "/alpha", "/alpha:0"])?,
+            slope: source.find("alpha", &[".weight", "/alpha", "/alpha:0", ".alpha"])?,
         },
         "dropout" => {
             fields.ignore(&["rate"]);
@@ -268,15 +268,28 @@ fn batch_normalization(fields: &mut Fields, source: &mut Source<'_>) -> Result<L
     let (scale, center) = (flag(fields, "scale")?, flag(fields, "center")?);
     Ok(Layer::BatchNormalization {
         gamma: scale
-            .then(|| source.find("gamma", &[".weight", "/gamma", "/gamma:0"]))
+            .then(|| source.find("gamma", &[".weight", "/gamma", "/gamma:0", ".gamma"]))
             .transpose()?,
         beta: center
-            .then(|| source.find("beta", &[".bias", "/beta", "/beta:0"]))
+            .then(|| source.find("beta", &[".bias", "/beta", "/beta:0", ".beta"]))
             .transpose()?,
-        mean: source.find("mean", &[".running_mean", "/moving_mean", "/moving_mean:0"])?,
+        mean: source.find(
+            "mean",
+            &[
+                ".running_mean",
+                "/moving_mean",
+                "/moving_mean:0",
+                ".moving_mean",
+            ],
+        )?,
         variance: source.find(
             "variance",
-            &[".running_var", "/moving_variance", "/moving_variance:0"],
+            &[
+                ".running_var",
+                "/moving_variance",
+                "/moving_variance:0",
+                ".moving_variance",
+            ],
         )?,
         epsilon: epsilon(fields)?,
     })
@@ -286,10 +299,10 @@ fn layer_normalization(fields: &mut Fields, source: &mut Source<'_>) -> Result<L
     let (scale, center) = (flag(fields, "scale")?, flag(fields, "center")?);
     Ok(Layer::LayerNormalization {
         gamma: scale
-            .then(|| source.find("gamma", &[".weight", "/gamma", "/gamma:0"]))
+            .then(|| source.find("gamma", &[".weight", "/gamma", "/gamma:0", ".gamma"]))
             .transpose()?,
         beta: center
-            .then(|| source.find("beta", &[".bias", "/beta", "/beta:0"]))
+            .then(|| source.find("beta", &[".bias", "/beta", "/beta:0", ".beta"]))
             .transpose()?,
         epsilon: epsilon(fields)? as f32,
     })

@@ -144,3 +144,21 @@ fn a_model_that_panics_at_zeros_is_found_out_by_its_warm_up() {
     let panics = r#"safeserve_panics_total{model="m",version="1"}"#;
     assert_eq!(stage.metric(panics), 0.0, "it is no request's");
 }
+
+#[test]
+fn a_warm_up_tells_which_output_is_not_finite_and_its_model_serves_on() {
+    let stage = Stage::new(SETTINGS);
+    let reciprocal = |x: &[f32], y: &mut [f32]| {
+        for (x, y) in x.iter().zip(y) {
+            *y = x.recip();
+        }
+    };
+    let lane = stage.lane("m", reciprocal);
+    let found = lane.warm_up().map(|warm_up| warm_up.non_finite_output);
+    assert_eq!(found, Ok(Some(0)));
+    assert_eq!(values(wait(lane.submit(request(&[2.0])))), [0.5]);
+    assert_eq!(stage.rejected("m", "non_finite"), 0.0, "it is no request's");
+    let allowed = stage.lane_with("allowed", true, reciprocal);
+    let found = allowed.warm_up().map(|warm_up| warm_up.non_finite_output);
+    assert_eq!(found, Ok(None));
+}

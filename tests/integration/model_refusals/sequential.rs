@@ -26,8 +26,8 @@ pub(super) fn collect(table: &mut Table) {
     fs::write(&file, b"{\"model_type\": \"\xff\"}").unwrap();
     table.row("no UTF-8", place.path());
     let large = fs::File::create(&file).unwrap();
-    large.set_len(65 << 20).unwrap();
-    table.row("65 MB", place.path());
+    large.set_len((16 << 20) + 1).unwrap();
+    table.row("more than 16 MiB", place.path());
     fs::remove_file(&file).unwrap();
     table.row("no file", place.path());
     fs::create_dir(&file).unwrap();

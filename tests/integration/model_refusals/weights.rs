@@ -62,12 +62,22 @@ fn collect_nodes(table: &mut Table) {
     fs::create_dir(&file).unwrap();
     table.row("a directory", place.path());
     fs::remove_dir(&file).unwrap();
+    fs::write(&file, with_header(HEADER.as_bytes(), 8)).unwrap();
+    grow(&file, 1 << 40);
+    table.row("a sparse file of a terabyte", place.path());
+    fs::remove_file(&file).unwrap();
     let made = Command::new("mkfifo").arg(&file).status().unwrap();
     assert!(made.success());
     table.row("a pipe that nobody writes to", place.path());
     fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink(&file, &file).unwrap();
     table.row("a link to itself", place.path());
+}
+
+/// Makes a file longer by a hole that takes no room.
+pub(super) fn grow(file: &Path, bytes: u64) {
+    let file = fs::File::options().write(true).open(file).unwrap();
+    file.set_len(bytes).unwrap();
 }
 
 /// (what is wrong, the header, bytes behind it)
@@ -83,6 +93,16 @@ const HEADERS: &[(&str, &str, usize)] = &[
     (
         "a tensor that stands twice",
         r#"{"slope":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"slope":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+        8,
+    ),
+    (
+        "an unknown key of a tensor",
+        r#"{"slope":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"scale":0.5}}"#,
+        8,
+    ),
+    (
+        "a key of a tensor that stands twice",
+        r#"{"slope":{"dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8]}}"#,
         8,
     ),
     (
@@ -374,6 +394,10 @@ pub(super) fn collect_shards(table: &mut Table) {
         assert_eq!(INDEX.matches(found).count(), 1, "{claim}");
         table.row(claim, shards(&INDEX.replacen(found, replacement, 1)).path());
     }
+    let place = shards(INDEX);
+    let index = place.path().join("model.safetensors.index.json");
+    grow(&index, (16 << 20) + 1);
+    table.row("an index of more than 16 MiB", place.path());
     let place = shards(INDEX);
     let twice = [
         Stored::filled("head.weight", &[3, 4]),

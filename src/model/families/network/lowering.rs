@@ -1,6 +1,6 @@
 //! How layers become operators.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ndarray::{ArrayD, IxDyn};
 
@@ -45,18 +45,18 @@ impl Lowering<'_> {
             .ok_or_else(|| format!("there is no layer or input {name:?}"))
     }
 
-    pub(super) fn has_all(&self, names: &[String]) -> bool {
-        names.iter().all(|name| self.values.contains_key(name))
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
     }
 
     /// Why no waiting layer can be placed: a name that nobody defines, or a cycle.
     pub(super) fn stuck(&self, waiting: &[(&Placed, &Call)]) -> LoadError {
-        let defined = |name: &String| waiting.iter().any(|(_, call)| call.output == *name);
+        let defined: HashSet<&String> = waiting.iter().map(|(_, call)| &call.output).collect();
         for (placed, call) in waiting {
             let missing = call
                 .inputs
                 .iter()
-                .find(|input| !self.values.contains_key(*input) && !defined(input));
+                .find(|input| !self.has(input) && !defined.contains(input));
             if let Some(missing) = missing {
                 return LoadError::Layer {
                     layer: placed.name.clone(),
