@@ -104,30 +104,101 @@ impl Activation {
     /// Replaces each value of a block by its function.
     #[inline(always)]
     pub(super) fn apply_block<S: Simd>(self, simd: S, block: Block<'_>) {
-        match self {
-            Activation::Linear => {}
-            Activation::Relu => map(simd, block, f::Clip(0.0, f32::INFINITY)),
-            Activation::Relu6 => map(simd, block, f::Clip(0.0, 6.0)),
-            Activation::Clip { min, max } => map(simd, block, f::Clip(min, max)),
-            Activation::LeakyRelu { alpha } => map(simd, block, f::LeakyRelu(alpha)),
-            Activation::Elu { alpha } => map(simd, block, f::Elu(alpha)),
-            Activation::Selu => map(simd, block, f::Selu),
-            Activation::Celu { alpha } => map(simd, block, f::Celu(alpha)),
-            Activation::Sigmoid => map(simd, block, f::Sigmoid),
-            Activation::HardSigmoid { alpha, beta } => {
-                map(simd, block, f::HardSigmoid(alpha, beta));
-            }
-            Activation::Tanh => map(simd, block, f::Tanh),
-            Activation::Softplus => map(simd, block, f::Softplus),
-            Activation::Softsign => map(simd, block, f::Softsign),
-            Activation::Gelu => map(simd, block, f::Gelu),
-            Activation::GeluTanh => map(simd, block, f::GeluTanh),
-            Activation::Silu => map(simd, block, f::Silu),
-            Activation::Mish => map(simd, block, f::Mish),
-            Activation::HardSwish => map(simd, block, f::HardSwish),
-            Activation::Exp => map(simd, block, f::Exp),
-            Activation::Erf => map(simd, block, f::Erf),
+        if self != Activation::Linear {
+            self.visit(OfBlock { simd, block });
         }
+    }
+
+    /// The function of each lane.
+    #[inline(always)]
+    pub(super) fn apply_vector<S: Simd>(self, simd: S, x: S::Vector) -> S::Vector {
+        self.visit(OfVector { simd, x })
+    }
+
+    /// Hands the visitor the function, whose type the compiler then knows.
+    #[inline(always)]
+    fn visit<V: Visitor>(self, visitor: V) -> V::Output {
+        match self {
+            Activation::Linear => visitor.visit(f::Linear),
+            Activation::Relu => visitor.visit(f::Clip(0.0, f32::INFINITY)),
+            Activation::Relu6 => visitor.visit(f::Clip(0.0, 6.0)),
+            Activation::Clip { min, max } => visitor.visit(f::Clip(min, max)),
+            Activation::LeakyRelu { alpha } => visitor.visit(f::LeakyRelu(alpha)),
+            Activation::Elu { alpha } => visitor.visit(f::Elu(alpha)),
+            Activation::Selu => visitor.visit(f::Selu),
+            Activation::Celu { alpha } => visitor.visit(f::Celu(alpha)),
+            Activation::Sigmoid => visitor.visit(f::Sigmoid),
+            Activation::HardSigmoid { alpha, beta } => visitor.visit(f::HardSigmoid(alpha, beta)),
+            Activation::Tanh => visitor.visit(f::Tanh),
+            Activation::Softplus => visitor.visit(f::Softplus),
+            Activation::Softsign => visitor.visit(f::Softsign),
+            Activation::Gelu => visitor.visit(f::Gelu),
+            Activation::GeluTanh => visitor.visit(f::GeluTanh),
+            Activation::Silu => visitor.visit(f::Silu),
+            Activation::Mish => visitor.visit(f::Mish),
+            Activation::HardSwish => visitor.visit(f::HardSwish),
+            Activation::Exp => visitor.visit(f::Exp),
+            Activation::Erf => visitor.visit(f::Erf),
+        }
+    }
+}
+
+/// What is done with a function.
+trait Visitor {
+    type Output;
+
+    fn visit<F: Function>(self, function: F) -> Self::Output;
+}
+
+/// Each value of a block, in a loop of its own.
+struct OfBlock<'a, S> {
+    simd: S,
+    block: Block<'a>,
+}
+
+impl<S: Simd> Visitor for OfBlock<'_, S> {
+    type Output = ();
+
+    #[inline(always)]
+    fn visit<F: Function>(self, function: F) {
+        self.simd.call(Map {
+            block: self.block,
+            function,
+        });
+    }
+}
+
+/// Each lane of a vector.
+struct OfVector<S: Simd> {
+    simd: S,
+    x: S::Vector,
+}
+
+impl<S: Simd> Visitor for OfVector<S> {
+    type Output = S::Vector;
+
+    #[inline(always)]
+    fn visit<F: Function>(self, function: F) -> S::Vector {
+        self.simd.call(Lanes {
+            simd: self.simd,
+            x: self.x,
+            function,
+        })
+    }
+}
+
+struct Lanes<S: Simd, F> {
+    simd: S,
+    x: S::Vector,
+    function: F,
+}
+
+impl<S: Simd, F: Function> Task for Lanes<S, F> {
+    type Output = S::Vector;
+
+    #[inline(always)]
+    fn run<T: Simd>(self, _simd: T) -> S::Vector {
+        self.function.of(self.simd, self.x)
     }
 }
 
@@ -189,12 +260,6 @@ impl<'a> Block<'a> {
 pub(super) trait Function: Copy {
     /// The function of each lane.
     fn of<S: Simd>(self, simd: S, x: S::Vector) -> S::Vector;
-}
-
-/// Replaces each value of a block by its function, in a function of its own.
-#[inline(always)]
-fn map<S: Simd, F: Function>(simd: S, block: Block<'_>, function: F) {
-    simd.call(Map { block, function });
 }
 
 struct Map<'a, F> {

@@ -259,6 +259,11 @@ impl Task for Panels<'_> {
         if self.rows == 0 || self.panels.is_empty() {
             return;
         }
+        if self.rows == 1 && self.panels.len() == 1 {
+            // SAFETY: the row, the panel and its columns exist, and this task
+            // alone uses these outputs.
+            return unsafe { self.run_vector(simd) };
+        }
         let Gemm { k, n, .. } = *self.gemm;
         let most = S::TILE_VECTORS.len();
         let block_rows = if self.rows <= 8 * most {
@@ -313,6 +318,44 @@ impl Task for Panels<'_> {
                 }
             }
         }
+    }
+}
+
+impl Panels<'_> {
+    /// Computes the only panel of the only row: the layers of tiny networks,
+    /// for which the way to a tile takes longer than the tile. The same
+    /// operations in the same order give the same bits.
+    ///
+    /// # Safety
+    /// `input` is a row, the panel exists, and nobody else uses its columns of
+    /// the output.
+    #[inline(always)]
+    unsafe fn run_vector<S: Simd>(&self, simd: S) {
+        let gemm = self.gemm;
+        let panel = self.panels.start;
+        let column = panel * S::LANES;
+        let columns = (gemm.n - column).min(S::LANES);
+        // SAFETY: the biases are padded to whole vectors.
+        let mut sum = unsafe { simd.load(gemm.bias.as_ptr().add(column)) };
+        // SAFETY: the panel exists.
+        let mut weights = unsafe { gemm.weights.as_ptr().add(panel * gemm.k * S::LANES) };
+        for &x in self.input {
+            // SAFETY: the panel has `k` steps of `columns` values; in one of
+            // fewer columns than lanes the vector runs on into the next step
+            // or into the room behind the panel.
+            let vector = unsafe { simd.load(weights) };
+            sum = simd.mul_add(simd.splat(x), vector, sum);
+            weights = weights.wrapping_add(columns);
+        }
+        let (lower, upper) = gemm.bounds;
+        // The bounds stand first, so that NaN passes.
+        let bounded = simd.min(simd.splat(upper), simd.max(simd.splat(lower), sum));
+        let result = match gemm.activation {
+            None => bounded,
+            Some(activation) => activation.apply_vector(simd, bounded),
+        };
+        // SAFETY: these outputs exist and are this task's alone.
+        unsafe { simd.store_first(result, self.output.add(column), columns) };
     }
 }
 

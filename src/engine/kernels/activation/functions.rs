@@ -43,6 +43,8 @@ fn below_zero<S: Simd>(simd: S, x: S::Vector, yes: S::Vector, no: S::Vector) -> 
     simd.select(simd.less(x, simd.splat(0.0)), yes, no)
 }
 
+function!(Linear, |_simd, x| x);
+
 function!(Clip(lower, upper), |simd, x| simd
     .min(upper, simd.max(lower, x)));
 
