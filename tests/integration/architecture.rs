@@ -200,6 +200,17 @@ fn only_the_model_layer_reads_weights() {
     }
 }
 
+/// Whoever sets the clock must not expire a request, so waiting and measuring go by `Instant`.
+#[test]
+fn only_the_index_of_models_reads_the_wall_clock() {
+    for module in modules() {
+        let mut outside = module.outside().into_iter();
+        let reads = outside.any(|path| is_in(&path, "std/time/SystemTime"));
+        let for_people = is_in(&module.path, "model/repository");
+        assert!(!reads || for_people, "{}", module.path);
+    }
+}
+
 #[test]
 fn unsafe_code_stands_only_in_the_kernels() {
     for module in modules() {
