@@ -5,6 +5,7 @@
 
 mod architecture;
 mod connections;
+mod dependencies;
 mod golden;
 mod http;
 mod model_files;
