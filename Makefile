@@ -1,4 +1,4 @@
-.PHONY: run test lint bench check
+.PHONY: run test lint bench check miri
 
 run:
 	cargo run --release
@@ -17,3 +17,13 @@ bench:
 
 check:
 	bash .ci/run
+
+# Only the portable kernels: Miri interprets no vector intrinsics. Isolation is off because proptest
+# reads the environment.
+miri:
+	@cargo +nightly miri --version >/dev/null 2>&1 || { \
+		echo "no Miri here, nothing was checked; it comes with:" >&2; \
+		echo "    rustup toolchain install nightly --component miri,rust-src" >&2; \
+		exit 1; \
+	}
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked --lib engine::kernels

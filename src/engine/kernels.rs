@@ -17,11 +17,9 @@ mod rows;
 mod simd;
 mod sync;
 mod team;
-#[cfg(all(test, not(miri)))]
-#[path = "kernels/team/model_check.rs"]
+#[cfg(test)]
 mod team_model_check;
 #[cfg(test)]
-#[path = "kernels/team/tests.rs"]
 mod team_tests;
 
 pub use activation::Activation;

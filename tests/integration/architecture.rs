@@ -1,158 +1,58 @@
-//! The layers of the crate, held by a test: who may import whom.
-//!
-//! ARCHITECTURE.md explains the table. A module that needs more is in the wrong layer.
+//! What ARCHITECTURE.md says of the layers, held: who may import whom, and what a layer never names.
 
-use std::collections::BTreeSet;
+mod paths;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules of the crate and what they may import of it; the longest matching path counts.
-const LAYERS: &[(&str, &[&str])] = &[
-    ("lib", &[]),
-    ("main", &["cli"]),
-    (
-        "cli",
-        &[
-            "config",
-            "engine",
-            "lifecycle",
-            "metrics",
-            "model",
-            "scheduler",
-            "server",
-            "telemetry",
-            "tensor",
-        ],
-    ),
-    (
-        "server",
-        &[
-            "config",
-            "http",
-            "lifecycle",
-            "metrics",
-            "model",
-            "scheduler",
-            "telemetry",
-        ],
-    ),
-    (
-        "http",
-        &[
-            "lifecycle",
-            "metrics",
-            "model",
-            "request",
-            "scheduler",
-            "tensor",
-        ],
-    ),
-    ("model", &["engine", "request", "tensor"]),
-    (
-        "model/repository",
-        &["metrics", "model", "request", "scheduler"],
-    ),
-    ("scheduler", &["engine", "metrics", "request"]),
-    ("engine", &["tensor"]),
-    ("request", &[]),
-    ("tensor", &[]),
-    ("metrics", &[]),
-    ("config", &[]),
-    ("lifecycle", &[]),
-    ("telemetry", &["config"]),
-];
-
-/// The same inside the engine.
-const ENGINE: &[(&str, &[&str])] = &[
-    ("optimize", &["graph", "kernels", "op", "workspace"]),
-    ("plan", &["graph", "kernels", "op", "workspace"]),
-    ("graph", &["op"]),
-    ("ops", &["kernels", "op"]),
-    ("op", &["kernels", "workspace"]),
-    ("workspace", &[]),
-    ("kernels", &[]),
-];
-
-#[test]
-fn modules_import_only_what_their_layer_may() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut faults = Vec::new();
-    for path in sources(&source) {
-        let module = module_path(&source, &path);
-        if module.split('/').any(|part| part == "tests") {
-            continue;
-        }
-        let text = without_tests_and_comments(&fs::read_to_string(&path).unwrap());
-        let (layer, allowed) = find_layer(LAYERS, &module)
-            .unwrap_or_else(|| panic!("{module} is in no layer: add it to the table"));
-        let own = layer.split('/').next().unwrap();
-        for import in imports(&text, "crate::") {
-            if import != own && !allowed.contains(&import.as_str()) {
-                faults.push(format!("{module} imports {import}"));
-            }
-        }
-        let Some(inside) = module.strip_prefix("engine/") else {
-            continue;
-        };
-        let (layer, allowed) = find_layer(ENGINE, inside)
-            .unwrap_or_else(|| panic!("{module} is in no layer: add it to the table"));
-        let mut found = imports(&text, "crate::engine::");
-        if !inside.contains('/') {
-            found.extend(imports(&text, "super::"));
-        }
-        for import in found {
-            if import != *layer && !allowed.contains(&import.as_str()) {
-                faults.push(format!("{module} imports engine::{import}"));
-            }
-        }
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+/// One file of the crate, its tests apart.
+struct Module {
+    /// `engine/ops/gemm` for `src/engine/ops/gemm.rs`.
+    path: String,
+    text: String,
+    children: Vec<String>,
 }
 
-#[test]
-fn unsafe_code_stands_only_in_the_kernels() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for path in sources(&source) {
-        let module = module_path(&source, &path);
-        if module.starts_with("engine/kernels") {
-            continue;
-        }
-        let text = without_tests_and_comments(&fs::read_to_string(&path).unwrap());
-        let found = text.split(|c: char| !c.is_alphanumeric() && c != '_');
-        assert!(
-            found.clone().all(|word| word != "unsafe"),
-            "{module} has unsafe code"
-        );
+impl Module {
+    /// The paths it names inside the crate, from the root: `engine/op/Kernel`.
+    fn imports(&self) -> BTreeSet<String> {
+        paths::paths(&self.text)
+            .iter()
+            .filter_map(|path| paths::resolve(path, &self.path, &self.children))
+            .map(|path| path.join("/"))
+            .collect()
+    }
+
+    /// The paths it names outside the crate: `std/fs/File`.
+    fn outside(&self) -> BTreeSet<String> {
+        paths::paths(&self.text)
+            .iter()
+            .filter(|path| paths::resolve(path, &self.path, &self.children).is_none())
+            .map(|path| path.join("/"))
+            .collect()
     }
 }
 
-#[test]
-fn the_check_sees_each_way_to_import() {
-    let text = "use crate::a::b;\nuse crate::{c, d::{e, f}, g};\nlet x = crate::h::i();";
-    let found: Vec<String> = imports(text, "crate::").into_iter().collect();
-    assert_eq!(found, ["a", "c", "d", "g", "h"]);
-    let text = "use crate::a;\n// crate::b\n#[cfg(test)]\nmod tests { use crate::c; }";
-    assert_eq!(
-        imports(&without_tests_and_comments(text), "crate::")
-            .into_iter()
-            .collect::<Vec<_>>(),
-        ["a"]
-    );
-}
-
-fn find_layer<'a>(
-    table: &'a [(&'a str, &'a [&'a str])],
-    module: &str,
-) -> Option<&'a (&'a str, &'a [&'a str])> {
-    table
-        .iter()
-        .filter(|(layer, _)| {
-            module == *layer
-                || module
-                    .strip_prefix(layer)
-                    .is_some_and(|rest| rest.starts_with('/'))
-        })
-        .max_by_key(|(layer, _)| layer.len())
+/// All modules of the crate but those for tests.
+fn modules() -> Vec<Module> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut modules = Vec::new();
+    let mut for_tests = Vec::new();
+    for file in sources(&source) {
+        let relative = file.strip_prefix(&source).unwrap().with_extension("");
+        let path = relative.to_str().unwrap().replace('\\', "/");
+        let text = fs::read_to_string(&file).unwrap();
+        let (children, tests) = paths::children(&text);
+        for_tests.extend(tests.into_iter().map(|name| format!("{path}/{name}")));
+        modules.push(Module {
+            text: paths::production(&text),
+            path,
+            children,
+        });
+    }
+    modules.retain(|module| !for_tests.iter().any(|tests| is_in(&module.path, tests)));
+    modules
 }
 
 /// All Rust files below a directory.
@@ -169,65 +69,161 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// `engine/ops/gemm` for `src/engine/ops/gemm.rs`.
-fn module_path(source: &Path, path: &Path) -> String {
-    let relative = path.strip_prefix(source).unwrap().with_extension("");
-    relative.to_str().unwrap().replace('\\', "/")
+/// Whether a path is a module, or lies in it.
+fn is_in(path: &str, module: &str) -> bool {
+    let rest = path.strip_prefix(module);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The text before a file's own test module, without comments that take whole lines.
-fn without_tests_and_comments(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect();
-    let tests = lines.windows(2).position(|pair| {
-        pair[0].trim() == "#[cfg(test)]" && pair[1].trim_start().starts_with("mod tests {")
-    });
-    lines[..tests.unwrap_or(lines.len())].join("\n")
-}
-
-/// The first segments behind each `prefix`, braces opened.
-fn imports(text: &str, prefix: &str) -> BTreeSet<String> {
-    let ident = |text: &str| -> String {
-        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
-        text[..end.unwrap_or(text.len())].to_owned()
+/// The table of ARCHITECTURE.md: each layer, and those that it may import.
+fn layers() -> BTreeMap<String, BTreeSet<String>> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, section) = page.split_once("\n## Layers\n").unwrap();
+    let table = section.split("\n```\n").nth(1).unwrap();
+    let names = |list: &str| -> Vec<String> {
+        let names = list.split(',').map(|name| name.trim().to_owned());
+        names.filter(|name| name != "nothing").collect()
     };
-    let mut found = BTreeSet::new();
-    for (start, _) in text.match_indices(prefix) {
-        let before = text[..start].chars().next_back();
-        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
-            continue;
+    let mut layers = BTreeMap::new();
+    for line in table.lines() {
+        let (importers, imported) = line
+            .split_once("->")
+            .expect("each line is `layer -> layers`");
+        for layer in names(importers) {
+            let twice = layers.insert(layer, names(imported).into_iter().collect());
+            assert!(twice.is_none(), "a layer stands twice: {line}");
         }
-        let rest = &text[start + prefix.len()..];
-        if !rest.starts_with('{') {
-            found.insert(ident(rest));
-            continue;
-        }
-        let mut depth = 0;
-        let mut item = String::new();
-        for c in rest.chars() {
-            match c {
-                '{' => depth += 1,
-                '}' => depth -= 1,
-                ',' if depth == 1 => {
-                    found.insert(ident(item.trim()));
-                    item.clear();
-                    continue;
-                }
-                _ => {}
-            }
-            if depth == 0 {
-                break;
-            }
-            if !(c == '{' && depth == 1) {
-                item.push(c);
-            }
-        }
-        found.insert(ident(item.trim()));
     }
-    found.remove("");
-    // Items of the parent itself, in files that import with `super::{...}`.
-    found.retain(|name| name.chars().next().is_some_and(char::is_lowercase));
-    found
+    layers
+}
+
+#[test]
+fn modules_import_what_the_table_of_layers_says_and_it_says_no_more() {
+    let layers = layers();
+    // The layer of a path is the longest that it lies in.
+    let layer_of = |path: &str| {
+        let found = layers.keys().filter(|layer| is_in(path, layer));
+        found.max_by_key(|layer| layer.len())
+    };
+    let mut faults = BTreeSet::new();
+    let mut used = BTreeSet::new();
+    for module in modules() {
+        let path = &module.path;
+        let Some(layer) = layer_of(path) else {
+            faults.insert(format!("{path} is in no layer"));
+            continue;
+        };
+        used.insert((layer.as_str(), ""));
+        for import in module.imports() {
+            // Items of `lib.rs` belong to no layer.
+            let Some(target) = layer_of(&import) else {
+                continue;
+            };
+            if target == layer {
+                continue;
+            }
+            // Who may import a layer may import what is inside it, unless itself lies there.
+            let granted = layers[layer]
+                .iter()
+                .find(|granted| is_in(&import, granted) && !is_in(path, granted))
+                .or_else(|| layers[layer].get(target));
+            match granted {
+                Some(granted) => {
+                    used.insert((layer.as_str(), granted.as_str()));
+                }
+                None => {
+                    faults.insert(format!("{path} imports {import}: {layer} may not"));
+                }
+            }
+        }
+    }
+    for (layer, granted) in &layers {
+        if !used.contains(&(layer.as_str(), "")) {
+            faults.insert(format!("no module is in {layer}"));
+        }
+        for granted in granted {
+            if !used.contains(&(layer.as_str(), granted.as_str())) {
+                faults.insert(format!("{layer} may import {granted} and does not"));
+            }
+        }
+    }
+    let faults: Vec<String> = faults.into_iter().collect();
+    assert!(
+        faults.is_empty(),
+        "the table of layers in ARCHITECTURE.md and the code differ:\n{}",
+        faults.join("\n")
+    );
+}
+
+/// The crates that `Cargo.toml` lists, as code spells them.
+fn dependencies() -> BTreeSet<String> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let manifest: toml::Table = fs::read_to_string(manifest).unwrap().parse().unwrap();
+    let tables = ["dependencies", "dev-dependencies"].map(|table| manifest[table].as_table());
+    let names = tables.into_iter().flat_map(|table| table.unwrap().keys());
+    names.map(|name| name.replace('-', "_")).collect()
+}
+
+#[test]
+fn the_engine_knows_no_file_clock_environment_thread_async_or_wire_format() {
+    // What it may share memory with (`std::sync`) is not among them.
+    let foreign = ["env", "fs", "io", "net", "os", "process", "thread", "time"]
+        .map(|module| format!("std/{module}"));
+    let crates = dependencies();
+    assert!(crates.contains("serde_json") && crates.contains("tokio"));
+    let mut engine = 0;
+    for module in modules()
+        .iter()
+        .filter(|module| is_in(&module.path, "engine"))
+    {
+        engine += 1;
+        for path in module.outside() {
+            let of_std = foreign.iter().any(|foreign| is_in(&path, foreign));
+            let root = path.split('/').next().unwrap();
+            // Arrays are what it is made of.
+            let of_crate = crates.contains(root) && root != "ndarray";
+            assert!(!of_std && !of_crate, "{} names {path}", module.path);
+        }
+    }
+    assert!(engine > 10, "the engine is elsewhere");
+}
+
+#[test]
+fn only_the_model_layer_reads_weights() {
+    for module in modules() {
+        let reads = module
+            .outside()
+            .iter()
+            .any(|path| is_in(path, "safetensors"));
+        assert!(!reads || is_in(&module.path, "model"), "{}", module.path);
+    }
+}
+
+/// Whoever sets the clock must not expire a request, so waiting and measuring go by `Instant`.
+#[test]
+fn only_the_index_of_models_reads_the_wall_clock() {
+    for module in modules() {
+        let mut outside = module.outside().into_iter();
+        let reads = outside.any(|path| is_in(&path, "std/time/SystemTime"));
+        let for_people = is_in(&module.path, "model/repository");
+        assert!(!reads || for_people, "{}", module.path);
+    }
+}
+
+#[test]
+fn unsafe_code_stands_only_in_the_kernels() {
+    for module in modules() {
+        if is_in(&module.path, "engine/kernels") {
+            continue;
+        }
+        let mut words = module
+            .text
+            .split(|c: char| !c.is_alphanumeric() && c != '_');
+        assert!(
+            words.all(|word| word != "unsafe"),
+            "{} has unsafe code",
+            module.path
+        );
+    }
 }

@@ -5,6 +5,7 @@
 
 mod architecture;
 mod connections;
+mod dependencies;
 mod disconnects;
 mod golden;
 mod http;

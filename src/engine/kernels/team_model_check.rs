@@ -6,6 +6,7 @@
     unreachable_pub,
     reason = "the product's file, over other threads"
 )]
+#![cfg(not(miri))]
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ mod sync {
     /// So few that helpers also leave in the middle.
     pub(super) const PATIENCE: usize = 6;
 }
-#[path = "../team.rs"]
+#[path = "team.rs"]
 mod team;
 
 use sync::Ordering;
