@@ -1,6 +1,7 @@
 //! A model as it is served: its signature, its engine and which weights they came from.
 
 mod families;
+mod fingerprint;
 mod json;
 mod manifest;
 pub mod repository;
@@ -19,7 +20,7 @@ use crate::engine::kernels::Isa;
 use crate::engine::{Engine, GraphError};
 use crate::request::InferResponse;
 use crate::tensor::{DataType, TensorSpec};
-use sha2::{Digest, Sha256};
+use fingerprint::Fingerprint;
 
 pub use self::json::JsonError;
 pub use self::weights::WeightsError;
@@ -66,8 +67,8 @@ impl Model {
     ) -> Result<Self, LoadError> {
         let text = read_small(&directory.join(CONFIG_FILE))
             .map_err(|error| LoadError::ConfigFile { error })?;
-        let mut fingerprint = Sha256::new();
-        fingerprint.update((text.len() as u64).to_le_bytes());
+        let mut fingerprint = Fingerprint::new();
+        fingerprint.update(&(text.len() as u64).to_le_bytes());
         fingerprint.update(&text);
         let mut config = json::parse(&text)?;
         let description = Description::take(&mut config)?;
@@ -80,15 +81,11 @@ impl Model {
         Ok(Self {
             name: name.to_owned(),
             version,
-            fingerprint: hexadecimal(&fingerprint.finalize()),
+            fingerprint: fingerprint.finish(),
             signature,
             engine: Arc::new(engine),
         })
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Opens a file for reading and tells its length; refuses what is no regular file.

@@ -16,8 +16,8 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use sha2::{Digest, Sha256};
 
+use super::fingerprint::Fingerprint;
 use super::json::{self, JsonError};
 
 /// The weights of a model that is not sharded.
@@ -55,7 +55,10 @@ enum State {
 
 impl Weights {
     /// Reads all weight files of a model's directory and adds their bytes to the fingerprint.
-    pub(super) fn read(directory: &Path, fingerprint: &mut Sha256) -> Result<Self, WeightsError> {
+    pub(super) fn read(
+        directory: &Path,
+        fingerprint: &mut Fingerprint,
+    ) -> Result<Self, WeightsError> {
         let mut weights = Self::default();
         if directory.join(INDEX_FILE).exists() {
             if directory.join(SINGLE_FILE).exists() {
@@ -137,7 +140,7 @@ impl Weights {
     fn read_shards(
         &mut self,
         directory: &Path,
-        fingerprint: &mut Sha256,
+        fingerprint: &mut Fingerprint,
     ) -> Result<(), WeightsError> {
         let text = super::read_small(&directory.join(INDEX_FILE))
             .map_err(|error| WeightsError::io(INDEX_FILE, error))?;
@@ -183,7 +186,7 @@ impl Weights {
         &mut self,
         directory: &Path,
         name: &str,
-        fingerprint: &mut Sha256,
+        fingerprint: &mut Fingerprint,
     ) -> Result<(), WeightsError> {
         let io_error = |error| WeightsError::io(name, error);
         let format_error = |problem: String| WeightsError::Format {
@@ -196,16 +199,16 @@ impl Weights {
         let tensors = parse_header(&header).map_err(format_error)?;
         check_extents(&tensors, length - header_bytes).map_err(format_error)?;
 
-        let mut chunk = vec![0; CHUNK_BYTES];
         for (tensor, info) in tensors {
             let mut elements = Elements::new(&info).map_err(format_error)?;
             let mut left = info.data_offsets.1 - info.data_offsets.0;
             while left > 0 {
-                let part = &mut chunk[..left.min(CHUNK_BYTES)];
-                file.read_exact(part).map_err(io_error)?;
-                fingerprint.update(&*part);
-                elements.push(part);
+                let mut part = fingerprint.buffer();
+                part.resize(left.min(CHUNK_BYTES), 0);
+                file.read_exact(&mut part).map_err(io_error)?;
+                elements.push(&part);
                 left -= part.len();
+                fingerprint.take(part);
             }
             if let Some((index, value)) = elements.non_finite() {
                 return Err(WeightsError::NonFinite {
@@ -254,7 +257,7 @@ impl HeaderError {
 fn read_header(
     file: &mut File,
     length: u64,
-    fingerprint: &mut Sha256,
+    fingerprint: &mut Fingerprint,
 ) -> Result<(Vec<u8>, u64), HeaderError> {
     let mut size = [0; 8];
     if length < 8 {
@@ -263,7 +266,7 @@ fn read_header(
         )));
     }
     file.read_exact(&mut size).map_err(HeaderError::Io)?;
-    fingerprint.update(size);
+    fingerprint.update(&size);
     let header_bytes = u64::from_le_bytes(size);
     if header_bytes > MAX_HEADER_BYTES || header_bytes > length - 8 {
         return Err(HeaderError::Format(format!(
@@ -425,12 +428,19 @@ impl Elements {
     /// The first element that is NaN or infinite in `f32`.
     fn non_finite(&self) -> Option<(usize, f32)> {
         let values = self.values.as_deref()?;
+        // Without a branch a value, so that it is checked many at a time.
+        if values
+            .iter()
+            .fold(true, |all, value| all & value.is_finite())
+        {
+            return None;
+        }
         let index = values.iter().position(|value| !value.is_finite())?;
         Some((index, values[index]))
     }
 }
 
-fn widen<const N: usize>(values: &mut Vec<f32>, bytes: &[u8], convert: fn([u8; N]) -> f32) {
+fn widen<const N: usize>(values: &mut Vec<f32>, bytes: &[u8], convert: impl Fn([u8; N]) -> f32) {
     let (elements, rest) = bytes.as_chunks::<N>();
     debug_assert!(rest.is_empty(), "chunks hold whole elements");
     values.extend(elements.iter().copied().map(convert));

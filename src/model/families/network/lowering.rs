@@ -295,7 +295,7 @@ impl Lowering<'_> {
         layer: &str,
         weight: &Weight,
     ) -> Result<(ValueId, KernelLayout), LoadError> {
-        let found = self.find(layer, "kernel", weight, Some)?;
+        let found = self.find(layer, "kernel", weight, None)?;
         match found.layout {
             Some(layout) => Ok((found.value, layout)),
             None => Err(LoadError::Layer {
@@ -316,7 +316,7 @@ impl Lowering<'_> {
         role: &'static str,
         weight: &Weight,
     ) -> Result<ValueId, LoadError> {
-        self.mapped(layer, role, weight, Some)
+        Ok(self.find(layer, role, weight, None)?.value)
     }
 
     fn constant_or(
@@ -338,7 +338,7 @@ impl Lowering<'_> {
         weight: &Weight,
         map: fn(f32) -> Option<f32>,
     ) -> Result<ValueId, LoadError> {
-        Ok(self.find(layer, role, weight, map)?.value)
+        Ok(self.find(layer, role, weight, Some(map))?.value)
     }
 
     /// Takes a weight, or finds it where the layer's earlier application put it.
@@ -349,7 +349,7 @@ impl Lowering<'_> {
         layer: &str,
         role: &'static str,
         weight: &Weight,
-        map: fn(f32) -> Option<f32>,
+        map: Option<fn(f32) -> Option<f32>>,
     ) -> Result<Found, LoadError> {
         let key = (layer.to_owned(), role);
         if let Some(found) = self.constants.get(&key).cloned() {
@@ -380,13 +380,15 @@ impl Lowering<'_> {
                 (values, *layout, self.weights.describe(name))
             }
         };
-        for (index, value) in values.iter_mut().enumerate() {
-            *value = map(*value).ok_or_else(|| LoadError::Layer {
-                layer: layer.to_owned(),
-                problem: format!(
-                    "{role}: element {index} of {tensor} is {value}; none may be negative"
-                ),
-            })?;
+        if let Some(map) = map {
+            for (index, value) in values.iter_mut().enumerate() {
+                *value = map(*value).ok_or_else(|| LoadError::Layer {
+                    layer: layer.to_owned(),
+                    problem: format!(
+                        "{role}: element {index} of {tensor} is {value}; none may be negative"
+                    ),
+                })?;
+            }
         }
         let value = match weight {
             Weight::Tensor(_) => self.graph.weight(values),
