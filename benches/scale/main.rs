@@ -30,6 +30,9 @@ use std::process::ExitCode;
 
 use targets::Targets;
 
+/// Measures one thing that grows, prints it, and holds it against what was aimed at.
+type Story = fn(&mut Targets);
+
 const BINARY: &str = env!("CARGO_BIN_EXE_safeserve");
 
 fn main() -> ExitCode {
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
         // Cargo passes it to every benchmark.
         .filter(|argument| argument != "--bench")
         .collect();
-    let stories: [(&str, fn(&mut Targets)); 4] = [
+    let stories: [(&str, Story); 4] = [
         ("connections", connections::measure),
         ("models", models::measure),
         ("rows", rows::measure),
