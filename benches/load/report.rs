@@ -39,6 +39,8 @@ pub(crate) struct Row {
     pub(crate) p99_of_parsing: Spread,
     /// JSON's null if the server's process is not known.
     pub(crate) cpu_us: Spread,
+    /// The CPU time, as a multiple of the parsing handler's in the same round.
+    pub(crate) cpu_of_parsing: Spread,
     pub(crate) generator_cpu_us: Spread,
 }
 
@@ -60,20 +62,21 @@ impl Row {
             p99_us: one(|cell| cell.p99_us),
             p99_of_parsing: two(|cell, base| cell.p99_us / base.p99_us),
             cpu_us: one(|cell| cell.cpu_us),
+            cpu_of_parsing: two(|cell, base| cell.cpu_us / base.cpu_us),
             generator_cpu_us: one(|cell| cell.generator_cpu_us),
         }
     }
 
     pub(crate) const HEADINGS: &str = "\
-| connections | server | requests/s | of parsing | p50 µs | above parsing µs | p99 µs | of parsing | CPU µs | generator µs |
-|---|---|---|---|---|---|---|---|---|---|";
+| connections | server | requests/s | of parsing | p50 µs | above parsing µs | p99 µs | of parsing | CPU µs | of parsing | generator µs |
+|---|---|---|---|---|---|---|---|---|---|---|";
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "| {} | {} | {:.0} | {:.2} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} |",
+            "| {} | {} | {:.0} | {:.2} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} | {:.2} | {:.1} |",
             self.connections,
             self.server,
             self.requests_per_second,
@@ -83,6 +86,7 @@ impl fmt::Display for Row {
             self.p99_us.median,
             self.p99_of_parsing,
             self.cpu_us,
+            self.cpu_of_parsing,
             self.generator_cpu_us.median,
         )
     }
