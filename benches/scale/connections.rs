@@ -70,7 +70,11 @@ pub(crate) fn measure(targets: &mut Targets) {
 /// connections'.
 fn start(network: &Network, request: &[u8]) -> Process {
     // The default is the largest count here, and one that was closed may still be counted.
-    let settings = ["limits.max_connections=8192"];
+    // On a busy machine it takes longer than the default allows until all are open and send.
+    let settings = [
+        "limits.max_connections=8192",
+        "limits.header_timeout_ms=60000",
+    ];
     let process = Process::safeserve(BINARY, &network.repository, &settings);
     for _ in 0..64 {
         let mut client = Client::connect(&process.address);
