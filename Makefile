@@ -1,4 +1,4 @@
-.PHONY: run test lint bench check miri
+.PHONY: run test lint bench bench-serve bench-scale bench-peers check miri
 
 run:
 	cargo run --release
@@ -11,9 +11,22 @@ lint:
 	cargo clippy --all-targets -- -D warnings
 	cargo deny --log-level error check bans licenses sources
 
+# The engine beside ndarray, one thread.
 bench:
-	cargo bench --bench engine
-	cargo bench --bench load
+	cargo bench --locked --bench engine
+
+# The server beside bare handlers, held against benches/load/baseline.toml; exits with an error if
+# a cell lost more than a tenth. ARGS="digits --rounds 9" and so on: see benches/load/main.rs.
+bench-serve:
+	cargo bench --locked --bench load -- $(ARGS)
+
+# Connections, models, rows a request, start; ARGS="rows start" picks.
+bench-scale:
+	cargo bench --locked --bench scale -- $(ARGS)
+
+# Other engines and servers beside this one, from PyPI; ARGS="--plots" draws docs/plots/.
+bench-peers:
+	benches/peers/run $(ARGS)
 
 check:
 	bash .ci/run

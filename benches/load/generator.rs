@@ -1,62 +1,75 @@
 //! A closed-loop load generator: each connection sends its next request when the answer is there.
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
+use std::ops::Range;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use super::process::{cpu_time, own_cpu_time};
 
 /// What is measured.
 pub(crate) struct Target<'a> {
     pub(crate) address: &'a str,
-    /// The process whose CPU time counts.
-    pub(crate) process: u32,
-    pub(crate) request: &'a [u8],
+    /// The process whose CPU time counts, with its descendants.
+    pub(crate) process: Option<u32>,
+    /// Each connection sends them in turns.
+    pub(crate) requests: &'a [Vec<u8>],
 }
 
 /// What one cell of one round gave.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Cell {
     pub(crate) requests_per_second: f64,
-    pub p50_us: f64,
-    pub p99_us: f64,
-    /// The process's CPU time, user and system, a request.
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    /// The target's CPU time, user and system, a request; NaN if its process is not known.
     pub(crate) cpu_us: f64,
+    /// The generator's own.
+    pub(crate) generator_cpu_us: f64,
 }
 
-impl Cell {
-    /// The median of each figure by itself.
-    pub(crate) fn median(cells: &[Self]) -> Self {
-        let median = |figure: fn(&Self) -> f64| {
-            let mut figures: Vec<f64> = cells.iter().map(figure).collect();
-            figures.sort_by(f64::total_cmp);
-            figures[figures.len() / 2]
-        };
+/// A blocking connection for what is not measured in bulk.
+pub(crate) struct Client {
+    stream: std::net::TcpStream,
+    shape: Shape,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) fn connect(address: &str) -> Self {
+        let stream = std::net::TcpStream::connect(address).expect("it listens");
+        stream
+            .set_nodelay(true)
+            .expect("a TCP socket has the option");
         Self {
-            requests_per_second: median(|cell| cell.requests_per_second),
-            p50_us: median(|cell| cell.p50_us),
-            p99_us: median(|cell| cell.p99_us),
-            cpu_us: median(|cell| cell.cpu_us),
+            stream,
+            shape: Shape::default(),
+            buffer: vec![0; 4096],
         }
     }
-}
 
-/// The bytes of the answer's body to one request.
-pub(crate) fn answer_bytes(address: &str, request: &[u8]) -> usize {
-    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
-    stream.write_all(request).expect("it reads");
-    let mut answer = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        if let Some((head, body)) = Head::parse(&answer) {
-            assert!(head.ok, "{}", String::from_utf8_lossy(&answer));
-            if answer.len() >= body + head.body {
-                return head.body;
+    /// Sends a request and returns the bytes of its answer's body.
+    ///
+    /// # Panics
+    /// If the answer is not 200.
+    pub(crate) fn exchange(&mut self, request: &[u8]) -> usize {
+        self.stream.write_all(request).expect("it reads");
+        let mut filled = 0;
+        while !self.shape.is_whole(&self.buffer[..filled]) {
+            if filled == self.buffer.len() {
+                self.buffer.resize(2 * filled, 0);
             }
+            let read = self.stream.read(&mut self.buffer[filled..]);
+            let read = read.expect("it answers");
+            assert!(read > 0, "the answer ended early");
+            filled += read;
         }
-        let read = stream.read(&mut chunk).expect("it answers");
-        assert!(read > 0, "the answer ended early");
-        answer.extend_from_slice(&chunk[..read]);
+        self.shape.body()
     }
 }
 
@@ -65,6 +78,8 @@ pub(crate) fn answer_bytes(address: &str, request: &[u8]) -> usize {
 /// # Panics
 /// If an answer is not 200.
 pub(crate) fn run(target: &Target<'_>, connections: usize, length: Duration) -> Cell {
+    // Whoever answers with more than this grows the buffers.
+    let answer_bytes = Client::connect(target.address).exchange(&target.requests[0]) + 4096;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -81,20 +96,32 @@ pub(crate) fn run(target: &Target<'_>, connections: usize, length: Duration) -> 
                 .expect("a TCP socket has the option");
             streams.push(stream);
         }
-        let request: std::rc::Rc<[u8]> = target.request.into();
-        let cpu = cpu_time(target.process);
+        let requests: Rc<[Vec<u8>]> = target.requests.into();
+        let latencies = Rc::new(RefCell::new(Vec::with_capacity(1 << 20)));
+        let (used, own) = (target.process.map(cpu_time), own_cpu_time());
         let started = Instant::now();
         let end = started + length;
         let tasks: Vec<_> = streams
             .into_iter()
-            .map(|stream| tokio::task::spawn_local(connection(stream, request.clone(), end)))
+            .enumerate()
+            .map(|(index, stream)| {
+                tokio::task::spawn_local(connection(Connection {
+                    stream,
+                    requests: requests.clone(),
+                    next: index % requests.len(),
+                    buffer: vec![0; answer_bytes],
+                    latencies: latencies.clone(),
+                    end,
+                }))
+            })
             .collect();
-        let mut latencies = Vec::new();
         for task in tasks {
-            latencies.extend(task.await.expect("no connection failed"));
+            task.await.expect("no connection failed");
         }
         let elapsed = started.elapsed().as_secs_f64();
-        let cpu = (cpu_time(target.process) - cpu).as_secs_f64();
+        let own = own_cpu_time() - own;
+        let used = used.zip(target.process.map(cpu_time));
+        let mut latencies = latencies.take();
         let count = latencies.len() as f64;
         latencies.sort_unstable();
         let percentile = |of: f64| {
@@ -105,75 +132,119 @@ pub(crate) fn run(target: &Target<'_>, connections: usize, length: Duration) -> 
             requests_per_second: count / elapsed,
             p50_us: percentile(0.5),
             p99_us: percentile(0.99),
-            cpu_us: cpu * 1e6 / count,
+            cpu_us: used.map_or(f64::NAN, |(before, after)| {
+                after.saturating_sub(before).as_secs_f64() * 1e6 / count
+            }),
+            generator_cpu_us: own.as_secs_f64() * 1e6 / count,
         }
     })
 }
 
-/// Sends requests one after the other until `end`; the latencies in nanoseconds.
-async fn connection(mut stream: TcpStream, request: std::rc::Rc<[u8]>, end: Instant) -> Vec<u32> {
-    let mut latencies = Vec::with_capacity(1 << 16);
-    let mut buffer = vec![0; 64 << 10];
+/// One connection and what it does.
+struct Connection {
+    stream: TcpStream,
+    requests: Rc<[Vec<u8>]>,
+    next: usize,
+    buffer: Vec<u8>,
+    /// In nanoseconds, those of all connections.
+    latencies: Rc<RefCell<Vec<u32>>>,
+    end: Instant,
+}
+
+/// Sends requests one after the other until the end.
+async fn connection(mut this: Connection) {
+    let mut shape = Shape::default();
     let mut now = Instant::now();
-    while now < end {
-        stream.write_all(&request).await.expect("it reads");
+    while now < this.end {
+        let request = &this.requests[this.next];
+        this.next = (this.next + 1) % this.requests.len();
+        this.stream.write_all(request).await.expect("it reads");
         let mut filled = 0;
-        loop {
-            let read = stream
-                .read(&mut buffer[filled..])
-                .await
-                .expect("it answers");
+        while !shape.is_whole(&this.buffer[..filled]) {
+            if filled == this.buffer.len() {
+                this.buffer.resize(2 * filled, 0);
+            }
+            let read = this.stream.read(&mut this.buffer[filled..]).await;
+            let read = read.expect("it answers");
             assert!(read > 0, "the connection was closed");
             filled += read;
-            if let Some((head, body)) = Head::parse(&buffer[..filled]) {
-                assert!(head.ok, "{}", String::from_utf8_lossy(&buffer[..filled]));
-                if filled >= body + head.body {
-                    break;
-                }
-            }
         }
         let done = Instant::now();
         let nanoseconds = (done - now).as_nanos();
+        let mut latencies = this.latencies.borrow_mut();
         latencies.push(u32::try_from(nanoseconds).unwrap_or(u32::MAX));
         now = done;
     }
-    latencies
 }
 
-/// The part of an answer's head that matters here.
-struct Head {
-    ok: bool,
+/// Where a connection's answers end. They look alike, so each head is compared with the one before
+/// and read only if it differs where it counts.
+#[derive(Default)]
+struct Shape {
+    /// The bytes of the head, its blank line counted; 0 before the first answer.
+    head: usize,
+    /// Where the head says how long the body is, and the line that says so.
+    length_at: Range<usize>,
+    length: Vec<u8>,
     body: usize,
 }
 
-impl Head {
-    /// The head and where the body starts, once the head is whole.
-    fn parse(answer: &[u8]) -> Option<(Self, usize)> {
-        let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
-        let head = &answer[..end];
-        let length = head.split(|byte| *byte == b'\n').find_map(|line| {
-            let name = b"content-length:";
-            let (start, value) = line.split_at_checked(name.len())?;
-            let value = std::str::from_utf8(value).ok()?;
-            start
-                .eq_ignore_ascii_case(name)
-                .then(|| value.trim().parse().ok())?
-        });
-        let head = Self {
-            ok: head.starts_with(b"HTTP/1.1 200"),
-            body: length.unwrap_or(0),
-        };
-        Some((head, end + 4))
+const OK: &[u8] = b"HTTP/1.1 200";
+const BLANK: &[u8] = b"\r\n\r\n";
+
+impl Shape {
+    /// The bytes of the last answer's body.
+    fn body(&self) -> usize {
+        self.body
+    }
+
+    /// Whether this is an answer to its end.
+    ///
+    /// # Panics
+    /// If it is not 200, or does not say how long its body is, or goes on behind it.
+    fn is_whole(&mut self, answer: &[u8]) -> bool {
+        if !self.fits(answer) {
+            let Some(end) = memmem::find(answer, BLANK) else {
+                return false;
+            };
+            self.read(&answer[..end + BLANK.len()]);
+        }
+        assert!(answer.len() <= self.head + self.body, "{}", text(answer));
+        answer.len() == self.head + self.body
+    }
+
+    fn fits(&self, answer: &[u8]) -> bool {
+        self.head > 0
+            && answer.len() >= self.head
+            && answer.starts_with(OK)
+            && answer[self.length_at.clone()] == self.length
+            && answer[..self.head].ends_with(BLANK)
+    }
+
+    fn read(&mut self, head: &[u8]) {
+        assert!(head.starts_with(OK), "{}", text(head));
+        let name = b"content-length:";
+        let mut start = 0;
+        for line in head.split_inclusive(|byte| *byte == b'\n') {
+            let at = start..start + line.len();
+            start = at.end;
+            if let Some((field, value)) = line.split_at_checked(name.len())
+                && field.eq_ignore_ascii_case(name)
+            {
+                let value = std::str::from_utf8(value).ok();
+                self.body = value
+                    .and_then(|value| value.trim().parse().ok())
+                    .expect("a length");
+                self.head = head.len();
+                self.length = line.to_vec();
+                self.length_at = at;
+                return;
+            }
+        }
+        panic!("no content-length: {}", text(head));
     }
 }
 
-/// The CPU time that a process has used so far, all its threads, user and system.
-fn cpu_time(process: u32) -> Duration {
-    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
-    // Behind the command's name, which is in parentheses and may hold anything.
-    let (_, fields) = text.rsplit_once(')').expect("the kernel's format");
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks = |index: usize| fields[index].parse::<u64>().expect("the kernel's format");
-    // utime and stime, in ticks of 10 ms on every Linux that there is.
-    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
 }

@@ -2,200 +2,249 @@
 //!
 //! `cargo bench --bench load` starts the server and two bare axum handlers as processes of their
 //! own and sends each the same Open Inference Protocol bodies over 1, 16, 64 and 256 connections,
-//! one row a request, in rounds that take turns; it prints medians. The handlers are what a server
-//! could reach at best: `constant` answers without looking at the body, `parsing` reads it with
-//! `serde_json` into `Vec<f32>` first; both answer with as many bytes as the model does.
+//! one row a request, in rounds that take turns; it prints medians with the least and the most of
+//! the rounds, ratios taken round by round. The handlers are what a server could reach at best:
+//! `constant` answers without looking at the body, `parsing` reads it with `serde_json` into
+//! `Vec<f32>` first; both answer with as many bytes as the model does.
 //!
-//! `--seconds N` sets the time of one cell of one round (default 1), `--rounds N` their number
-//! (default 3), `--connections N,N,...` the columns, a name picks one network. The load goes to
-//! 127.0.0.1 only and ends by itself.
+//! The ratios are held against `baseline.toml`: a cell that lost more than a tenth of its requests/s,
+//! or takes more than a tenth more CPU time, is measured once more with as many rounds; if that
+//! stays, it is marked and the exit code is 1. On another processor than the baseline's cells are
+//! only marked. The load goes to 127.0.0.1 or to
+//! where `--against` says, and ends by itself.
+//!
+//! Options, behind `--`:
+//!
+//! | option | |
+//! |---|---|
+//! | `NAME` | only the network `digits` or `large` |
+//! | `--seconds N` | the time of one cell of one round (1) |
+//! | `--rounds N` | how often each cell is measured (5), after one round that warms up |
+//! | `--connections N,N` | the numbers of connections (1,16,64,256) |
+//! | `--build FILE` | another build of the server, beside this one |
+//! | `--against NAME=http://ADDRESS[/PATH][,body=FILE][,process=ID]` | a server that runs already, with its own path and body, else safeserve's; with its process its CPU time is measured, descendants counted |
+//! | `--json FILE` | writes the results |
+//! | `--baseline FILE` | other ratios than `benches/load/baseline.toml` |
+//! | `--save-baseline` | writes this run's ratios there |
+//! | `--write-networks DIR` | writes the networks for others to load, and ends |
 
 // A benchmark prints what it measured.
 #![allow(clippy::print_stdout)]
 
 mod bare;
+mod baseline;
 mod generator;
 mod network;
+mod options;
+mod process;
+mod report;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use generator::{Cell, Target};
-use network::Network;
+use baseline::Baseline;
+use generator::{Cell, Client, Target};
+use network::{Network, post};
+use options::Options;
+use process::Process;
+use report::{NetworkReport, Report, Row};
 
-fn main() {
-    let mut arguments = std::env::args().skip(1);
+/// What this build of the server is called in the results.
+const SAFESERVE: &str = "safeserve";
+
+fn main() -> ExitCode {
     // The bare handlers are this program again, in processes of their own.
     if let Some(kind) = std::env::var_os("SAFESERVE_BENCH_BARE") {
-        return bare::serve(kind.to_str().expect("set by this program"));
+        bare::serve(kind.to_str().expect("set by this program"));
+        return ExitCode::SUCCESS;
     }
-    let mut options = Options::default();
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().expect("the option has a value");
-        match argument.as_str() {
-            // Cargo passes it to every benchmark.
-            "--bench" => {}
-            "--seconds" => options.seconds = value().parse().expect("a number of seconds"),
-            "--build" => options.builds.push(value()),
-            "--rounds" => options.rounds = value().parse().expect("a number of rounds"),
-            "--connections" => {
-                let list = value();
-                let numbers = list.split(',').map(|n| n.parse().expect("a number"));
-                options.connections = numbers.collect();
-            }
-            name => options.network = Some(name.to_owned()),
-        }
+    let options = Options::parse(std::env::args().skip(1));
+    if let Some(directory) = &options.write_networks {
+        Network::all(directory);
+        return ExitCode::SUCCESS;
     }
+    let baseline = Baseline::read(&options.baseline);
+    let mut report = Report {
+        cpu: process::cpu_name(),
+        seconds: options.seconds,
+        networks: Vec::new(),
+    };
+    println!("{}", report.cpu);
+    let mut lost = 0;
     let directory = tempfile::tempdir().expect("a temporary directory");
     for network in Network::all(directory.path()) {
-        if options
-            .network
-            .as_ref()
-            .is_none_or(|name| *name == network.name)
-        {
-            measure(&network, &options);
+        if options.networks.is_empty() || options.networks.iter().any(|name| name == network.name) {
+            let (measured, below) = measure(&network, &options, baseline.as_ref());
+            report.networks.push(measured);
+            lost += below;
         }
     }
-}
-
-struct Options {
-    seconds: f64,
-    rounds: usize,
-    connections: Vec<usize>,
-    network: Option<String>,
-    /// Other builds of the server, to measure beside this one.
-    builds: Vec<String>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            seconds: 1.0,
-            rounds: 3,
-            connections: vec![1, 16, 64, 256],
-            network: None,
-            builds: Vec::new(),
-        }
+    if let Some(file) = &options.json {
+        let text = serde_json::to_string_pretty(&report).expect("plain structs");
+        std::fs::write(file, text).expect("the results can be written");
     }
-}
-
-/// Measures one network's server and handlers in turns and prints a table.
-fn measure(network: &Network, options: &Options) {
-    let server = Process::server(network, env!("CARGO_BIN_EXE_safeserve"));
-    let request = network.request();
-    let answer_bytes = generator::answer_bytes(&server.address, &request);
-    let mut processes = vec![
-        Process::bare("parsing", answer_bytes),
-        Process::bare("constant", answer_bytes),
-        server,
-    ];
-    processes.extend(
-        options
-            .builds
-            .iter()
-            .map(|build| Process::server(network, build)),
-    );
-    println!(
-        "\n{}: {} bytes a request, {answer_bytes} bytes an answer, {} rounds of {} s",
-        network.name,
-        request.len(),
-        options.rounds,
-        options.seconds
-    );
-    println!(
-        "| connections | server | requests/s | of parsing | p50 µs | p99 µs | CPU µs a request |"
-    );
-    println!("|---|---|---|---|---|---|---|");
-    for &connections in &options.connections {
-        let mut cells = vec![Vec::new(); processes.len()];
-        // One round more than asked for: the first warms every process up.
-        for round in 0..=options.rounds {
-            for (process, cells) in processes.iter().zip(&mut cells) {
-                let target = Target {
-                    address: &process.address,
-                    process: process.child.id(),
-                    request: &request,
-                };
-                let length = Duration::from_secs_f64(options.seconds);
-                let cell = generator::run(&target, connections, length);
-                if round > 0 {
-                    cells.push(cell);
-                }
-            }
-        }
-        let medians: Vec<Cell> = cells.iter().map(|cells| Cell::median(cells)).collect();
-        let parsing = medians[0].requests_per_second;
-        for (process, cell) in processes.iter().zip(medians) {
-            println!(
-                "| {connections} | {} | {:.0} | {:.2} | {:.0} | {:.0} | {:.1} |",
-                process.name,
-                cell.requests_per_second,
-                cell.requests_per_second / parsing,
-                cell.p50_us,
-                cell.p99_us,
-                cell.cpu_us,
-            );
-        }
+    if options.save_baseline {
+        Baseline::save(baseline, &report, SAFESERVE, &options.baseline);
+        return ExitCode::SUCCESS;
     }
+    verdict(lost, baseline.as_ref(), &report.cpu)
 }
 
-/// A server under load, ended with its value.
-struct Process {
-    name: &'static str,
-    child: Child,
+/// Says how the run compares with the baseline.
+fn verdict(lost: usize, baseline: Option<&Baseline>, cpu: &str) -> ExitCode {
+    let Some(baseline) = baseline else {
+        println!("\nno baseline: --save-baseline writes one");
+        return ExitCode::SUCCESS;
+    };
+    println!("\n{lost} cells lost more than a tenth against the baseline");
+    if baseline.cpu() != cpu {
+        println!("which was taken on another processor: {}", baseline.cpu());
+        return ExitCode::SUCCESS;
+    }
+    ExitCode::from(u8::from(lost > 0))
+}
+
+/// A server under load and what it is sent.
+struct Contender {
+    name: String,
     address: String,
+    process: Option<u32>,
+    requests: [Vec<u8>; 1],
+    /// Those of other people are not ours to end.
+    _process: Option<Process>,
 }
 
-impl Process {
-    fn server(network: &Network, binary: &str) -> Self {
-        let mut command = Command::new(binary);
-        command
-            .args(["serve", "--bind", "127.0.0.1:0", "--models"])
-            .arg(&network.repository);
-        Self::start("safeserve", command)
-    }
-
-    fn bare(kind: &'static str, answer_bytes: usize) -> Self {
-        let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
-        command
-            .env("SAFESERVE_BENCH_BARE", kind)
-            .env("SAFESERVE_BENCH_BYTES", answer_bytes.to_string());
-        Self::start(kind, command)
-    }
-
-    /// Starts a process and waits for the line in which it says where it listens.
-    fn start(name: &'static str, mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the process starts");
-        let output = BufReader::new(child.stdout.take().expect("piped"));
-        let mut lines = output.lines().map(|line| line.expect("text"));
-        let address = lines
-            .by_ref()
-            .find_map(|line| {
-                let (_, address) = line.split_once("http://")?;
-                let end = address.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':');
-                Some(address[..end.unwrap_or(address.len())].to_owned())
-            })
-            .expect("the process says where it listens");
-        // Keeps the pipe open and empty, so that the process never waits on it.
-        std::thread::spawn(move || lines.for_each(drop));
+impl Contender {
+    fn own(name: String, process: Process, request: &[u8]) -> Self {
         Self {
             name,
-            child,
-            address,
+            address: process.address.clone(),
+            process: Some(process.id()),
+            requests: [request.to_vec()],
+            _process: Some(process),
         }
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It is gone already if it failed; there is nothing to end then.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// The bare handlers, this build, other builds, other servers; the parsing handler comes first.
+fn contenders(network: &Network, options: &Options) -> (Vec<Contender>, usize) {
+    let body = network.body();
+    let request = post(&network.path(), &body);
+    let start = |binary: &str| Process::safeserve(binary, &network.repository, &[]);
+    let ours = start(env!("CARGO_BIN_EXE_safeserve"));
+    let answer_bytes = Client::connect(&ours.address).exchange(&request);
+    let mut contenders: Vec<Contender> = ["parsing", "constant"]
+        .map(|kind| Contender::own(kind.to_owned(), bare(kind, answer_bytes), &request))
+        .into();
+    contenders.push(Contender::own(SAFESERVE.to_owned(), ours, &request));
+    for build in &options.builds {
+        let path = Path::new(build);
+        let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR"));
+        let name = name.unwrap_or(path).display().to_string();
+        contenders.push(Contender::own(name, start(build), &request));
     }
+    for peer in &options.peers {
+        let path = peer.path.clone().unwrap_or_else(|| network.path());
+        contenders.push(Contender {
+            name: peer.name.clone(),
+            address: peer.address.clone(),
+            process: peer.process,
+            requests: [post(&path, peer.body.as_deref().unwrap_or(&body))],
+            _process: None,
+        });
+    }
+    (contenders, answer_bytes)
+}
+
+/// Starts a bare handler.
+fn bare(kind: &str, answer_bytes: usize) -> Process {
+    let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
+    command
+        .env("SAFESERVE_BENCH_BARE", kind)
+        .env("SAFESERVE_BENCH_BYTES", answer_bytes.to_string());
+    Process::start(command)
+}
+
+/// Measures one network's server and handlers in turns and prints a table; also returns how many
+/// cells lost against the baseline.
+fn measure(
+    network: &Network,
+    options: &Options,
+    baseline: Option<&Baseline>,
+) -> (NetworkReport, usize) {
+    let (contenders, answer_bytes) = contenders(network, options);
+    let mut report = NetworkReport {
+        name: network.name.to_owned(),
+        request_bytes: contenders[0].requests[0].len(),
+        answer_bytes,
+        rows: Vec::new(),
+    };
+    println!(
+        "\n{}: {} bytes a request, {answer_bytes} bytes an answer, {} rounds of {} s\n{}",
+        report.name,
+        report.request_bytes,
+        options.rounds,
+        options.seconds,
+        Row::HEADINGS
+    );
+    let mut lost = 0;
+    for &connections in &options.connections {
+        let loss = |row: &Row| {
+            let baseline = baseline.filter(|_| row.server == SAFESERVE)?;
+            baseline.loss(network.name, row)
+        };
+        let mut cells = vec![Vec::new(); contenders.len()];
+        // The first round warms every process up.
+        rounds(&contenders, connections, 1, options.seconds);
+        let mut rows = Vec::new();
+        for is_last in [false, true] {
+            let new = rounds(&contenders, connections, options.rounds, options.seconds);
+            for (cells, new) in cells.iter_mut().zip(new) {
+                cells.extend(new);
+            }
+            rows = contenders
+                .iter()
+                .zip(&cells)
+                .map(|(server, own)| Row::new(connections, &server.name, own, &cells[0]))
+                .collect();
+            if rows.iter().all(|row| loss(row).is_none()) {
+                break;
+            }
+            lost += usize::from(is_last);
+        }
+        for row in &rows {
+            match loss(row) {
+                Some(loss) => println!("{row} LOST: {loss}"),
+                None => println!("{row}"),
+            }
+        }
+        report.rows.append(&mut rows);
+    }
+    (report, lost)
+}
+
+/// Loads each server in turn, `rounds` times; the cells by server.
+fn rounds(
+    contenders: &[Contender],
+    connections: usize,
+    rounds: usize,
+    seconds: f64,
+) -> Vec<Vec<Cell>> {
+    let mut cells = vec![Vec::new(); contenders.len()];
+    for _ in 0..rounds {
+        for (server, cells) in contenders.iter().zip(&mut cells) {
+            let target = Target {
+                address: &server.address,
+                process: server.process,
+                requests: &server.requests,
+            };
+            cells.push(generator::run(
+                &target,
+                connections,
+                Duration::from_secs_f64(seconds),
+            ));
+        }
+    }
+    cells
 }

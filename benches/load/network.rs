@@ -18,13 +18,8 @@ impl Network {
     /// The sample `digits`, and a large network with made-up weights written below `scratch`.
     pub(crate) fn all(scratch: &Path) -> [Self; 2] {
         let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-        let digits = scratch.join("small/digits");
-        fs::create_dir_all(&digits).expect("a directory can be made");
-        for file in ["config.json", "model.safetensors"] {
-            fs::copy(samples.join("digits/2").join(file), digits.join(file)).expect("copied");
-        }
+        copy_model(&samples.join("digits/2"), &scratch.join("small/digits"));
         let large = scratch.join("large/large");
-        fs::create_dir_all(&large).expect("a directory can be made");
         write_dense(&large, &[784, 2048, 2048, 1000]);
         [
             Self {
@@ -42,31 +37,52 @@ impl Network {
         ]
     }
 
-    /// One Open Inference Protocol request with one row, head and body. Only the engine's own
-    /// output is asked for.
-    pub(crate) fn request(&self) -> Vec<u8> {
-        let numbers: Vec<String> = (0..self.features)
-            .map(|index| format!("{:.4}", (index * 37 % 101) as f64 / 6.3125))
-            .collect();
-        let body = format!(
-            "{{\"inputs\":[{{\"name\":\"{}\",\"shape\":[1,{}],\"datatype\":\"FP32\",\"data\":[{}]}}],\
-             \"outputs\":[{{\"name\":\"probabilities\"}}]}}",
-            self.input,
-            self.features,
-            numbers.join(",")
-        );
-        format!(
-            "POST /v2/models/{}/infer HTTP/1.1\r\nhost: 127.0.0.1\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            self.name,
-            body.len()
-        )
-        .into_bytes()
+    /// Where safeserve takes requests for it.
+    pub(crate) fn path(&self) -> String {
+        format!("/v2/models/{}/infer", self.name)
+    }
+
+    /// The body of an Open Inference Protocol request with one row. Only the engine's own output
+    /// is asked for.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        infer_body(self.input, self.features, 1)
     }
 }
 
-/// Writes dense layers with ReLU between them and a softmax at the end.
-fn write_dense(directory: &Path, widths: &[usize]) {
+/// The body of an Open Inference Protocol request. Only the engine's own output is asked for.
+pub(crate) fn infer_body(input: &str, features: usize, rows: usize) -> Vec<u8> {
+    let numbers: Vec<String> = (0..rows * features)
+        .map(|index| format!("{:.4}", (index * 37 % 101) as f64 / 6.3125))
+        .collect();
+    format!(
+        "{{\"inputs\":[{{\"name\":\"{input}\",\"shape\":[{rows},{features}],\"datatype\":\"FP32\",\
+         \"data\":[{}]}}],\"outputs\":[{{\"name\":\"probabilities\"}}]}}",
+        numbers.join(",")
+    )
+    .into_bytes()
+}
+
+/// A request, head and body.
+pub(crate) fn post(path: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// Copies a model of the samples into a directory that need not exist.
+pub(crate) fn copy_model(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory can be made");
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(from.join(file), to.join(file)).expect("copied");
+    }
+}
+
+/// Writes dense layers with made-up weights, ReLU between them and a softmax at the end.
+pub(crate) fn write_dense(directory: &Path, widths: &[usize]) {
+    fs::create_dir_all(directory).expect("a directory can be made");
     let mut layers = Vec::new();
     let mut tensors = Vec::new();
     let last = widths.len() - 2;
