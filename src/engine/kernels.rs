@@ -14,6 +14,8 @@ mod isa;
 mod math;
 mod rows;
 mod simd;
+#[cfg(test)]
+mod stated;
 
 pub use activation::Activation;
 pub use elementwise::{add, maximum, multiply, normalize, prelu, scale_shift};
