@@ -15,6 +15,8 @@ mod math;
 pub mod probe;
 mod rows;
 mod simd;
+#[cfg(test)]
+mod stated;
 mod sync;
 mod team;
 #[cfg(test)]

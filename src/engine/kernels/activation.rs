@@ -13,8 +13,8 @@ use super::simd::Simd;
 ///
 /// NaN gives NaN. At the infinities each function takes its limit (minus
 /// infinity gives `gelu` -0, for example). A value's result does not depend on
-/// its position or on its neighbours. Errors in ulp are stated where a function
-/// is more than a few roundings.
+/// its position or on its neighbours. docs/models.md states how far each may be
+/// from the exact value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// `x`
@@ -28,19 +28,19 @@ pub enum Activation {
         /// The slope below zero.
         alpha: f32,
     },
-    /// `x`, and `alpha (exp(x) - 1)` below zero; 2 ulp
+    /// `x`, and `alpha (exp(x) - 1)` below zero
     Elu {
         /// The negative limit.
         alpha: f32,
     },
-    /// `1.0507 elu(x)` with `alpha` 1.6733; 2 ulp. Source: Klambauer et al. 2017.
+    /// `1.0507 elu(x)` with `alpha` 1.6733. Source: Klambauer et al. 2017.
     Selu,
-    /// `x`, and `alpha (exp(x / alpha) - 1)` below zero; 2 ulp. Source: Barron 2017.
+    /// `x`, and `alpha (exp(x / alpha) - 1)` below zero. Source: Barron 2017.
     Celu {
         /// The negative limit; not zero.
         alpha: f32,
     },
-    /// `1 / (1 + exp(-x))`; 3 ulp
+    /// `1 / (1 + exp(-x))`
     Sigmoid,
     /// `min(max(alpha x + beta, 0), 1)`
     HardSigmoid {
@@ -49,27 +49,27 @@ pub enum Activation {
         /// The value at zero.
         beta: f32,
     },
-    /// The hyperbolic tangent; 3 ulp
+    /// The hyperbolic tangent
     Tanh,
-    /// `log(1 + exp(x))`; 2 ulp
+    /// `log(1 + exp(x))`
     Softplus,
     /// `x / (1 + |x|)`
     Softsign,
-    /// `x` times the standard normal distribution function; 6 ulp. Source:
-    /// Hendrycks and Gimpel 2016.
+    /// `x` times the standard normal distribution function. Source: Hendrycks
+    /// and Gimpel 2016.
     Gelu,
     /// The approximation of `Gelu` by a hyperbolic tangent, `x / 2 (1 + tanh(u))`
-    /// with `u = sqrt(2 / pi) (x + 0.044715 x^3)`; relative error `2^-24 (8 + 8 |u|)`
+    /// with `u = sqrt(2 / pi) (x + 0.044715 x^3)`
     GeluTanh,
-    /// `x / (1 + exp(-x))`, also named swish; 4 ulp, or 1e-43 near `x = -100`
+    /// `x / (1 + exp(-x))`, also named swish
     Silu,
-    /// `x tanh(softplus(x))`; 6 ulp, or 1e-43 near `x = -100`. Source: Misra 2019.
+    /// `x tanh(softplus(x))`. Source: Misra 2019.
     Mish,
     /// `x min(max(x + 3, 0), 6) / 6`
     HardSwish,
-    /// `exp(x)`; 1 ulp
+    /// `exp(x)`
     Exp,
-    /// The error function; 2 ulp
+    /// The error function
     Erf,
     /// `min(max(x, min), max)`
     Clip {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::kernels::stated;
 
 const SIZES: &[usize] = if cfg!(miri) {
     &[1, 3, 4, 5, 9]
@@ -59,25 +60,49 @@ fn softmax_of_logarithms_gives_the_shares() {
 }
 
 #[test]
-fn softmax_and_its_logarithm_agree_with_double_precision() {
+fn softmax_and_its_logarithm_keep_their_stated_errors() {
+    assert_eq!(
+        stated::function("softmax"),
+        "2⁻²⁴ · (8 + d + n / 2), relative"
+    );
+    assert_eq!(
+        stated::function("log_softmax"),
+        "2⁻²⁴ · (8 + 2 \\|y\\| + n / 2), absolute"
+    );
+    // Behind the terms: exponentials and the quotient take a few roundings, the difference to the
+    // largest is rounded by d, and the sum by n / 4 (of four lanes) and less than that for its terms.
+    let rounding = f64::exp2(-24.0);
     for isa in Isa::available() {
         for &columns in SIZES {
-            let input = numbers(3 * columns);
-            let softmax = softmax_of(isa, columns, &input);
-            let log_softmax = log_softmax_of(isa, columns, &input);
-            for row in 0..3 {
-                let x: Vec<f64> = input[row * columns..][..columns]
-                    .iter()
-                    .map(|&x| x.into())
-                    .collect();
-                let sum: f64 = x.iter().map(|x| x.exp()).sum();
-                for (column, x) in x.into_iter().enumerate() {
-                    let place = format!("{isa:?} {columns} columns, {row}, {column}");
-                    // Some ulp for the exponential, the sum and the quotient.
-                    let index = row * columns + column;
-                    let share = x.exp() / sum;
-                    assert_close(softmax[index] / share as f32, 1.0, 1e-6, &place);
-                    assert_close(log_softmax[index], share.ln(), 1e-6, &place);
+            // Rows of close numbers, and rows whose shares reach down to the smallest floats.
+            for scale in [0.01, 1.0, 12.0] {
+                let input: Vec<f32> = numbers(3 * columns).iter().map(|x| scale * x).collect();
+                let softmax = softmax_of(isa, columns, &input);
+                let log_softmax = log_softmax_of(isa, columns, &input);
+                for (index, &x) in input.iter().enumerate() {
+                    let row = &input[index / columns * columns..][..columns];
+                    let max = row.iter().fold(f32::MIN, |max, &x| max.max(x));
+                    let below = f64::from(max) - f64::from(x);
+                    let shares = row.iter().map(|&x| (f64::from(x) - f64::from(max)).exp());
+                    let sum: f64 = shares.sum();
+                    let n = columns as f64;
+
+                    let share = (-below).exp() / sum;
+                    let error = (f64::from(softmax[index]) - share).abs();
+                    let most = rounding * (8.0 + below + n / 2.0) * share;
+                    assert!(
+                        error <= most.max(1e-43),
+                        "softmax on {isa:?}, {columns} columns, {index}: {} instead of {share:e}",
+                        softmax[index]
+                    );
+
+                    let log = -below - sum.ln();
+                    let error = (f64::from(log_softmax[index]) - log).abs();
+                    assert!(
+                        error <= rounding * (8.0 + 2.0 * log.abs() + n / 2.0),
+                        "log_softmax on {isa:?}, {columns} columns, {index}: {} instead of {log}",
+                        log_softmax[index]
+                    );
                 }
             }
         }
