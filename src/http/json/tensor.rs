@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::number::token_f32;
+use super::number::read_run;
 use super::reader::Reader;
 use super::{Error, ErrorKind};
 
@@ -90,30 +90,8 @@ impl Reader<'_> {
     }
 
     /// Reads numbers with a comma behind them, up to the first that is not as they mostly come.
-    ///
-    /// The commas of a block are looked for all at once, before any number is read.
     fn run(&mut self, values: &mut Vec<f32>, end: usize) {
-        let (text, mut at) = (self.text, self.at);
-        'blocks: while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk) {
-            let (base, mut commas) = (at, commas(block));
-            while commas != 0 {
-                let comma = base + commas.trailing_zeros() as usize;
-                commas &= commas - 1;
-                if values.len() == end {
-                    break 'blocks;
-                }
-                let Some(value) = token_f32(text, at, comma) else {
-                    break 'blocks;
-                };
-                values.push(value);
-                at = comma + 1;
-                at += usize::from(text.get(at) == Some(&b' '));
-            }
-            if at == base {
-                break;
-            }
-        }
-        self.at = at;
+        self.at += read_run(&self.text[self.at..], values, end - values.len());
     }
 
     #[cold]
@@ -124,25 +102,6 @@ impl Reader<'_> {
         let message = format!("expected at most {max_values} values, found more");
         self.fault(ErrorKind::TooMany, self.at, message)
     }
-}
-
-/// The bytes whose commas are looked for at once: a bit each.
-const BLOCK: usize = 64;
-
-/// Which bytes are commas, the first in the lowest bit.
-#[inline(always)]
-fn commas(block: &[u8; BLOCK]) -> u64 {
-    const LOW: u64 = 0x7F7F_7F7F_7F7F_7F7F;
-    let words = block.chunks_exact(8).map(|bytes| {
-        let bytes = bytes.try_into().expect("8 bytes");
-        // Commas become 0, the only value whose sum with 0x7F and itself lack the high bit.
-        let word = u64::from_le_bytes(bytes) ^ 0x2C2C_2C2C_2C2C_2C2C;
-        let commas = !(((word & LOW) + LOW) | word | LOW) >> 7;
-        // Each product of a byte's bit and a bit of the factor lands in a place of its own, those
-        // that count in the highest byte.
-        commas.wrapping_mul(0x0102_0408_1020_4080) >> 56
-    });
-    words.rev().fold(0, |bits, word| bits << 8 | word)
 }
 
 /// The arrays that are open, and what those before them had.
