@@ -16,6 +16,7 @@ mod number;
 mod object;
 mod path;
 mod reader;
+mod shortest;
 mod skip;
 mod tensor;
 mod writer;

@@ -1,3 +1,5 @@
+use super::shortest;
+
 /// Writes one JSON document, front to back, into bytes.
 ///
 /// The caller keeps the structure right; the writer puts the commas. What it writes for a finite
@@ -5,7 +7,11 @@
 /// value, and `null` for none.
 #[derive(Debug, Default)]
 pub struct Writer {
+    /// The text, and zeros behind it as room for what comes next: numbers are written over more
+    /// bytes than they take.
     out: Vec<u8>,
+    /// The length of the text.
+    len: usize,
 }
 
 impl Writer {
@@ -13,18 +19,20 @@ impl Writer {
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         Self {
-            out: Vec::with_capacity(capacity),
+            out: vec![0; capacity],
+            len: 0,
         }
     }
 
     /// Begins another document in the same memory.
     pub fn clear(&mut self) {
-        self.out.clear();
+        self.len = 0;
     }
 
     /// The document.
     #[must_use]
-    pub fn into_bytes(self) -> Vec<u8> {
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        self.out.truncate(self.len);
         self.out
     }
 
@@ -32,62 +40,59 @@ impl Writer {
     pub fn object(&mut self, members: impl FnOnce(&mut Self)) {
         self.open(b'{');
         members(self);
-        self.out.push(b'}');
+        self.push(b'}');
     }
 
     /// Writes an array whose elements `elements` writes.
     pub fn array(&mut self, elements: impl FnOnce(&mut Self)) {
         self.open(b'[');
         elements(self);
-        self.out.push(b']');
+        self.push(b']');
     }
 
     /// Writes the key of the next member.
     pub fn key(&mut self, key: &str) -> &mut Self {
         self.string(key);
-        self.out.push(b':');
+        self.push(b':');
         self
     }
 
     /// Writes a string.
     pub fn string(&mut self, text: &str) {
         self.separate();
-        self.out.push(b'"');
+        self.push(b'"');
         let mut rest = text.as_bytes();
         while let Some(plain) = rest
             .iter()
             .position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
         {
-            self.out.extend_from_slice(&rest[..plain]);
+            self.extend(&rest[..plain]);
             match rest[plain] {
-                b'\n' => self.out.extend_from_slice(b"\\n"),
-                b'\t' => self.out.extend_from_slice(b"\\t"),
-                byte @ (b'"' | b'\\') => self.out.extend_from_slice(&[b'\\', byte]),
+                b'\n' => self.extend(b"\\n"),
+                b'\t' => self.extend(b"\\t"),
+                byte @ (b'"' | b'\\') => self.extend(&[b'\\', byte]),
                 control => {
                     let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
-                    self.out.extend_from_slice(b"\\u00");
-                    self.out
-                        .extend_from_slice(&[digit(control >> 4), digit(control & 15)]);
+                    self.extend(b"\\u00");
+                    self.extend(&[digit(control >> 4), digit(control & 15)]);
                 }
             }
             rest = &rest[plain + 1..];
         }
-        self.out.extend_from_slice(rest);
-        self.out.push(b'"');
+        self.extend(rest);
+        self.push(b'"');
     }
 
     /// Writes `true` or `false`.
     pub fn bool(&mut self, value: bool) {
         self.separate();
-        self.out
-            .extend_from_slice(if value { b"true" } else { b"false" });
+        self.extend(if value { b"true" } else { b"false" });
     }
 
     /// Writes an integer.
     pub fn integer(&mut self, value: impl itoa::Integer) {
         self.separate();
-        self.out
-            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.extend(itoa::Buffer::new().format(value).as_bytes());
     }
 
     /// Writes one number.
@@ -97,23 +102,25 @@ impl Writer {
     #[inline]
     pub fn f32(&mut self, value: f32) {
         self.separate();
-        self.append_f32(value);
+        // Without the comma.
+        self.len += shortest::write(value, room(&mut self.out, self.len)) - 1;
     }
 
     /// Writes the values as one array.
     pub fn f32s(&mut self, values: &[f32]) {
         self.open(b'[');
-        // Most shortest texts take 8 to 12 bytes.
-        self.out.reserve(12 * values.len());
-        let mut values = values.iter();
-        if let Some(&first) = values.next() {
-            self.append_f32(first);
+        let mut len = self.len;
+        let (blocks, rest) = values.as_chunks();
+        for block in blocks {
+            len += shortest::write_block(block, room(&mut self.out, len));
         }
-        for &value in values {
-            self.out.push(b',');
-            self.append_f32(value);
+        for &value in rest {
+            len += shortest::write(value, room(&mut self.out, len));
         }
-        self.out.push(b']');
+        // The bracket takes the place of the last comma.
+        len -= usize::from(!values.is_empty());
+        room::<1>(&mut self.out, len)[0] = b']';
+        self.len = len + 1;
     }
 
     /// Writes row-major `values` as arrays nested by `extents`; a bare number if there are none.
@@ -132,45 +139,51 @@ impl Writer {
     }
 
     #[inline]
-    fn append_f32(&mut self, value: f32) {
-        if !value.is_finite() {
-            self.out.extend_from_slice(match value {
-                f32::INFINITY => b"Infinity",
-                f32::NEG_INFINITY => b"-Infinity",
-                _ => b"NaN".as_slice(),
-            });
-            return;
-        }
-        let mut buffer = zmij::Buffer::new();
-        let text = buffer.format_finite(value).as_bytes();
-        // Texts with an exponent may lack the point: `1e+20`, for TensorFlow Serving's clients
-        // `1.0e+20`.
-        let exponent = match value.abs() {
-            1e-4..1e15 => None,
-            _ => text.iter().position(|byte| matches!(byte, b'.' | b'e')),
-        };
-        match exponent {
-            Some(at) if text[at] == b'e' => {
-                self.out.extend_from_slice(&text[..at]);
-                self.out.extend_from_slice(b".0");
-                self.out.extend_from_slice(&text[at..]);
-            }
-            _ => self.out.extend_from_slice(text),
-        }
+    fn push(&mut self, byte: u8) {
+        room::<1>(&mut self.out, self.len)[0] = byte;
+        self.len += 1;
     }
 
+    fn extend(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if end > self.out.len() {
+            grow(&mut self.out, end);
+        }
+        self.out[self.len..end].copy_from_slice(bytes);
+        self.len = end;
+    }
+
+    #[inline]
     fn open(&mut self, bracket: u8) {
         self.separate();
-        self.out.push(bracket);
+        self.push(bracket);
     }
 
     /// Puts the comma before a value or key that follows another in its container.
     #[inline]
     fn separate(&mut self) {
-        if !matches!(self.out.last(), None | Some(b'{' | b'[' | b':' | b',')) {
-            self.out.push(b',');
+        if !matches!(
+            self.out[..self.len].last(),
+            None | Some(b'{' | b'[' | b':' | b',')
+        ) {
+            self.push(b',');
         }
     }
+}
+
+/// The bytes behind the first `len`. (It takes the fields apart so that who writes an array may keep
+/// the length in a register.)
+#[inline]
+fn room<const BYTES: usize>(out: &mut Vec<u8>, len: usize) -> &mut [u8; BYTES] {
+    if out.len() < len + BYTES {
+        grow(out, len + BYTES);
+    }
+    out[len..].first_chunk_mut().expect("`out` has grown to it")
+}
+
+#[cold]
+fn grow(out: &mut Vec<u8>, len: usize) {
+    out.resize(len.max(2 * out.len()), 0);
 }
 
 #[cfg(test)]
