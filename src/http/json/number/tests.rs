@@ -172,7 +172,7 @@ fn what_a_run_takes_is_a_number() {
             .chars()
             .collect()
         };
-        if round % 4 > 0 {
+        if round % 4 == 1 {
             let at = random.below(text.len() as u64) as usize;
             text[at] = [
                 '.', '-', '+', 'e', '0', ' ', ':', '/', 'x', 'é', '\u{0}', '\u{2028}',
@@ -185,8 +185,8 @@ fn what_a_run_takes_is_a_number() {
             assert!(serde_json::from_str::<f64>(&text).is_ok(), "{text}");
         }
     }
-    // Enough of both.
-    assert!((10_000..180_000).contains(&taken), "{taken}");
+    // A third of what is tried, so that both are tried enough.
+    assert!((40_000..120_000).contains(&taken), "{taken}");
 }
 
 #[test]
