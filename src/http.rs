@@ -26,15 +26,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
-use http::Uri;
+use bytes::Bytes;
+use http::{Request, Uri};
+use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::model::repository::ModelRepository;
-use body::BodyBudget;
+use answer::Response;
+use body::{BodyBudget, RequestBody};
 use error::ApiError;
 use exchange::Exchange;
 use path::Segments;
@@ -101,14 +102,14 @@ impl Routes {
         Self { server, others }
     }
 
-    /// Answers one request.
-    pub async fn answer(&self, request: Request) -> Response {
+    /// Answers one request. Of its body no more is read than its route wants.
+    pub async fn answer(&self, request: Request<impl RequestBody>) -> http::Response<Bytes> {
         let (head, body) = request.into_parts();
-        let exchange = Arc::new(Exchange::new(head, &body));
+        let exchange = Arc::new(Exchange::new(head));
         exchange::carry(&self.server, &exchange, self.route(&exchange, body)).await
     }
 
-    async fn route(&self, exchange: &Arc<Exchange>, body: Body) -> Response {
+    async fn route(&self, exchange: &Arc<Exchange>, body: impl RequestBody) -> Response {
         let server = &*self.server;
         let segments = Segments::of(exchange.head.uri.path());
         let segments = segments.as_ref().map(Segments::as_strs);
@@ -117,14 +118,26 @@ impl Routes {
             Some(segments @ ["v1", "models", ..]) => {
                 v1::answer(server, exchange, body, segments).await
             }
-            _ => {
-                let mut request = Request::from_parts(exchange.head.clone(), body);
-                request.extensions_mut().insert(Arc::clone(exchange));
-                let Ok(response) = self.others.clone().oneshot(request).await;
-                return response;
-            }
+            _ => self.axum(exchange, body).await,
         };
-        answer.unwrap_or_else(ApiError::into_response)
+        answer.unwrap_or_else(ApiError::into_answer)
+    }
+
+    /// The answer of a route of axum's.
+    async fn axum(
+        &self,
+        exchange: &Arc<Exchange>,
+        body: impl RequestBody,
+    ) -> Result<Response, ApiError> {
+        let mut request = Request::from_parts(exchange.head.clone(), Body::new(body));
+        request.extensions_mut().insert(Arc::clone(exchange));
+        let Ok(response) = self.others.clone().oneshot(request).await;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|error| {
+            tracing::error!(%error, "an answer breaks off");
+            ApiError::Internal
+        })?;
+        Ok(Response::from_parts(head, body.to_bytes()))
     }
 }
 
@@ -191,11 +204,8 @@ mod tests {
         let response = with_route(&server, get(panics)).answer(request).await;
         assert_eq!(response.status(), 500);
         assert!(response.headers().contains_key("x-request-id"));
-        let body = axum::body::to_bytes(response.into_body(), 1000)
-            .await
-            .unwrap();
         assert_eq!(
-            body,
+            response.into_body(),
             r#"{"error":"a fault of this server; its log has the cause","code":"internal"}"#
         );
         let metrics = &server.app.metrics;

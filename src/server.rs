@@ -1,26 +1,31 @@
 //! The listening server: binds, accepts, drains, stops.
 //!
-//! The accept loop is our own because what the HTTP stack offers limits neither slow heads nor
-//! idle connections apart from each other, and waits for stalled clients for ever when it drains.
+//! The accept loop and the connections are our own because what the HTTP stack offers limits
+//! neither slow heads nor idle connections apart from each other, and waits for stalled clients for
+//! ever when it drains.
 
 mod accept;
 mod answer;
+mod body;
+mod chunks;
 mod connection;
-mod framing;
+mod head;
 mod routes;
 mod signals;
-mod stream;
+mod stage;
 mod threads;
+mod timer;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use axum::extract::Request;
-use axum::response::Response;
+use bytes::Bytes;
+use http::{Request, Response};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
@@ -28,9 +33,11 @@ use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, max_open_files};
 use accept::accept;
-use connection::{Connections, Stage};
-use stream::Timeouts;
+use connection::{Connections, Timeouts};
+use head::HeadLimits;
+use stage::{Stage, Stages};
 
+pub use body::{IncompleteBody, RequestBody};
 pub use routes::routes;
 pub use signals::{Signals, Stop};
 pub use threads::IoThreads;
@@ -74,8 +81,10 @@ impl std::error::Error for BindError {
 
 /// What answers the requests of all connections.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one request.
-    fn answer(&self, request: Request) -> impl Future<Output = Response> + Send;
+    /// Answers one request. The headers `content-length`, `date` and `connection` are not its
+    /// business: the connection adds them.
+    fn answer(&self, request: Request<RequestBody>)
+    -> impl Future<Output = Response<Bytes>> + Send;
 }
 
 /// A server that has its port and answers nobody yet.
@@ -129,8 +138,11 @@ impl<H: Handler> Server<H> {
                     idle: Duration::from_millis(limits.idle_timeout_ms),
                     write: Duration::from_millis(limits.write_timeout_ms),
                 },
-                max_headers: limits.max_headers,
-                max_header_bytes: limits.max_header_bytes,
+                head_limits: HeadLimits {
+                    max_headers: limits.max_headers,
+                    max_bytes: limits.max_header_bytes,
+                },
+                stages: Stages::new(),
             }),
             drain_delay: Duration::from_millis(config.server.drain_delay_ms),
             drain_timeout: Duration::from_millis(config.server.drain_timeout_ms),
@@ -159,13 +171,11 @@ impl<H: Handler> Server<H> {
         let threads = Arc::new(threads);
         // A connection holds a permit from its start to its end.
         let permits = Arc::new(Semaphore::new(max_connections));
-        let (stage, stages) = watch::channel(Stage::Serving);
         let mut accepting = tokio::spawn(accept(
             listener,
             Arc::clone(&threads),
-            connections,
+            Arc::clone(&connections),
             Arc::clone(&permits),
-            stages,
         ));
         lifecycle.ready();
 
@@ -189,7 +199,7 @@ impl<H: Handler> Server<H> {
         );
         sleep(delay).await;
 
-        stage.send_replace(Stage::Closing);
+        connections.stages.set(Stage::Closing);
         if !accepting.is_finished() {
             // Its failure while it stops changes nothing.
             let _ = accepting.await;
@@ -209,7 +219,7 @@ impl<H: Handler> Server<H> {
         }
         let cut = open();
         warn!(connections = cut, "the drain ran out of time: cutting off");
-        stage.send_replace(Stage::Cut);
+        connections.stages.set(Stage::Cut);
         // Past that they are beyond help, and the process ends without them.
         let _ = timeout(CUT_GRACE, permits.acquire_many(all)).await;
         Drained { cut }

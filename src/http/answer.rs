@@ -1,15 +1,17 @@
 //! What all answers have in common.
 
-use axum::body::Body;
-use axum::response::Response;
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
 use super::json::Writer;
 
+/// An answer. It is whole before the first byte of it goes out, so that no answer breaks off.
+pub(super) type Response = http::Response<Bytes>;
+
 /// An answer whose body is the document that was written.
 pub(super) fn json(status: StatusCode, document: Writer) -> Response {
-    let mut response = Response::new(Body::from(document.into_bytes()));
+    let mut response = Response::new(document.into_bytes().into());
     *response.status_mut() = status;
     response
         .headers_mut()

@@ -1,13 +1,16 @@
 //! Request bodies: read whole, within every bound, before anything is decoded.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
-use axum::body::Body;
+use axum::BoxError;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
 
 use super::HttpLimits;
 use super::error::ApiError;
@@ -21,6 +24,11 @@ const MAX_PIECES: usize = 65_536;
 /// take, so that the number of connections bounds it; and small requests, which come by the
 /// hundred thousand a second, leave the count alone.
 const UNCOUNTED_BYTES: usize = 16 << 10;
+
+/// The body of a request, from wherever it comes.
+pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static {}
+
+impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> RequestBody for B {}
 
 /// Counts the bytes that requests hold now: their bodies, then the rows decoded from them.
 #[derive(Debug)]
@@ -49,7 +57,7 @@ impl BodyBudget {
     /// for too many pieces or a broken transfer.
     pub(super) async fn read(
         &self,
-        body: Body,
+        body: impl RequestBody,
         limits: &HttpLimits,
     ) -> Result<(Bytes, Share<'_>), ApiError> {
         let too_large = ApiError::BodyTooLarge {
@@ -63,21 +71,26 @@ impl BodyBudget {
             budget: self,
             bytes: 0,
         };
-        let bytes = tokio::time::timeout(
-            limits.body_timeout,
-            collect(body, limits.max_body_bytes, &mut share),
-        )
-        .await
-        .unwrap_or(Err(ApiError::BodyTimeout {
-            limit: limits.body_timeout,
-        }))?;
+        let bytes = {
+            let mut collected = pin!(collect(body, limits.max_body_bytes, &mut share));
+            // Most bodies came with their head and need no clock.
+            let at_once = poll_fn(|cx| Poll::Ready(collected.as_mut().poll(cx))).await;
+            match at_once {
+                Poll::Ready(bytes) => bytes?,
+                Poll::Pending => tokio::time::timeout(limits.body_timeout, collected)
+                    .await
+                    .unwrap_or(Err(ApiError::BodyTimeout {
+                        limit: limits.body_timeout,
+                    }))?,
+            }
+        };
         Ok((bytes, share))
     }
 }
 
 /// Joins a body's pieces. A body that comes in one piece, as most do, is not copied.
 async fn collect(
-    mut body: Body,
+    mut body: impl RequestBody,
     max_body_bytes: usize,
     share: &mut Share<'_>,
 ) -> Result<Bytes, ApiError> {
@@ -195,11 +208,12 @@ fn shown(value: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
-    use std::task::{Context, Poll};
+    use std::task::Context;
     use std::time::Duration;
 
+    use axum::body::Body;
     use http::HeaderValue;
-    use hyper::body::Frame;
+    use http_body::Frame;
 
     use super::*;
 
@@ -239,7 +253,7 @@ mod tests {
         ends: bool,
     }
 
-    impl hyper::body::Body for Pieces {
+    impl http_body::Body for Pieces {
         type Data = Bytes;
         type Error = std::convert::Infallible;
 

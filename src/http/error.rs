@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONNECTION, RETRY_AFTER};
+use axum::body::Body;
+use axum::response::IntoResponse;
+use http::header::{ALLOW, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode, Uri};
 
-use super::answer;
+use super::answer::{self, Response};
 use super::json::{self, ErrorKind, Writer};
 use crate::model::repository::LookupError;
 use crate::request::InferError;
@@ -168,18 +169,6 @@ impl ApiError {
             _ => None,
         }
     }
-
-    /// Whether the rest of the request cannot be told from the next one, or is not wanted.
-    fn closes_connection(&self) -> bool {
-        matches!(
-            self,
-            Self::BodyTooLarge { .. }
-                | Self::BodyInTooManyPieces
-                | Self::BodyTimeout { .. }
-                | Self::BodyBroken
-                | Self::BodiesOverBudget
-        )
-    }
 }
 
 impl fmt::Display for ApiError {
@@ -271,9 +260,9 @@ pub(super) struct Refusal {
     pub(super) message: String,
 }
 
-/// Writes `{"error": "<message>", "code": "<code>"}`.
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+impl ApiError {
+    /// The answer `{"error": "<message>", "code": "<code>"}`.
+    pub(super) fn into_answer(self) -> Response {
         let refusal = Refusal {
             code: self.code(),
             message: self.to_string(),
@@ -292,9 +281,12 @@ impl IntoResponse for ApiError {
         if let Self::Method { allow, .. } = self {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        if self.closes_connection() {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
         response
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> axum::response::Response {
+        self.into_answer().map(Body::from)
     }
 }

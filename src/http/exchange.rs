@@ -4,20 +4,16 @@ use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Instant;
 
-use axum::body::Body;
-use axum::body::HttpBody as _;
 use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
-use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Server;
+use super::answer::Response;
 use super::error::{ApiError, Refusal};
 use super::json::escaped;
 use crate::metrics::{Metrics, Protocol, Route};
@@ -47,20 +43,16 @@ pub(super) struct Exchange {
     /// When the head of the request was read.
     pub(super) started: Instant,
     route: OnceLock<Route>,
-    /// Whether all of the request's body was read.
-    body_is_read: AtomicBool,
     served: OnceLock<(Protocol, Arc<Served>)>,
 }
 
 impl Exchange {
     /// The exchange of a request that was just read.
-    pub(super) fn new(head: Parts, body: &Body) -> Self {
+    pub(super) fn new(head: Parts) -> Self {
         Self {
             head,
             started: Instant::now(),
             route: OnceLock::new(),
-            // Nothing to read is read.
-            body_is_read: AtomicBool::new(body.is_end_stream()),
             served: OnceLock::new(),
         }
     }
@@ -79,11 +71,6 @@ impl Exchange {
     /// Says which model version answers, in which wire format. The first word counts.
     pub(super) fn is_served_by(&self, protocol: Protocol, served: &Arc<Served>) {
         let _ = self.served.set((protocol, Arc::clone(served)));
-    }
-
-    /// Says that nothing of the request's body is left to read.
-    pub(super) fn has_read_body(&self) {
-        self.body_is_read.store(true, Ordering::Relaxed);
     }
 
     fn route(&self) -> Route {
@@ -122,7 +109,7 @@ pub(super) async fn carry(
     let mut response = answered.unwrap_or_else(|| {
         // The panic hook has logged where and why.
         server.app.metrics.handler_panics_total().inc();
-        ApiError::Internal.into_response()
+        ApiError::Internal.into_answer()
     });
 
     let headers = response.headers_mut();
@@ -138,11 +125,6 @@ pub(super) async fn carry(
             let value = HeaderValue::from_maybe_shared(text.clone());
             headers.insert(name, value.expect("digits, decimal or hexadecimal"));
         }
-    }
-    // The connection ends behind an answer that came before its request was read: the client must
-    // not send the next one into it.
-    if !exchange.body_is_read.load(Ordering::Relaxed) {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     ending.status = response.status().as_u16();
     ending.refusal = response.extensions_mut().remove::<Refusal>();

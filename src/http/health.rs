@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::routing::any;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::Server;
-use super::answer;
+use super::answer::{self, Response};
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::json::Writer;
@@ -31,10 +32,11 @@ pub(super) fn expect_get(method: &Method) -> Result<(), ApiError> {
 }
 
 /// What KServe's client reads as the server's sign of life.
-async fn root(request: Request) -> Result<Response, ApiError> {
+async fn root(request: Request) -> Result<impl IntoResponse, ApiError> {
     Exchange::of(&request).is_for(Route::Health);
     expect_get(request.method())?;
-    Ok(answer::object(|body| body.key("status").string("alive")))
+    let answer = answer::object(|body| body.key("status").string("alive"));
+    Ok(answer.map(Body::from))
 }
 
 /// Whether the process turns: it does if it can answer. A server that drains is live.
@@ -61,7 +63,7 @@ pub(super) fn ready_status(is_ready: bool) -> StatusCode {
 async fn metrics(
     State(server): State<Arc<Server>>,
     request: Request,
-) -> Result<Response, ApiError> {
+) -> Result<impl IntoResponse, ApiError> {
     Exchange::of(&request).is_for(Route::Metrics);
     expect_get(request.method())?;
     let page = server.app.metrics.render().map_err(|error| {
@@ -69,5 +71,5 @@ async fn metrics(
         ApiError::Internal
     })?;
     let headers = [(CONTENT_TYPE, HeaderValue::from_static(METRICS_TEXT))];
-    Ok((headers, page).into_response())
+    Ok((headers, page))
 }

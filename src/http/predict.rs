@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody as _};
-use axum::response::Response;
 use http::{Method, StatusCode};
 
 use super::Server;
-use super::answer;
-use super::body::expect_json;
+use super::answer::{self, Response};
+use super::body::{RequestBody, expect_json};
 use super::deadline::deadline;
 use super::error::ApiError;
 use super::exchange::Exchange;
@@ -95,7 +93,7 @@ pub(super) trait Format: Sized + Send + 'static {
 pub(super) async fn predict<F: Format>(
     server: &Server,
     exchange: &Exchange,
-    body: Body,
+    body: impl RequestBody,
     name: &str,
     version: Option<&str>,
 ) -> Result<Response, ApiError> {
@@ -124,7 +122,6 @@ pub(super) async fn predict<F: Format>(
     };
     let read = server.bodies.read(body, &app.limits).await;
     let (body, mut share) = read.map_err(count)?;
-    exchange.has_read_body();
     if let Some(refusal) = refusal {
         return Err(refusal);
     }

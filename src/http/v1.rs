@@ -10,10 +10,9 @@ mod predict;
 mod score;
 mod status;
 
-use axum::body::Body;
-use axum::response::Response;
-
 use super::Server;
+use super::answer::Response;
+use super::body::RequestBody;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::health::expect_get;
@@ -90,7 +89,7 @@ impl<'a> Target<'a> {
 pub(super) async fn answer(
     server: &Server,
     exchange: &Exchange,
-    body: Body,
+    body: impl RequestBody,
     segments: &[&str],
 ) -> Result<Response, ApiError> {
     let method = &exchange.head.method;

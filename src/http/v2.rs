@@ -6,11 +6,11 @@ mod infer;
 mod metadata;
 mod shape;
 
-use axum::body::Body;
-use axum::response::Response;
 use http::HeaderName;
 
 use super::Server;
+use super::answer::Response;
+use super::body::RequestBody;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::health::{self, expect_get};
@@ -24,7 +24,7 @@ const BINARY_HEADER: HeaderName = HeaderName::from_static("inference-header-cont
 pub(super) async fn answer(
     server: &Server,
     exchange: &Exchange,
-    body: Body,
+    body: impl RequestBody,
     segments: &[&str],
 ) -> Result<Response, ApiError> {
     let method = &exchange.head.method;

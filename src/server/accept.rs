@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 use super::Handler;
 use super::answer::TOO_MANY_CONNECTIONS;
-use super::connection::{Connections, Stage};
-use super::stream::LINGER;
+use super::connection::{Connections, LINGER};
+use super::stage::Stage;
 use super::threads::IoThreads;
 use crate::metrics::Refusal;
 
@@ -36,10 +36,10 @@ pub(super) async fn accept<H: Handler>(
     threads: Arc<IoThreads>,
     connections: Arc<Connections<H>>,
     permits: Arc<Semaphore>,
-    mut stage: watch::Receiver<Stage>,
 ) {
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
-    let take = |socket: Accepted, stage: &watch::Receiver<Stage>| {
+    let stages = &connections.stages;
+    let take = |socket: Accepted| {
         let metrics = &connections.metrics;
         metrics.connections_accepted_total().inc();
         // Answers are written whole; waiting to fill packets would only delay them. Failing means
@@ -47,11 +47,10 @@ pub(super) async fn accept<H: Handler>(
         let _ = socket.set_nodelay(true);
         if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
             let connections = Arc::clone(&connections);
-            let stage = stage.clone();
             threads.spawn(async move {
                 // The client of a socket that no thread can take sees it close.
                 if let Ok(socket) = into_tokio(socket) {
-                    connections.serve(socket, stage).await;
+                    connections.serve(socket).await;
                 }
                 drop(permit);
             });
@@ -66,17 +65,17 @@ pub(super) async fn accept<H: Handler>(
     };
 
     let mut exhausted = false;
-    while *stage.borrow_and_update() == Stage::Serving {
+    while stages.current() == Stage::Serving {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stage.changed() => continue,
+            () = stages.left(Stage::Serving) => continue,
         };
         match accepted {
             Ok((socket, _)) => {
                 exhausted = false;
                 // Failing means that it is gone already.
                 if let Ok(socket) = socket.into_std() {
-                    take(socket, &stage);
+                    take(socket);
                 }
             }
             Err(error) => {
@@ -90,7 +89,7 @@ pub(super) async fn accept<H: Handler>(
                 }
                 tokio::select! {
                     () = sleep(EXHAUSTED_PAUSE) => {}
-                    _ = stage.changed() => {}
+                    () = stages.left(Stage::Serving) => {}
                 }
             }
         }
@@ -100,7 +99,7 @@ pub(super) async fn accept<H: Handler>(
     match listener.into_std() {
         Ok(listener) => {
             while let Ok((socket, _)) = listener.accept() {
-                take(socket, &stage);
+                take(socket);
             }
         }
         Err(error) => error!(%error, "cannot take the connections that wait at the stop"),

@@ -1,8 +1,14 @@
-//! Answers that the connection gives itself, in the JSON of all other errors.
+//! How answers go over the wire, and those that the connection gives itself, in the JSON of all
+//! other errors.
+
+use std::cell::Cell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode, Version};
 
 use crate::http::{REQUEST_ID, new_request_id};
-use bytes::Bytes;
-use http::StatusCode;
 
 /// An error answer that no handler made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,82 +55,108 @@ pub(super) const BAD_HOST: Answer = Answer {
     message: "an HTTP/1.1 request needs exactly one Host header",
 };
 
-const MALFORMED: Answer = Answer {
+/// No HTTP/1.1.
+pub(super) const MALFORMED: Answer = Answer {
     status: StatusCode::BAD_REQUEST,
     code: "malformed_request",
     message: "the request's line or headers are not well-formed HTTP/1.1",
 };
 
-const URI_TOO_LONG: Answer = Answer {
+/// The first line alone is larger than a head may be.
+pub(super) const URI_TOO_LONG: Answer = Answer {
     status: StatusCode::URI_TOO_LONG,
     code: "uri_too_long",
     message: "the request's path is too long; send data in the body",
 };
 
-const HEADERS_TOO_LARGE: Answer = Answer {
+/// The head is larger than allowed.
+pub(super) const HEADERS_TOO_LARGE: Answer = Answer {
     status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     code: "headers_too_large",
     message: "the request has too many or too large headers",
 };
 
 impl Answer {
-    pub(super) fn body(self) -> Bytes {
-        // The messages are written here and need no escaping; a test holds that.
-        format!(
-            "{{\"error\":\"{}\",\"code\":\"{}\"}}",
-            self.message, self.code
-        )
-        .into()
-    }
-
     /// The whole answer as it goes over the wire, after which the connection closes.
     pub(super) fn bytes(self) -> Vec<u8> {
-        let body = self.body();
-        let retry_after = match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => "retry-after: 1\r\n",
-            _ => "",
-        };
-        let mut answer = format!(
-            "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-             {REQUEST_ID}: {}\r\n{retry_after}connection: close\r\n\r\n",
-            self.status,
-            body.len(),
-            new_request_id().to_str().unwrap_or_default(),
-        )
-        .into_bytes();
-        answer.extend_from_slice(&body);
+        // The messages are written here and need no escaping; a test holds that.
+        let body = format!(
+            "{{\"error\":\"{}\",\"code\":\"{}\"}}",
+            self.message, self.code
+        );
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(REQUEST_ID, new_request_id());
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        let mut answer = Vec::new();
+        write_head(&mut answer, &response, Version::HTTP_11, false);
+        answer.extend_from_slice(response.body());
         answer
     }
 }
 
-/// What the HTTP library is about to send for a head that it refuses.
+/// Writes the head of a response to a request.
 ///
-/// It answers those itself, without a body, and has no hook for another answer. Its answer is the
-/// last thing it writes: a status line, `connection: close`, `content-length: 0` and a date. No
-/// handler's answer ends so: errors of this server have bodies, and JSON has no bare line ends.
-///
-/// Returns where in `output` that answer begins, and the answer to send instead.
-pub(super) fn replacement(output: &[u8]) -> Option<(usize, Answer)> {
-    // The answer is 102 bytes long with the longest of its reasons, 135.
-    const LONGEST: usize = 160;
-    if !output.ends_with(b"\r\n\r\n") {
-        return None;
+/// `keep_alive` says whether another request may follow: as HTTP/1.1 does not have to say, unless
+/// the client's version is older.
+pub(super) fn write_head(
+    out: &mut Vec<u8>,
+    response: &Response<Bytes>,
+    version: Version,
+    keep_alive: bool,
+) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(response.status().as_str().as_bytes());
+    out.push(b' ');
+    let reason = response.status().canonical_reason().unwrap_or_default();
+    out.extend_from_slice(reason.as_bytes());
+    for (name, value) in response.headers() {
+        write_header(out, name.as_str(), value.as_bytes());
     }
-    let from = output.len().saturating_sub(LONGEST);
-    let start = from + memchr::memmem::rfind(&output[from..], b"HTTP/1.1 4")?;
-    let head = std::str::from_utf8(&output[start..]).ok()?;
-    let mut lines = head.split("\r\n");
-    let answer = match lines.next()?.get(9..12)? {
-        "400" => MALFORMED,
-        "414" => URI_TOO_LONG,
-        "431" => HEADERS_TOO_LARGE,
-        _ => return None,
-    };
-    let is_bare = lines.next() == Some("connection: close")
-        && lines.next() == Some("content-length: 0")
-        && lines.next()?.starts_with("date: ")
-        && lines.eq(["", ""]);
-    is_bare.then_some((start, answer))
+    let mut digits = itoa::Buffer::new();
+    let length = digits.format(response.body().len());
+    write_header(out, "content-length", length.as_bytes());
+    write_header(out, "date", &date());
+    match (keep_alive, version) {
+        (false, _) => write_header(out, "connection", b"close"),
+        (true, Version::HTTP_10) => write_header(out, "connection", b"keep-alive"),
+        (true, _) => {}
+    }
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
+/// Ends the line before, and writes another without its end.
+fn write_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+}
+
+/// The length of a date as HTTP writes it.
+const DATE_BYTES: usize = 29;
+
+/// The time now, formatted once a second a thread.
+fn date() -> [u8; DATE_BYTES] {
+    thread_local! {
+        static LAST: Cell<(u64, [u8; DATE_BYTES])> = const { Cell::new((0, [b' '; DATE_BYTES])) };
+    }
+    let now = SystemTime::now();
+    let seconds = now
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let (last, mut text) = LAST.get();
+    if seconds != last {
+        // The length is fixed (RFC 9110, section 5.6.7).
+        let date = httpdate::fmt_http_date(now);
+        text.copy_from_slice(date.as_bytes());
+        LAST.set((seconds, text));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -155,29 +187,29 @@ mod tests {
     }
 
     #[test]
-    fn the_librarys_bare_answer_is_found_behind_an_answer_of_ours() {
-        let bare = "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\
-                    content-length: 0\r\ndate: Mon, 23 Nov 2026 22:19:36 GMT\r\n\r\n";
-        assert_eq!(replacement(bare.as_bytes()), Some((0, HEADERS_TOO_LARGE)));
-        let before = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-        let both = format!("{before}{bare}");
+    fn a_head_says_what_the_response_says_and_whether_another_request_may_follow() {
+        let mut response = Response::new(Bytes::from_static(b"{}"));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let head = |version, keep_alive| {
+            let mut out = Vec::new();
+            write_head(&mut out, &response, version, keep_alive);
+            let text = String::from_utf8(out).unwrap();
+            let (before, after) = text.split_once("date: ").unwrap();
+            let (date, end) = after.split_at(DATE_BYTES);
+            assert!(httpdate::parse_http_date(date).is_ok(), "{date}");
+            (before.to_owned(), end.to_owned())
+        };
+        let (start, end) = head(Version::HTTP_11, true);
         assert_eq!(
-            replacement(both.as_bytes()),
-            Some((before.len(), HEADERS_TOO_LARGE))
+            start,
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n"
         );
-    }
-
-    #[test]
-    fn other_output_is_left_alone() {
-        for output in [
-            "",
-            "\r\n\r\n",
-            "HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}",
-            "HTTP/1.1 400 Bad Request\r\ncontent-length: 31\r\nconnection: close\r\n\r\n",
-            "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n",
-            "HTTP/1.1 4\r\n\r\n",
-        ] {
-            assert_eq!(replacement(output.as_bytes()), None, "{output}");
-        }
+        assert_eq!(end, "\r\n\r\n");
+        let close = "\r\nconnection: close\r\n\r\n";
+        assert_eq!(head(Version::HTTP_11, false).1, close);
+        assert_eq!(head(Version::HTTP_10, false).1, close);
+        let kept = "\r\nconnection: keep-alive\r\n\r\n";
+        assert_eq!(head(Version::HTTP_10, true).1, kept);
     }
 }

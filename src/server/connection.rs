@@ -1,36 +1,56 @@
-//! One client's connection: HTTP/1.1 over a [`ClientStream`], each request to the [`Handler`].
+//! One client's connection: HTTP/1.1, each request to the [`Handler`] (RFC 9110 and 9112).
+//!
+//! ```text
+//! wait ── head ── handler (may read the body) ── answer ─┬─ wait
+//!                                                        └─ shut down
+//! ```
+//!
+//! The loop is our own because the libraries for it have one time limit for a head and the wait for
+//! it, tell nobody about the lengths that they overrule, and answer what they refuse without a
+//! word. Each wait here has its limit, and each refusal its reason.
 
-use std::convert::Infallible;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Poll, ready};
+use std::time::Duration;
 
-use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Response, Version};
-use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use http::{Method, Request, Response, Version};
+use tokio::time::Instant;
 
 use super::Handler;
 use super::answer::{self, Answer};
-use super::stream::{ClientStream, Shared, Timeouts};
-use crate::http::{REQUEST_ID, new_request_id};
+use super::body::RequestBody;
+use super::head::{Head, HeadLimits, Heads};
+use super::stage::{Stage, Stages};
+use super::timer::Timer;
+use super::wire::{self, SharedWire, Socket, Wire, WriteError};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Closed, Metrics, Route};
 
-/// What is asked of open connections while the server stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Nothing.
-    Serving,
-    /// To end as soon as no request is being answered.
-    Closing,
-    /// To end now.
-    Cut,
+/// How long a connection that has sent nothing yet stays open once the server closes: its client
+/// connected a moment ago and is likely to be sending.
+const FIRST_BYTE_GRACE: Duration = Duration::from_millis(500);
+
+/// How long a client may go on sending what nobody reads after its answer.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+
+/// What is read at once while a head is awaited.
+const HEAD_READ_BYTES: usize = 8 << 10;
+
+/// A body up to this size is copied behind its head and goes out with it.
+const SMALL_ANSWER_BYTES: usize = 16 << 10;
+
+/// The time limits of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts {
+    /// From the connection's start, or a later head's first byte, to the head's end.
+    pub(super) header: Duration,
+    /// Between requests.
+    pub(super) idle: Duration,
+    /// Without any byte of an answer being taken.
+    pub(super) write: Duration,
 }
 
 /// What all connections share.
@@ -38,67 +58,20 @@ pub(super) struct Connections<H> {
     pub(super) handler: H,
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) metrics: Metrics,
+    pub(super) stages: Stages,
     pub(super) timeouts: Timeouts,
-    pub(super) max_headers: usize,
-    pub(super) max_header_bytes: usize,
+    pub(super) head_limits: HeadLimits,
 }
 
 impl<H: Handler> Connections<H> {
     /// Serves one connection to its end.
-    pub(super) async fn serve<S>(self: Arc<Self>, socket: S, mut stage: watch::Receiver<Stage>)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let shared = Arc::new(Shared::default());
-        let metrics = self.metrics.clone();
-        let on_answer = move |answer: Answer| {
-            metrics.http_request(Route::Other, answer.status.as_u16());
-        };
-        let stream = ClientStream::new(socket, Arc::clone(&shared), self.timeouts, on_answer);
-        let client = Client(Arc::new(Peer {
-            connections: Arc::clone(&self),
-            shared: Arc::clone(&shared),
-        }));
-        let mut connection = std::pin::pin!(
-            http1::Builder::new()
-                // The date header's clock; the stream has the time limits.
-                .timer(TokioTimer::new())
-                .header_read_timeout(None)
-                .max_headers(self.max_headers)
-                .max_header_size(self.max_header_bytes)
-                // Also what a connection may read ahead of its handler.
-                .max_buf_size(self.max_header_bytes)
-                .serve_connection(TokioIo::new(stream), client)
-        );
-
-        let metrics = &self.metrics;
-        metrics.connections_open().inc();
-        let _open = Leave(|| metrics.connections_open().dec());
-        let ended = loop {
-            match *stage.borrow_and_update() {
-                Stage::Serving => {}
-                Stage::Closing => shared.close(),
-                Stage::Cut => break None,
-            }
-            tokio::select! {
-                ended = &mut connection => break Some(ended),
-                changed = stage.changed() => {
-                    if changed.is_err() {
-                        break None;
-                    }
-                }
-            }
-        };
-        let reason = match (shared.closed(), ended) {
-            (_, None) => Closed::Drain,
-            (Some(reason), _) => reason,
-            (None, Some(Ok(()))) if shared.is_ambiguous() => Closed::Malformed,
-            (None, Some(Ok(()))) => Closed::Done,
-            (None, Some(Err(error))) if error.is_parse() => Closed::Malformed,
-            // The client left in the middle of something.
-            (None, Some(Err(_))) => Closed::Io,
-        };
-        metrics.connection_closed(reason);
+    pub(super) async fn serve(&self, socket: impl Socket + 'static) {
+        self.metrics.connections_open().inc();
+        let _open = Leave(|| self.metrics.connections_open().dec());
+        let mut connection = Connection::new(self, socket);
+        let ended = self.stages.until_cut(connection.run()).await;
+        self.metrics
+            .connection_closed(ended.unwrap_or(Closed::Drain));
     }
 }
 
@@ -111,125 +84,203 @@ impl<F: FnMut()> Drop for Leave<F> {
     }
 }
 
-/// The requests of one connection.
-struct Client<H>(Arc<Peer<H>>);
-
-/// What a connection's requests need. Counted once a connection, so that no request writes to the
-/// count that all connections share.
-struct Peer<H> {
-    connections: Arc<Connections<H>>,
-    shared: Arc<Shared>,
+struct Connection<'a, H> {
+    server: &'a Connections<H>,
+    wire: SharedWire,
+    heads: Heads,
+    timer: Timer,
+    /// Heads that were read.
+    requests: u64,
+    /// When the wait began that is going on: the connection's start, or the last answer's end.
+    waiting_since: Instant,
+    /// When it was first seen, in this wait, that a head has begun; or, with no byte of the first
+    /// one there, that the server closes.
+    begun: Option<Instant>,
+    /// The last answer's memory.
+    out: Vec<u8>,
 }
 
-impl<H: Handler> hyper::service::Service<Request<Incoming>> for Client<H> {
-    type Response = Response<Tracked<H>>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+/// How the wait for a head ended without one.
+enum NoHead {
+    /// The connection is over.
+    Over(Closed),
+    /// What came gets this answer, and then it is over.
+    Refused(Answer, Closed),
+}
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let in_flight = InFlight::new(Arc::clone(&self.0));
-        let refusal = self.0.refusal(&request);
-        Box::pin(async move {
-            let connections = &in_flight.0.connections;
-            let mut response = match refusal {
-                Some(answer) => {
-                    let code = answer.status.as_u16();
-                    connections.metrics.http_request(Route::Other, code);
-                    refuse(answer)
+impl<'a, H: Handler> Connection<'a, H> {
+    fn new(server: &'a Connections<H>, socket: impl Socket + 'static) -> Self {
+        Self {
+            server,
+            wire: SharedWire::new(Wire::new(socket)),
+            heads: Heads::default(),
+            timer: Timer::default(),
+            requests: 0,
+            waiting_since: Instant::now(),
+            begun: None,
+            out: Vec::new(),
+        }
+    }
+
+    /// Answers requests until the connection is over, and says why it is.
+    async fn run(&mut self) -> Closed {
+        loop {
+            let head = match self.next_head().await {
+                Ok(head) => head,
+                Err(NoHead::Over(reason)) => return reason,
+                Err(NoHead::Refused(answer, reason)) => {
+                    return self.refuse(answer, reason).await;
                 }
-                None => connections.handler.answer(request.map(Body::new)).await,
             };
-            if connections.lifecycle.is_draining() {
-                // The client's next request goes to another connection, and by then to another
-                // replica.
-                response
-                    .headers_mut()
-                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            self.requests += 1;
+            let metrics = &self.server.metrics;
+            metrics.requests_in_flight().inc();
+            let _in_flight = Leave(|| metrics.requests_in_flight().dec());
+
+            let version = head.parts.version;
+            let is_head = head.parts.method == Method::HEAD;
+            let client_keeps_alive = head.keep_alive;
+            let Some(response) = self.answer(head).await else {
+                return Closed::Io;
+            };
+            // While the server drains, the client's next request goes to another connection, and
+            // by then to another replica. Behind a body that nobody read nothing can follow.
+            let body_is_read = self.wire.lock().body_is_read();
+            let keep_alive =
+                client_keeps_alive && body_is_read && !self.server.lifecycle.is_draining();
+            let written = self.write(&response, version, is_head, keep_alive).await;
+            if let Err(error) = written {
+                return match error {
+                    WriteError::Io => Closed::Io,
+                    WriteError::Timeout => Closed::WriteTimeout,
+                };
             }
-            Ok(response.map(|body| Tracked {
-                body,
-                _request: in_flight,
+            if !keep_alive {
+                let linger = !body_is_read || !self.wire.lock().input.is_empty();
+                wire::shut_down(&self.wire, &mut self.timer, LINGER, linger).await;
+                return Closed::Done;
+            }
+            self.waiting_since = Instant::now();
+        }
+    }
+
+    /// Reads the next head.
+    async fn next_head(&mut self) -> Result<Head, NoHead> {
+        let Self {
+            server,
+            ref wire,
+            ref mut heads,
+            ref mut timer,
+            requests,
+            waiting_since,
+            ref mut begun,
+            ..
+        } = *self;
+        *begun = None;
+        poll_fn(|cx| {
+            let mut wire = wire.lock();
+            let (deadline, reason) = loop {
+                match heads.next(&mut wire.input, server.head_limits) {
+                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                    Ok(None) => {}
+                    Err(answer) => {
+                        return Poll::Ready(Err(NoHead::Refused(answer, Closed::Malformed)));
+                    }
+                }
+                match wire.poll_read(cx, HEAD_READ_BYTES) {
+                    Poll::Ready(Ok(1..)) => continue,
+                    Poll::Ready(Ok(0)) if wire.input.is_empty() => {
+                        return Poll::Ready(Err(NoHead::Over(Closed::Done)));
+                    }
+                    Poll::Ready(_) => return Poll::Ready(Err(NoHead::Over(Closed::Io))),
+                    Poll::Pending => {}
+                }
+                let limits = server.timeouts;
+                if !wire.input.is_empty() {
+                    // The first head's time runs from the connection's start.
+                    let since = match requests {
+                        0 => waiting_since,
+                        _ => *begun.get_or_insert_with(Instant::now),
+                    };
+                    break (since + limits.header, Closed::HeaderTimeout);
+                }
+                let closing = server.stages.current() != Stage::Serving;
+                break match (requests, closing) {
+                    (0, false) => (waiting_since + limits.header, Closed::HeaderTimeout),
+                    (0, true) => {
+                        let since = *begun.get_or_insert_with(Instant::now);
+                        (since + FIRST_BYTE_GRACE, Closed::Done)
+                    }
+                    (_, false) => (waiting_since + limits.idle, Closed::IdleTimeout),
+                    (_, true) => return Poll::Ready(Err(NoHead::Over(Closed::Done))),
+                };
+            };
+            ready!(timer.poll(cx, deadline));
+            Poll::Ready(Err(match reason {
+                Closed::HeaderTimeout if !wire.input.is_empty() => {
+                    NoHead::Refused(answer::HEADER_TIMEOUT, reason)
+                }
+                reason => NoHead::Over(reason),
             }))
         })
+        .await
     }
-}
 
-impl<H> Peer<H> {
-    /// Why a request is not for the handler: what makes its framing or its target ambiguous.
-    fn refusal(&self, request: &Request<Incoming>) -> Option<Answer> {
-        let headers = request.headers();
-        let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-        if let Some(coding) = codings.next() {
-            if self.shared.is_ambiguous() {
-                return Some(answer::AMBIGUOUS_LENGTH);
+    /// The handler's answer; `None` if the client left before.
+    async fn answer(&self, head: Head) -> Option<Response<Bytes>> {
+        let body = {
+            let mut wire = self.wire.lock();
+            let request = wire.begin_body(head.length, head.expects_continue);
+            match wire.take_whole_body() {
+                Some(bytes) => RequestBody::whole(bytes),
+                None => RequestBody::on_the_wire(self.wire.clone(), request),
             }
-            // Several such headers are one list (RFC 9110, section 5.3). Of a list the library
-            // looks at the last coding only, and would take a compressed body for a plain one.
-            let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-            if !is_chunked || codings.next().is_some() {
-                return Some(answer::UNKNOWN_TRANSFER_CODING);
-            }
-        }
-        // RFC 9112, section 3.2.
-        let hosts = headers.get_all(HOST).iter().count();
-        let is_allowed = match request.version() {
-            Version::HTTP_11 => hosts == 1,
-            _ => hosts <= 1,
         };
-        (!is_allowed).then_some(answer::BAD_HOST)
+        let request = Request::from_parts(head.parts, body);
+        let mut answer = pin!(self.server.handler.answer(request));
+        poll_fn(|cx| {
+            if let Poll::Ready(response) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Some(response));
+            }
+            let most = self.server.head_limits.max_bytes;
+            self.wire.lock().poll_gone(cx, most).map(|()| None)
+        })
+        .await
+    }
+
+    async fn write(
+        &mut self,
+        response: &Response<Bytes>,
+        version: Version,
+        is_head: bool,
+        keep_alive: bool,
+    ) -> Result<(), WriteError> {
+        self.out.clear();
+        answer::write_head(&mut self.out, response, version, keep_alive);
+        let mut body = &response.body()[..];
+        if is_head {
+            body = &[];
+        } else if body.len() <= SMALL_ANSWER_BYTES {
+            self.out.extend_from_slice(body);
+            body = &[];
+        }
+        let patience = self.server.timeouts.write;
+        wire::write(&self.wire, &mut self.timer, patience, &self.out, body).await
+    }
+
+    /// Answers what is no request.
+    async fn refuse(&mut self, answer: Answer, reason: Closed) -> Closed {
+        let metrics = &self.server.metrics;
+        metrics.http_request(Route::Other, answer.status.as_u16());
+        let patience = self.server.timeouts.write.min(LINGER);
+        let bytes = answer.bytes();
+        let written = wire::write(&self.wire, &mut self.timer, patience, &bytes, &[]).await;
+        if written.is_ok() {
+            wire::shut_down(&self.wire, &mut self.timer, LINGER, true).await;
+        }
+        reason
     }
 }
 
-fn refuse(answer: Answer) -> Response<Body> {
-    let mut response = Response::new(Body::from(answer.body()));
-    *response.status_mut() = answer.status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    headers.insert(REQUEST_ID, new_request_id());
-    response
-}
-
-/// A request from its head until its answer is handed over whole, or given up.
-struct InFlight<H>(Arc<Peer<H>>);
-
-impl<H> InFlight<H> {
-    fn new(peer: Arc<Peer<H>>) -> Self {
-        peer.connections.metrics.requests_in_flight().inc();
-        peer.shared.set_busy(true);
-        Self(peer)
-    }
-}
-
-impl<H> Drop for InFlight<H> {
-    fn drop(&mut self) {
-        self.0.connections.metrics.requests_in_flight().dec();
-        self.0.shared.set_busy(false);
-    }
-}
-
-/// An answer's body that keeps its request in flight.
-pub(super) struct Tracked<H> {
-    body: Body,
-    _request: InFlight<H>,
-}
-
-impl<H> hyper::body::Body for Tracked<H> {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::response::Response;
+use bytes::Bytes;
+use http::{Request, Response};
 
-use super::Handler;
+use super::{Handler, RequestBody};
 use crate::config::Config;
 use crate::http::{App, HttpLimits, Routes};
 use crate::lifecycle::Lifecycle;
@@ -37,7 +37,7 @@ pub fn routes(
 }
 
 impl Handler for Routes {
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Bytes> {
         Self::answer(self, request).await
     }
 }

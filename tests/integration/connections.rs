@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::Request;
-use axum::response::Response;
+use axum::body::{Body, Bytes};
 use axum::routing::{get, post};
+use http::{Request, Response};
+use http_body_util::BodyExt;
 use safeserve::config::{Config, Overrides, Settings};
 use safeserve::lifecycle::Lifecycle;
 use safeserve::metrics::{BuildInfo, Metrics};
-use safeserve::server::{Drained, Handler, IoThreads, Server, Stop};
+use safeserve::server::{Drained, Handler, IoThreads, RequestBody, Server, Stop};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
@@ -25,9 +25,11 @@ const LARGE_BYTES: usize = 16 << 20;
 struct Routed(Router);
 
 impl Handler for Routed {
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Bytes> {
+        let request = request.map(Body::new);
         let Ok(response) = self.0.clone().oneshot(request).await;
-        response
+        let (head, body) = response.into_parts();
+        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
     }
 }
 
@@ -334,19 +336,18 @@ async fn only_a_single_transfer_coding_chunked_is_served() {
              3\r\nabc\r\n0\r\n\r\n"
         )
     };
-    // Those that end in `chunked` pass the library: only we refuse them.
-    for (codings, code) in [
-        (["chunked", "gzip, chunked"], "unknown_transfer_coding"),
-        (["chunked", "chunked"], "unknown_transfer_coding"),
-        (["gzip", "chunked"], "unknown_transfer_coding"),
-        (["", "chunked"], "unknown_transfer_coding"),
-        (["chunked", "gzip"], "malformed_request"),
-        (["chunked", ""], "malformed_request"),
+    for codings in [
+        ["chunked", "gzip, chunked"],
+        ["chunked", "chunked"],
+        ["gzip", "chunked"],
+        ["", "chunked"],
+        ["chunked", "gzip"],
+        ["chunked", ""],
     ] {
         let answer = server.exchange(post(&codings).as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{codings:?}: {answer}");
-        let code = format!("\"code\":\"{code}\"");
-        assert!(answer.contains(&code), "{codings:?}: {answer}");
+        let code = "\"code\":\"unknown_transfer_coding\"";
+        assert!(answer.contains(code), "{codings:?}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
     }
     let answer = server.exchange(post(&["Chunked"]).as_bytes()).await;

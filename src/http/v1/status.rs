@@ -2,10 +2,8 @@
 
 use std::time::UNIX_EPOCH;
 
-use axum::response::Response;
-
 use super::super::Server;
-use super::super::answer;
+use super::super::answer::{self, Response};
 use super::super::error::ApiError;
 use super::super::health::ready_status;
 use super::super::json::Writer;

@@ -1,9 +1,7 @@
 //! What the server and its models say about themselves.
 
-use axum::response::Response;
-
 use super::super::Server;
-use super::super::answer;
+use super::super::answer::{self, Response};
 use super::super::error::ApiError;
 use super::super::health::ready_status;
 use super::super::json::Writer;

@@ -83,11 +83,10 @@ async fn requests_count_by_model_protocol_and_code() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_refused_and_the_connection_closed() {
+async fn a_body_over_the_limit_is_refused() {
     let server = TestServer::start();
     let answer = server.post(ECHO, " ".repeat(MAX_BODY_BYTES + 1)).await;
     assert_eq!(answer.status, 413);
-    assert_eq!(answer.header("connection"), Some("close"));
 
     let padded = format!("{GOOD}{}", " ".repeat(MAX_BODY_BYTES - GOOD.len()));
     assert_eq!(server.post(ECHO, padded).await.status, 200);

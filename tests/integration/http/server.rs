@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::Response;
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::BodyExt;
 use safeserve::http::{App, HttpLimits, Routes};
 use safeserve::lifecycle::Lifecycle;
 use safeserve::metrics::{BuildInfo, Metrics};
@@ -167,9 +165,7 @@ impl TestServer {
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {
-        let response: Response = self.routes.answer(request).await;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
+        let (head, body) = self.routes.answer(request).await.into_parts();
         Answer {
             status: head.status.as_u16(),
             headers: head.headers,
