@@ -35,6 +35,14 @@ pub fn read(isa: Isa, values: &[f32]) -> f32 {
     isa.run(Read { values })
 }
 
+/// Reads all values once, from several places in turns, as a product of one row reads its panels.
+///
+/// Where the memory is far this is faster, since more of the prefetcher's streams run.
+#[must_use]
+pub fn read_in_streams(isa: Isa, values: &[f32]) -> f32 {
+    isa.run(ReadInStreams { values })
+}
+
 struct MultiplyAdds<const CHAINS: usize> {
     steps: usize,
 }
@@ -87,6 +95,44 @@ impl Task for Read<'_> {
     }
 }
 
+struct ReadInStreams<'a> {
+    values: &'a [f32],
+}
+
+impl Task for ReadInStreams<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f32 {
+        const STREAMS: usize = 8;
+        /// Vectors that are read from one place before the next one's turn.
+        const VECTORS: usize = 4;
+        let block = VECTORS * S::LANES;
+        let blocks = self.values.len() / STREAMS / block;
+        let (even, rest) = self.values.split_at(STREAMS * blocks * block);
+        let mut streams: [_; STREAMS] =
+            from_fn(|i| even[i * blocks * block..][..blocks * block].chunks_exact(block));
+        let mut largest: [S::Vector; VECTORS] = from_fn(|_| simd.splat(0.0));
+        for _ in 0..blocks {
+            for stream in &mut streams {
+                let Some(block) = stream.next() else { continue };
+                for (chain, values) in largest.iter_mut().zip(block.chunks_exact(S::LANES)) {
+                    *chain = simd.max(*chain, simd.read(values));
+                }
+            }
+        }
+        for values in rest.chunks(S::LANES) {
+            largest[0] = simd.max(largest[0], simd.read(values));
+        }
+        let first = largest[0];
+        simd.reduce_max(
+            largest
+                .into_iter()
+                .fold(first, |all, one| simd.max(all, one)),
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,7 +151,11 @@ mod tests {
                 if let Some(last) = values.last_mut() {
                     *last = 3.0;
                 }
-                assert_eq!(read(isa, &values), if len > 0 { 3.0 } else { 0.0 });
+                let largest = if len > 0 { 3.0 } else { 0.0 };
+                assert_eq!(read(isa, &values), largest);
+                assert_eq!(read_in_streams(isa, &values), largest);
+                values.reverse();
+                assert_eq!(read_in_streams(isa, &values), largest);
             }
         }
     }
