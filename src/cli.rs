@@ -2,6 +2,7 @@
 
 mod check;
 mod example;
+mod health;
 mod print_config;
 mod serve;
 mod table;
@@ -32,7 +33,7 @@ environment, then flags. `safeserve print-config` shows them all.
 
 Exit codes:
   0    done; for the server also: stopped by a signal, every request in flight answered or cut off
-  1    a model failed its check, or the server failed while running
+  1    a model failed its check, the server asked is not ready, or the server failed while running
   2    bad arguments or settings
   3    the model repository cannot be read, holds no servable model, or a bad one with --strict
   4    the address cannot be listened on
@@ -89,6 +90,13 @@ enum Command {
         #[command(flatten)]
         settings: SettingFlags,
     },
+    /// Ask a running server whether it is ready: exit code 0 if it is, 1 if not.
+    Health {
+        /// What to ask, as http://HOST:PORT or with a path [default: the settings' server].
+        url: Option<String>,
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
     /// Load every model, run it once, and print what it is or why it is refused.
     Check {
         /// The model repository [default: the setting models.dir].
@@ -111,6 +119,24 @@ struct SettingFlags {
     /// The address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT")]
     bind: Option<String>,
+    /// The file of the keys that clients need: a name and a key a line.
+    #[arg(long, value_name = "FILE")]
+    api_keys: Option<String>,
+    /// The address of a listener for health and metrics alone.
+    #[arg(long, value_name = "ADDR:PORT")]
+    operations_bind: Option<String>,
+    /// The address of the operators' API; needs --admin-keys.
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin_bind: Option<String>,
+    /// The file of the operators' keys.
+    #[arg(long, value_name = "FILE")]
+    admin_keys: Option<String>,
+    /// The PEM file of a certificate chain to serve HTTPS with; needs --tls-key.
+    #[arg(long, value_name = "FILE")]
+    tls_certificate: Option<String>,
+    /// The PEM file of the certificate's private key.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
     /// Refuse to start if any model cannot be served.
     #[arg(long)]
     strict: bool,
@@ -130,6 +156,12 @@ impl SettingFlags {
         let flags = [
             ("--models", "models.dir", self.models),
             ("--bind", "server.bind", self.bind),
+            ("--api-keys", "server.api_keys", self.api_keys),
+            ("--operations-bind", "operations.bind", self.operations_bind),
+            ("--admin-bind", "admin.bind", self.admin_bind),
+            ("--admin-keys", "admin.keys", self.admin_keys),
+            ("--tls-certificate", "tls.certificate", self.tls_certificate),
+            ("--tls-key", "tls.key", self.tls_key),
             (
                 "--strict",
                 "models.strict",
@@ -168,15 +200,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let command = arguments.command.unwrap_or(Command::Serve {
         settings: arguments.settings,
     });
-    let (settings, command): (_, fn(&Settings) -> Exit) = match command {
-        Command::Serve { settings } => (settings, serve::run),
-        Command::PrintConfig { settings } => (settings, print_config::run),
+    type Run = Box<dyn FnOnce(&Settings) -> Exit>;
+    let (settings, command): (_, Run) = match command {
+        Command::Serve { settings } => (settings, Box::new(serve::run)),
+        Command::PrintConfig { settings } => (settings, Box::new(print_config::run)),
+        Command::Health { url, settings } => (
+            settings,
+            Box::new(move |settings| health::run(url.as_deref(), settings)),
+        ),
         Command::Check {
             directory,
             mut settings,
         } => {
             settings.models = directory.or(settings.models);
-            (settings, check::run)
+            (settings, Box::new(check::run))
         }
     };
     match settings.load() {

@@ -12,9 +12,10 @@ mod ranges;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 pub use error::ConfigError;
 pub use layers::{Origin, Overrides, Settings};
@@ -28,6 +29,12 @@ pub const DEFAULT_TOML: &str = include_str!("../config/default.toml");
 pub struct Config {
     /// The listening process.
     pub server: Server,
+    /// Encryption.
+    pub tls: Tls,
+    /// Health and metrics on a listener of their own.
+    pub operations: Operations,
+    /// The operators' API.
+    pub admin: Admin,
     /// The model repository.
     pub models: Models,
     /// Queues and batches.
@@ -50,6 +57,58 @@ pub struct Server {
     pub drain_delay_ms: u64,
     /// How long requests in flight may then take.
     pub drain_timeout_ms: u64,
+    /// The file of the clients' keys, if they need any.
+    #[serde(deserialize_with = "unless_empty")]
+    pub api_keys: Option<PathBuf>,
+}
+
+/// Encryption.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The file of the certificate chain; without one HTTP is plain.
+    #[serde(deserialize_with = "unless_empty")]
+    pub certificate: Option<PathBuf>,
+    /// The file of its private key.
+    #[serde(deserialize_with = "unless_empty")]
+    pub key: Option<PathBuf>,
+    /// The file of the authorities of clients, if they need certificates.
+    #[serde(deserialize_with = "unless_empty")]
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Health and metrics on a listener of their own.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operations {
+    /// Its address and port, if there is one.
+    #[serde(deserialize_with = "unless_empty")]
+    pub bind: Option<SocketAddr>,
+}
+
+/// The operators' API.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Its address and port, if there is one.
+    #[serde(deserialize_with = "unless_empty")]
+    pub bind: Option<SocketAddr>,
+    /// The file of the operators' keys.
+    #[serde(deserialize_with = "unless_empty")]
+    pub keys: Option<PathBuf>,
+}
+
+/// A text that means nothing when it is empty.
+fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    let text = String::deserialize(deserializer)?;
+    match &*text {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(serde::de::Error::custom),
+    }
 }
 
 /// The model repository.
@@ -171,15 +230,32 @@ pub fn cpu_budget() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Level {
+    /// Every level, from the fewest messages to the most.
+    pub const ALL: [Self; 5] = [
+        Self::Error,
+        Self::Warn,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+    ];
+
+    /// As settings write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Error => "error",
             Self::Warn => "warn",
             Self::Info => "info",
             Self::Debug => "debug",
             Self::Trace => "trace",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

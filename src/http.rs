@@ -7,6 +7,8 @@
 //!
 //! A new protocol is one file with an `answer` function and its line in [`Routes`].
 
+mod access;
+mod admin;
 mod answer;
 mod body;
 mod deadline;
@@ -14,12 +16,15 @@ mod error;
 mod exchange;
 mod health;
 pub mod json;
+mod operations;
 mod path;
 mod predict;
 mod v1;
 mod v2;
 
+pub use admin::{AdminRoutes, Controls};
 pub(crate) use exchange::{REQUEST_ID, new_request_id};
+pub use operations::OperationsRoutes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +36,11 @@ use http::{Request, Uri};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
+use crate::keys::Keys;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::model::repository::ModelRepository;
+use crate::watched::Watched;
 use answer::Response;
 use body::{BodyBudget, RequestBody};
 use error::ApiError;
@@ -51,6 +58,10 @@ pub struct App {
     pub lifecycle: Arc<Lifecycle>,
     /// The bounds of every request.
     pub limits: HttpLimits,
+    /// Who may ask for more than health; `None` for everybody.
+    pub keys: Option<Arc<Watched<Keys>>>,
+    /// Whether the metrics page is here, and not on a listener of its own.
+    pub has_metrics_page: bool,
 }
 
 /// What one request may take.
@@ -88,6 +99,12 @@ pub struct Routes {
 }
 
 impl Routes {
+    /// What these routes serve.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.server.app
+    }
+
     /// The routes of an application.
     #[must_use]
     pub fn new(app: Arc<App>) -> Self {
@@ -96,7 +113,7 @@ impl Routes {
             app,
         });
         let others = Router::new()
-            .merge(health::routes())
+            .merge(health::routes(server.app.has_metrics_page))
             .fallback(async |uri: Uri| ApiError::unknown_path(&uri))
             .with_state(Arc::clone(&server));
         Self { server, others }
@@ -106,14 +123,26 @@ impl Routes {
     pub async fn answer(&self, request: Request<impl RequestBody>) -> http::Response<Bytes> {
         let (head, body) = request.into_parts();
         let exchange = Arc::new(Exchange::new(head));
-        exchange::carry(&self.server, &exchange, self.route(&exchange, body)).await
+        exchange::carry(
+            &self.server.app.metrics,
+            &exchange,
+            self.route(&exchange, body),
+        )
+        .await
     }
 
     async fn route(&self, exchange: &Arc<Exchange>, body: impl RequestBody) -> Response {
         let server = &*self.server;
         let segments = Segments::of(exchange.head.uri.path());
         let segments = segments.as_ref().map(Segments::as_strs);
-        let answer = match segments.as_deref() {
+        let segments = segments.as_deref();
+        if let Some(keys) = &server.app.keys
+            && !matches!(segments, Some(["v2", "health", _] | [""] | []))
+            && let Err(refusal) = access::check(&keys.get(), exchange)
+        {
+            return refusal.into_answer();
+        }
+        let answer = match segments {
             Some(segments @ ["v2", ..]) => v2::answer(server, exchange, body, segments).await,
             Some(segments @ ["v1", "models", ..]) => {
                 v1::answer(server, exchange, body, segments).await
@@ -181,6 +210,8 @@ mod tests {
                     max_deadline: Duration::from_secs(60),
                     default_deadline: None,
                 },
+                keys: None,
+                has_metrics_page: true,
             }),
             bodies: BodyBudget::new(100),
         })

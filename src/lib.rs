@@ -10,13 +10,15 @@
 //! From the top: [`cli`] reads arguments and [`config`] settings; [`server`] accepts connections and
 //! drains; [`http`] speaks the wire formats; [`model`] turns directories into served versions;
 //! [`scheduler`] queues and batches; [`engine`] computes. [`request`] and [`tensor`] are what they
-//! pass on; [`metrics`], [`telemetry`] and [`lifecycle`] are what they report to.
+//! pass on; [`metrics`], [`telemetry`] and [`lifecycle`] are what they report to; [`keys`] says who may ask,
+//! [`watched`] reads such files again when they change.
 //! ARCHITECTURE.md has the whole way and who may import whom.
 
 pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod http;
+pub mod keys;
 pub mod lifecycle;
 pub mod metrics;
 pub mod model;
@@ -25,3 +27,4 @@ pub mod scheduler;
 pub mod server;
 pub mod telemetry;
 pub mod tensor;
+pub mod watched;

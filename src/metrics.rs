@@ -17,7 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
-pub use labels::{Closed, Code, ModelState, Protocol, Refusal, Rejection, Release, Route};
+pub use labels::{
+    Closed, Code, ModelState, Protocol, Refusal, Rejection, Release, Route, WatchedFile,
+};
 pub use model::ModelMetrics;
 pub use process::max_open_files;
 pub use sharded::{Counter, Histogram, Unit, UpDown};
@@ -58,6 +60,9 @@ struct Inner {
     connections_closed: Box<[IntCounter]>,
     accept_errors: IntCounter,
     log_lines_dropped: IntCounter,
+    file_reads: Box<[[IntCounter; 2]]>,
+    file_stale: Box<[IntGauge]>,
+    requests_by_key: Family<Counter>,
 }
 
 impl fmt::Debug for Metrics {
@@ -156,6 +161,18 @@ impl Metrics {
         &self.0.accept_errors
     }
 
+    /// Reports that a file changed and was read again, and whether what it holds is used.
+    pub fn file_read(&self, file: WatchedFile, is_used: bool) {
+        self.0.file_reads[file.index()][usize::from(is_used)].inc();
+        self.0.file_stale[file.index()].set((!is_used).into());
+    }
+
+    /// HTTP requests that came with the key of this name, which the operator gave it.
+    #[must_use]
+    pub fn requests_by_key(&self, name: &str) -> Counter {
+        self.0.requests_by_key.with(&[name])
+    }
+
     /// Log lines dropped because the log's reader is too slow or gone.
     #[must_use]
     pub fn log_lines_dropped_total(&self) -> &IntCounter {
@@ -203,7 +220,44 @@ impl Inner {
             .map(|state| models_by_state.with_label_values(&[state.as_str()]))
             .collect();
 
+        let file_reads = IntCounterVec::new(
+            Opts::new(
+                "safeserve_file_reads_total",
+                "Times that a file of keys or certificates changed and was read again.",
+            ),
+            &["file", "result"],
+        )?;
+        registry.register(Box::new(file_reads.clone()))?;
+        let file_stale = IntGaugeVec::new(
+            Opts::new(
+                "safeserve_file_stale",
+                "1 while a changed file of keys or certificates is refused and the version \
+                 before it goes on.",
+            ),
+            &["file"],
+        )?;
+        registry.register(Box::new(file_stale.clone()))?;
+        let requests_by_key = Family::new(
+            "safeserve_api_key_requests_total",
+            "HTTP requests that came with a valid API key, by the key's name.",
+            &["key"],
+            Counter::default,
+        )?;
+        registry.register(Box::new(requests_by_key.clone()))?;
+
         Ok(Self {
+            file_reads: WatchedFile::ALL
+                .iter()
+                .map(|file| {
+                    ["failed", "ok"]
+                        .map(|result| file_reads.with_label_values(&[file.as_str(), result]))
+                })
+                .collect(),
+            file_stale: WatchedFile::ALL
+                .iter()
+                .map(|file| file_stale.with_label_values(&[file.as_str()]))
+                .collect(),
+            requests_by_key,
             families: Arc::new(Families::register(&registry)?),
             models: Mutex::new(HashMap::new()),
             http_requests,

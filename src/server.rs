@@ -15,6 +15,7 @@ mod signals;
 mod stage;
 mod threads;
 mod timer;
+mod tls;
 mod wire;
 
 use std::net::SocketAddr;
@@ -38,9 +39,10 @@ use head::HeadLimits;
 use stage::{Stage, Stages};
 
 pub use body::{IncompleteBody, RequestBody};
-pub use routes::routes;
+pub use routes::{keys, routes};
 pub use signals::{Signals, Stop};
 pub use threads::IoThreads;
+pub use tls::{Certificates, certificates};
 
 /// File descriptors that are not for connections: standard streams, the listener, the runtime's
 /// own, and the files of models that are being loaded.
@@ -50,9 +52,33 @@ const RESERVED_FILES: usize = 64;
 /// is slow: their tasks end at the next step.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
+/// Where a server listens.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// The setting that says where, for messages.
+    pub setting: &'static str,
+    /// The address; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// What connections are encrypted with, if they are.
+    pub certificates: Option<Arc<Certificates>>,
+}
+
+impl Listen {
+    /// Where clients are answered: on `server.bind`.
+    #[must_use]
+    pub fn for_clients(config: &Config, certificates: Option<Arc<Certificates>>) -> Self {
+        Self {
+            setting: "server.bind",
+            address: config.server.bind,
+            certificates,
+        }
+    }
+}
+
 /// The address cannot be listened on.
 #[derive(Debug)]
 pub struct BindError {
+    setting: &'static str,
     address: SocketAddr,
     source: io::Error,
 }
@@ -67,8 +93,14 @@ impl fmt::Display for BindError {
         };
         write!(
             f,
-            "server.bind: cannot listen on {}; {mend} (--bind ADDR:PORT)",
-            self.address
+            "{}: cannot listen on {}; {mend} (--{} ADDR:PORT)",
+            self.setting,
+            self.address,
+            match self.setting {
+                "server.bind" => "bind",
+                "admin.bind" => "admin-bind",
+                _ => "operations-bind",
+            }
         )
     }
 }
@@ -91,6 +123,7 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Server<H> {
     listener: TcpListener,
     address: SocketAddr,
+    certificates: Option<Arc<Certificates>>,
     connections: Arc<Connections<H>>,
     max_connections: usize,
     drain_delay: Duration,
@@ -105,29 +138,29 @@ pub struct Drained {
 }
 
 impl<H: Handler> Server<H> {
-    /// Listens on `server.bind`. Clients can connect from now on and are answered once
-    /// [`Server::run`] runs.
+    /// Listens. Clients can connect from now on and are answered once [`Server::run`] runs.
     ///
     /// # Errors
     /// [`BindError`] if the address cannot be listened on.
     pub async fn bind(
+        listen: Listen,
         config: &Config,
         handler: H,
         lifecycle: Arc<Lifecycle>,
         metrics: Metrics,
     ) -> Result<Self, BindError> {
         let failed = |source| BindError {
-            address: config.server.bind,
+            setting: listen.setting,
+            address: listen.address,
             source,
         };
-        let listener = TcpListener::bind(config.server.bind)
-            .await
-            .map_err(failed)?;
+        let listener = TcpListener::bind(listen.address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let limits = &config.limits;
         Ok(Self {
             listener,
             address,
+            certificates: listen.certificates,
             max_connections: within_open_files(limits.max_connections, max_open_files()),
             connections: Arc::new(Connections {
                 handler,
@@ -159,20 +192,20 @@ impl<H: Handler> Server<H> {
     /// drain delay, then no new connections, then those that are left have the drain timeout.
     ///
     /// Connections are served by `threads`; this only accepts and waits.
-    pub async fn run(self, threads: IoThreads, stop: impl Future<Output = Stop>) -> Drained {
+    pub async fn run(self, threads: Arc<IoThreads>, stop: impl Future<Output = Stop>) -> Drained {
         let Self {
             listener,
+            certificates,
             connections,
             max_connections,
             ..
         } = self;
         let lifecycle = Arc::clone(&connections.lifecycle);
-        // Here to the end: connections live as long as their threads.
-        let threads = Arc::new(threads);
         // A connection holds a permit from its start to its end.
         let permits = Arc::new(Semaphore::new(max_connections));
         let mut accepting = tokio::spawn(accept(
             listener,
+            certificates,
             Arc::clone(&threads),
             Arc::clone(&connections),
             Arc::clone(&permits),

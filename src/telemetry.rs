@@ -5,9 +5,8 @@
 //! counted.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::{
-    Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel,
-};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{fmt, panic, thread};
 
@@ -15,12 +14,17 @@ use prometheus::IntCounter;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::{Format, Level, Log};
 
 /// Messages that may wait to be written: a burst of one for each of thousands of requests, about
 /// 2 MB at 300 bytes a message.
 const QUEUED_LINES: usize = 8192;
+
+/// The longest message. What clients have a part in is cut where it is logged, so that only a fault
+/// of this server makes a longer one; it is dropped and counted.
+const MAX_LINE_BYTES: usize = 64 << 10;
 
 /// How long the end of the process waits for the last messages to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -29,6 +33,30 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct LogGuard {
     lines: SyncSender<Message>,
+}
+
+/// The level of the log while the process runs.
+#[derive(Debug)]
+pub struct LogLevel {
+    level: Mutex<Level>,
+    levels: reload::Handle<Targets, Registry>,
+}
+
+impl LogLevel {
+    /// The least severe messages that are logged.
+    #[must_use]
+    pub fn get(&self) -> Level {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs messages from this level on from now on.
+    pub fn set(&self, level: Level) {
+        let mut current = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        // It fails only when the log is gone, with the process.
+        if self.levels.reload(targets(level)).is_ok() {
+            *current = level;
+        }
+    }
 }
 
 impl Drop for LogGuard {
@@ -49,7 +77,7 @@ impl Drop for LogGuard {
 ///
 /// # Panics
 /// If logging was set up before.
-pub fn install(log: &Log, dropped: IntCounter) -> io::Result<LogGuard> {
+pub fn install(log: &Log, dropped: IntCounter) -> io::Result<(LogGuard, LogLevel)> {
     let is_terminal = io::stderr().is_terminal();
     let is_text = match log.format {
         Format::Auto => is_terminal,
@@ -60,17 +88,7 @@ pub fn install(log: &Log, dropped: IntCounter) -> io::Result<LogGuard> {
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let (queue, guard) = Queue::start(io::stderr(), dropped)?;
 
-    let ours = match log.level {
-        Level::Error => LevelFilter::ERROR,
-        Level::Warn => LevelFilter::WARN,
-        Level::Info => LevelFilter::INFO,
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Trace => LevelFilter::TRACE,
-    };
-    // What the libraries say below a warning is about themselves.
-    let levels = Targets::new()
-        .with_default(ours.min(LevelFilter::WARN))
-        .with_target(env!("CARGO_PKG_NAME"), ours);
+    let (levels, handle) = reload::Layer::new(targets(log.level));
     let layer = tracing_subscriber::fmt::layer().with_writer(queue);
     let layer = if is_text {
         layer
@@ -88,7 +106,26 @@ pub fn install(log: &Log, dropped: IntCounter) -> io::Result<LogGuard> {
         .with(layer.with_filter(levels))
         .init();
     panic::set_hook(Box::new(log_panic));
-    Ok(guard)
+    let level = LogLevel {
+        level: Mutex::new(log.level),
+        levels: handle,
+    };
+    Ok((guard, level))
+}
+
+/// What is logged at a level.
+fn targets(level: Level) -> Targets {
+    let ours = match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    };
+    // What the libraries say below a warning is about themselves.
+    Targets::new()
+        .with_default(ours.min(LevelFilter::WARN))
+        .with_target(env!("CARGO_PKG_NAME"), ours)
 }
 
 /// Logs a panic as one message. The standard hook writes to stderr itself, and may wait there.
@@ -193,10 +230,15 @@ impl Drop for Line<'_> {
         if self.text.is_empty() {
             return;
         }
-        let line = Message::Line(one_line(std::mem::take(&mut self.text)));
-        match self.queue.lines.try_send(line) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.queue.dropped.inc(),
+        let text = std::mem::take(&mut self.text);
+        let is_queued = text.len() <= MAX_LINE_BYTES
+            && self
+                .queue
+                .lines
+                .try_send(Message::Line(one_line(text)))
+                .is_ok();
+        if !is_queued {
+            self.queue.dropped.inc();
         }
     }
 }
@@ -273,6 +315,17 @@ mod tests {
         assert!((99..=100).contains(&dropped), "{dropped}");
         drop(written);
         drop(guard);
+    }
+
+    #[test]
+    fn a_message_without_end_is_dropped() {
+        let (output, written) = sync_channel(2);
+        let (queue, guard) = Queue::start(Output(output), dropped()).unwrap();
+        log(&queue, &"x".repeat(MAX_LINE_BYTES + 1));
+        log(&queue, "short\n");
+        drop(guard);
+        assert_eq!(written.try_iter().collect::<Vec<_>>(), ["short\n"]);
+        assert_eq!(queue.dropped.get(), 1);
     }
 
     #[test]

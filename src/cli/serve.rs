@@ -1,26 +1,33 @@
 //! `safeserve serve`: loads the models, serves them, drains.
 
 use std::error::Error;
-use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::example::curl;
 use super::table::{Overview, overview};
 use super::{Exit, VERSION, build_info, print, report};
-use crate::config::{Config, Settings, cpu_budget};
+use crate::config::{Config, Level, Settings, cpu_budget};
+use crate::http::{AdminRoutes, Controls, OperationsRoutes};
+use crate::keys::Keys;
 use crate::lifecycle::Lifecycle;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, WatchedFile};
 use crate::model::repository::{ModelRepository, RepositoryError};
 use crate::scheduler::{Scheduler, SchedulerSettings};
-use crate::server::{self, Drained, IoThreads, Server, Signals, Stop};
-use crate::telemetry;
+use crate::server::{
+    self, BindError, Certificates, Drained, Handler, IoThreads, Listen, Server, Signals, Stop,
+};
+use crate::telemetry::{self, LogLevel};
+use crate::watched::Watched;
 
 /// How long workers may take to end once no request is left. Longer only if a forward pass whose
 /// client was cut off still runs, which nobody waits for.
@@ -30,15 +37,15 @@ pub(super) fn run(settings: &Settings) -> Exit {
     let config = &settings.config;
     let metrics = Metrics::new(build_info());
     let log = telemetry::install(&config.log, metrics.log_lines_dropped_total().clone());
-    let started = log.and_then(|guard| Ok((guard, runtime()?)));
-    let (log, runtime) = match started {
+    let started = log.and_then(|(guard, level)| Ok((guard, level, runtime()?)));
+    let (log, level, runtime) = match started {
         Ok(started) => started,
         Err(error) => {
             report(&error);
             return Exit::Failed;
         }
     };
-    let exit = runtime.block_on(serve(config, metrics));
+    let exit = runtime.block_on(serve(config, level, metrics));
     // What still runs, a load that a signal overtook or a worker that is stuck, ends with the
     // process.
     runtime.shutdown_background();
@@ -74,7 +81,7 @@ pub(super) fn scheduler_settings(config: &Config) -> SchedulerSettings {
     }
 }
 
-async fn serve(config: &Config, metrics: Metrics) -> Exit {
+async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
     let failed = |error: &dyn Error| {
         report(error);
         Exit::Failed
@@ -89,8 +96,15 @@ async fn serve(config: &Config, metrics: Metrics) -> Exit {
         Err(error) => return failed(&error),
     };
     let io_threads = match IoThreads::start(threads(config.server.io_threads)) {
-        Ok(threads) => threads,
+        Ok(threads) => Arc::new(threads),
         Err(error) => return failed(&error),
+    };
+    let files = match Files::read(config, &metrics) {
+        Ok(files) => files,
+        Err(reason) => {
+            report(&BadFile(reason));
+            return Exit::BadSettings;
+        }
     };
     let loaded = tokio::select! {
         loaded = load(config, &scheduler, &metrics) => loaded,
@@ -140,15 +154,55 @@ async fn serve(config: &Config, metrics: Metrics) -> Exit {
     }
 
     let lifecycle = Arc::new(Lifecycle::new());
-    let routes = server::routes(config, &repository, &lifecycle, &metrics);
-    let server = match Server::bind(config, routes, lifecycle, metrics).await {
+    let api_keys = files.api_keys.clone();
+    let routes = server::routes(config, &repository, &lifecycle, &metrics, api_keys);
+    let (drain, drained) = mpsc::channel(1);
+    let controls = Arc::new(Process { level, drain });
+    let mut beside = Beside::default();
+    if let Some(address) = config.operations.bind {
+        let listen = Listen {
+            setting: "operations.bind",
+            address,
+            certificates: None,
+        };
+        let routes = OperationsRoutes::new(Arc::clone(routes.app()));
+        if let Err(error) = beside
+            .start(listen, config, routes, &io_threads, &metrics)
+            .await
+        {
+            report(&error);
+            return Exit::CannotBind;
+        }
+    }
+    if let (Some(address), Some(keys)) = (config.admin.bind, &files.admin_keys) {
+        let listen = Listen {
+            setting: "admin.bind",
+            address,
+            certificates: files.certificates.clone(),
+        };
+        let routes = AdminRoutes::new(metrics.clone(), Arc::clone(keys), controls);
+        if let Err(error) = beside
+            .start(listen, config, routes, &io_threads, &metrics)
+            .await
+        {
+            report(&error);
+            return Exit::CannotBind;
+        }
+    }
+    let listen = Listen::for_clients(config, files.certificates.clone());
+    let server = match Server::bind(listen, config, routes, lifecycle, metrics).await {
         Ok(server) => server,
         Err(error) => {
             report(&error);
             return Exit::CannotBind;
         }
     };
-    greet(server.address(), &repository, &ready, refused.len());
+    files.follow();
+    let scheme = match files.certificates {
+        Some(_) => "https",
+        None => "http",
+    };
+    greet(scheme, server.address(), &repository, &ready, refused.len());
     info!(
         address = %server.address(),
         workers = threads(config.scheduler.workers),
@@ -157,7 +211,10 @@ async fn serve(config: &Config, metrics: Metrics) -> Exit {
         "serving"
     );
 
-    let Drained { cut } = server.run(io_threads, first_stop(signals)).await;
+    let stop = first_stop(signals, drained);
+    let Drained { cut } = server.run(io_threads, stop).await;
+    // Scrapers and operators see the drain to its end.
+    beside.stop().await;
     let closing = spawn_blocking(move || scheduler.close());
     if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
         warn!("a forward pass still runs; ending without it");
@@ -178,7 +235,13 @@ async fn load(
 }
 
 /// Tells the person who started the server what it serves and how to try it.
-fn greet(address: SocketAddr, repository: &ModelRepository, ready: &str, refused: usize) {
+fn greet(
+    scheme: &str,
+    address: SocketAddr,
+    repository: &ModelRepository,
+    ready: &str,
+    refused: usize,
+) {
     let refused = match refused {
         0 => String::new(),
         1 => "1 model version was refused: see the log, or `safeserve check`\n".to_owned(),
@@ -187,7 +250,7 @@ fn greet(address: SocketAddr, repository: &ModelRepository, ready: &str, refused
         }
     };
     let mut text = format!(
-        "safeserve {}\n\n{ready}{refused}\nlistening on http://{address}\n",
+        "safeserve {}\n\n{ready}{refused}\nlistening on {scheme}://{address}\n",
         VERSION.as_str()
     );
     if let Some(curl) = curl(&repository.ready(), address) {
@@ -196,16 +259,132 @@ fn greet(address: SocketAddr, repository: &ModelRepository, ready: &str, refused
     print(&text);
 }
 
-/// Waits for the first signal; the one after it ends the process there and then.
+/// Waits for the first signal, or for an operator who asks for the same; the signal after it ends
+/// the process there and then.
 #[expect(
     clippy::disallowed_methods,
     reason = "who signals twice wants no drain, and nothing else stops a forward pass that runs"
 )]
-async fn first_stop(mut signals: Signals) -> Stop {
-    let stop = signals.next().await;
+async fn first_stop(mut signals: Signals, mut asked: mpsc::Receiver<()>) -> Stop {
+    let stop = tokio::select! {
+        stop = signals.next() => stop,
+        Some(()) = asked.recv() => Stop::AfterDelay,
+    };
     tokio::spawn(async move {
         signals.next().await;
         std::process::exit(Exit::Forced as i32);
     });
     stop
+}
+
+/// What operators may do.
+struct Process {
+    level: LogLevel,
+    drain: mpsc::Sender<()>,
+}
+
+impl Controls for Process {
+    fn log_level(&self) -> &'static str {
+        self.level.get().as_str()
+    }
+
+    fn set_log_level(&self, level: &str) -> Result<(), String> {
+        match Level::ALL.iter().find(|known| known.as_str() == level) {
+            Some(level) => {
+                self.level.set(*level);
+                Ok(())
+            }
+            None => Err(Level::ALL.map(Level::as_str).join(", ")),
+        }
+    }
+
+    fn drain(&self) {
+        // Full means that somebody asked before.
+        let _ = self.drain.try_send(());
+    }
+}
+
+/// A file of keys or certificates that cannot be used.
+#[derive(Debug)]
+struct BadFile(String);
+
+impl fmt::Display for BadFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for BadFile {}
+
+/// The files that are read again when they change.
+struct Files {
+    api_keys: Option<Arc<Watched<Keys>>>,
+    admin_keys: Option<Arc<Watched<Keys>>>,
+    certificates: Option<Arc<Certificates>>,
+}
+
+impl Files {
+    fn read(config: &Config, metrics: &Metrics) -> Result<Self, String> {
+        let keys = |label, setting, file: &Option<PathBuf>| {
+            let file = file.as_deref();
+            file.map(|file| server::keys(label, setting, file, metrics))
+                .transpose()
+        };
+        Ok(Self {
+            api_keys: keys(
+                WatchedFile::ApiKeys,
+                "server.api_keys",
+                &config.server.api_keys,
+            )?,
+            admin_keys: keys(WatchedFile::AdminKeys, "admin.keys", &config.admin.keys)?,
+            certificates: server::certificates(&config.tls, metrics)?,
+        })
+    }
+
+    /// Looks for changes from now on.
+    fn follow(&self) {
+        for keys in [&self.api_keys, &self.admin_keys].into_iter().flatten() {
+            tokio::spawn(Arc::clone(keys).follow());
+        }
+        if let Some(certificates) = &self.certificates {
+            tokio::spawn(Arc::clone(certificates).follow());
+        }
+    }
+}
+
+/// The listeners beside the one for clients. They go on while that one drains.
+#[derive(Default)]
+struct Beside {
+    running: Vec<(oneshot::Sender<Stop>, JoinHandle<Drained>)>,
+}
+
+impl Beside {
+    async fn start<H: Handler>(
+        &mut self,
+        listen: Listen,
+        config: &Config,
+        routes: H,
+        threads: &Arc<IoThreads>,
+        metrics: &Metrics,
+    ) -> Result<(), BindError> {
+        let setting = listen.setting;
+        // Its answers never close connections for a drain that is not its own.
+        let lifecycle = Arc::new(Lifecycle::new());
+        let server = Server::bind(listen, config, routes, lifecycle, metrics.clone()).await?;
+        info!(setting, address = %server.address(), "listening");
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async { stopped.await.unwrap_or(Stop::Now) };
+        let running = tokio::spawn(server.run(Arc::clone(threads), stopped));
+        self.running.push((stop, running));
+        Ok(())
+    }
+
+    /// Ends them all.
+    async fn stop(self) {
+        for (stop, running) in self.running {
+            // Either fails only if the listener has ended, which is what is wanted.
+            let _ = stop.send(Stop::Now);
+            let _ = running.await;
+        }
+    }
 }

@@ -378,6 +378,14 @@ fn refused_by_type(key: &str, value: &Value) -> Option<(&'static str, &'static s
                 "write for example \"0.0.0.0:8080\" or \"[::1]:8080\"",
             ))
         }
+        ("operations.bind" | "admin.bind", Value::String(text))
+            if !text.is_empty() && text.parse::<std::net::SocketAddr>().is_err() =>
+        {
+            Some((
+                "an IP address and a port, or \"\" for none",
+                "write for example \"127.0.0.1:8081\"",
+            ))
+        }
         ("models.dir", Value::String(text)) if text.is_empty() => {
             Some(("a directory", "write for example \"models\""))
         }

@@ -22,11 +22,31 @@ impl Config {
         const SLOW_CLIENTS: &str = "without a limit slow clients would take every connection";
         let Self {
             server,
+            tls,
+            admin,
             scheduler,
             limits,
             ..
         } = self;
         [
+            with(
+                "tls.key",
+                tls.certificate.is_some(),
+                tls.key.is_some(),
+                "tls.certificate needs its private key",
+            ),
+            with(
+                "tls.certificate",
+                tls.key.is_some() || tls.client_ca.is_some(),
+                tls.certificate.is_some(),
+                "without it nothing is encrypted, and the other files of tls do nothing",
+            ),
+            with(
+                "admin.keys",
+                admin.bind.is_some(),
+                admin.keys.is_some(),
+                "whoever reaches admin.bind could unload models",
+            ),
             range(
                 "server.io_threads",
                 server.io_threads as u64,
@@ -165,6 +185,15 @@ fn range(
     (!(least..=most).contains(&value)).then(|| Refusal {
         key,
         expected: format!("a whole number from {least} to {most}"),
+        mend,
+    })
+}
+
+/// A refusal if there is no file although something else asks for it.
+fn with(key: &'static str, asked_for: bool, is_there: bool, mend: &'static str) -> Option<Refusal> {
+    (asked_for && !is_there).then(|| Refusal {
+        key,
+        expected: "a file".to_owned(),
         mend,
     })
 }

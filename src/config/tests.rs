@@ -214,16 +214,19 @@ fn refusals_name_place_expected_given_and_mend() {
         (
             in_file("section", "[serve]\nbind = \"x\"\n"),
             "FILE:2: unknown setting serve.bind; did you mean server.bind? \
-             Known: server.*, models.*, scheduler.*, limits.*, log.*",
+             Known: server.*, tls.*, operations.*, admin.*, models.*, \
+             scheduler.*, limits.*, log.*",
         ),
         (
             in_file("bare", "strict = true\n"),
             "FILE:1: unknown setting strict; did you mean models.strict? \
-             Known: server.*, models.*, scheduler.*, limits.*, log.*",
+             Known: server.*, tls.*, operations.*, admin.*, models.*, \
+             scheduler.*, limits.*, log.*",
         ),
         (
-            in_file("empty-section", "[tls]\n"),
-            "FILE:1: unknown setting tls; Known: server.*, models.*, scheduler.*, limits.*, log.*",
+            in_file("empty-section", "[grpc]\n"),
+            "FILE:1: unknown setting grpc; Known: server.*, tls.*, operations.*, admin.*, models.*, \
+             scheduler.*, limits.*, log.*",
         ),
         (
             in_file("nested", "[log.level]\nx = 1\n"),
@@ -262,7 +265,7 @@ fn refusals_name_place_expected_given_and_mend() {
             "environment variable SAFESERVE__SERVER__BINDD: unknown setting server.bindd; \
              did you mean SAFESERVE__SERVER__BIND? Known: SAFESERVE__SERVER__BIND, \
              SAFESERVE__SERVER__IO_THREADS, SAFESERVE__SERVER__DRAIN_DELAY_MS, \
-             SAFESERVE__SERVER__DRAIN_TIMEOUT_MS",
+             SAFESERVE__SERVER__DRAIN_TIMEOUT_MS, SAFESERVE__SERVER__API_KEYS",
         ),
         (
             refusal(variables(&[("SAFESERVE__LIMITS__MAX_HEADERS", "1e3")])),
@@ -289,6 +292,27 @@ fn refusals_name_place_expected_given_and_mend() {
             refusal(assignment("server.bind=localhost")),
             "flag --set server.bind=localhost: server.bind: expected an IP address and a port, \
              got \"localhost\"; write for example \"0.0.0.0:8080\" or \"[::1]:8080\"",
+        ),
+        (
+            refusal(assignment("operations.bind=8081")),
+            "flag --set operations.bind=8081: operations.bind: \
+             expected an IP address and a port, or \"\" for none, got \"8081\"; \
+             write for example \"127.0.0.1:8081\"",
+        ),
+        (
+            refusal(assignment("admin.bind=127.0.0.1:8082")),
+            "default: admin.keys: expected a file, got \"\"; \
+             whoever reaches admin.bind could unload models",
+        ),
+        (
+            refusal(assignment("tls.certificate=chain.pem")),
+            "default: tls.key: expected a file, got \"\"; \
+             tls.certificate needs its private key",
+        ),
+        (
+            refusal(assignment("tls.client_ca=clients.pem")),
+            "default: tls.certificate: expected a file, got \"\"; \
+             without it nothing is encrypted, and the other files of tls do nothing",
         ),
         (
             refusal(assignment("models.dir=")),
@@ -366,4 +390,29 @@ fn a_variable_that_is_not_text_is_refused() {
         "environment variable SAFESERVE__MODELS__DIR: expected UTF-8 text, got other bytes; \
          unset it or set it again"
     );
+}
+
+#[test]
+fn the_page_of_limits_has_every_limit_with_its_default() {
+    let page = include_str!("../../docs/limits.md");
+    let defaults = Settings::load(Overrides::default()).unwrap();
+    for (section, settings) in &defaults.sections {
+        for setting in settings {
+            let is_limit = section == "limits" || setting.key.starts_with("max_");
+            let row = format!("| `{section}.{}` | {} |", setting.key, setting.value);
+            assert!(!is_limit || page.contains(&row), "{row}");
+        }
+    }
+    for line in page.lines().filter(|line| line.contains("| `")) {
+        let key = line.split('`').nth(1).unwrap();
+        let value = line.split(" | ").nth(2).unwrap();
+        let (section, key) = key.split_once('.').unwrap();
+        let (_, settings) = defaults
+            .sections
+            .iter()
+            .find(|(s, _)| s == section)
+            .unwrap();
+        let setting = settings.iter().find(|setting| setting.key == key).unwrap();
+        assert_eq!(setting.value.to_string(), value, "{line}");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::IntoResponse;
-use http::header::{ALLOW, RETRY_AFTER};
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, StatusCode, Uri};
 
 use super::answer::{self, Response};
@@ -31,6 +31,11 @@ pub(super) enum ApiError {
     DeadlineExceeded {
         /// From the request's start to its deadline.
         allowed: Duration,
+    },
+    /// No key, or one that is not valid.
+    Unauthorized {
+        /// Whether the request had one.
+        has_key: bool,
     },
     /// No such path.
     UnknownPath {
@@ -114,6 +119,7 @@ impl ApiError {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::Infer(InferError::Panicked) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -151,6 +157,7 @@ impl ApiError {
             Self::UnknownLabel { .. } => "unknown_label",
             Self::Method { .. } => "method_not_allowed",
             Self::MediaType { .. } => "unsupported_media_type",
+            Self::Unauthorized { .. } => "unauthorized",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::BodyInTooManyPieces => "too_many_chunks",
             Self::BodyTimeout { .. } => "body_timeout",
@@ -211,6 +218,13 @@ impl fmt::Display for ApiError {
                 "the body is larger than the {max_body_bytes} bytes allowed; send fewer rows a \
                  request, or raise limits.max_body_bytes"
             ),
+            Self::Unauthorized { has_key } => f.write_str(match has_key {
+                true => "the API key is not valid; ask the operator for one that is",
+                false => {
+                    "this server asks for an API key; send it in the header \
+                     \"Authorization: Bearer KEY\" or \"X-API-Key: KEY\""
+                }
+            }),
             Self::BodyInTooManyPieces => {
                 f.write_str("the body came in too many chunks; send larger ones")
             }
@@ -278,8 +292,14 @@ impl ApiError {
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Self::Method { allow, .. } = self {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        match self {
+            Self::Method { allow, .. } => {
+                headers.insert(ALLOW, HeaderValue::from_static(allow));
+            }
+            Self::Unauthorized { .. } => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            _ => {}
         }
         response
     }

@@ -12,7 +12,6 @@ use axum::extract::Request;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::Server;
 use super::answer::Response;
 use super::error::{ApiError, Refusal};
 use super::json::escaped;
@@ -44,6 +43,8 @@ pub(super) struct Exchange {
     pub(super) started: Instant,
     route: OnceLock<Route>,
     served: OnceLock<(Protocol, Arc<Served>)>,
+    /// What the operator calls the client.
+    client: OnceLock<Arc<str>>,
 }
 
 impl Exchange {
@@ -54,6 +55,7 @@ impl Exchange {
             started: Instant::now(),
             route: OnceLock::new(),
             served: OnceLock::new(),
+            client: OnceLock::new(),
         }
     }
 
@@ -73,6 +75,11 @@ impl Exchange {
         let _ = self.served.set((protocol, Arc::clone(served)));
     }
 
+    /// Says whose key the request came with.
+    pub(super) fn is_from(&self, client: &Arc<str>) {
+        let _ = self.client.set(Arc::clone(client));
+    }
+
     fn route(&self) -> Route {
         self.route.get().copied().unwrap_or(Route::Other)
     }
@@ -81,7 +88,7 @@ impl Exchange {
 /// Carries a request to its answer: identifies, times, counts and logs it, and answers 500 if
 /// `answer` panics.
 pub(super) async fn carry(
-    server: &Server,
+    metrics: &Metrics,
     exchange: &Exchange,
     answer: impl Future<Output = Response>,
 ) -> Response {
@@ -89,7 +96,7 @@ pub(super) async fn carry(
     let id = request_id(headers);
     let trace = trace_parent(headers);
     let mut ending = Ending {
-        metrics: &server.app.metrics,
+        metrics,
         exchange,
         id,
         trace,
@@ -108,7 +115,7 @@ pub(super) async fn carry(
     .await;
     let mut response = answered.unwrap_or_else(|| {
         // The panic hook has logged where and why.
-        server.app.metrics.handler_panics_total().inc();
+        metrics.handler_panics_total().inc();
         ApiError::Internal.into_answer()
     });
 
@@ -176,6 +183,7 @@ impl Drop for Ending<'_> {
                     seconds,
                     model,
                     version,
+                    client = exchange.client.get().map(|name| &**name),
                     code = refusal.as_ref().map(|refusal| refusal.code),
                     error = refusal
                         .as_ref()

@@ -10,17 +10,20 @@ use axum::routing::any;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode};
 
-use super::Server;
 use super::answer::{self, Response};
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::json::Writer;
+use super::{App, Server};
 use crate::metrics::{CONTENT_TYPE as METRICS_TEXT, Route};
 
-pub(super) fn routes() -> Router<Arc<Server>> {
-    Router::new()
-        .route("/", any(root))
-        .route("/metrics", any(metrics))
+pub(super) fn routes(has_metrics_page: bool) -> Router<Arc<Server>> {
+    let routes = Router::new().route("/", any(root));
+    if has_metrics_page {
+        routes.route("/metrics", any(metrics))
+    } else {
+        routes
+    }
 }
 
 /// Refuses all methods but GET, and HEAD, whose answer is the same without its body.
@@ -45,8 +48,8 @@ pub(super) fn live() -> Response {
 }
 
 /// Whether new requests are welcome.
-pub(super) fn ready(server: &Server) -> Response {
-    let is_ready = server.app.lifecycle.is_ready();
+pub(super) fn ready(app: &App) -> Response {
+    let is_ready = app.lifecycle.is_ready();
     let mut body = Writer::default();
     body.object(|body| body.key("ready").bool(is_ready));
     answer::json(ready_status(is_ready), body)
@@ -66,10 +69,17 @@ async fn metrics(
 ) -> Result<impl IntoResponse, ApiError> {
     Exchange::of(&request).is_for(Route::Metrics);
     expect_get(request.method())?;
-    let page = server.app.metrics.render().map_err(|error| {
+    metrics_page(&server.app).map(|page| page.map(Body::from))
+}
+
+/// All series, in Prometheus' text format.
+pub(super) fn metrics_page(app: &App) -> Result<Response, ApiError> {
+    let page = app.metrics.render().map_err(|error| {
         tracing::error!(%error, "the metrics page cannot be written");
         ApiError::Internal
     })?;
-    let headers = [(CONTENT_TYPE, HeaderValue::from_static(METRICS_TEXT))];
-    Ok((headers, page))
+    let mut response = Response::new(page.into());
+    let media_type = HeaderValue::from_static(METRICS_TEXT);
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    Ok(response)
 }

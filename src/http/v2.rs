@@ -39,7 +39,7 @@ pub(super) async fn answer(
             expect_get(method)?;
             return Ok(match check {
                 "live" => health::live(),
-                _ => health::ready(server),
+                _ => health::ready(&server.app),
             });
         }
         ["models", name, "versions", version, ref rest @ ..] => (name, Some(version), rest),

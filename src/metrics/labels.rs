@@ -130,6 +130,8 @@ label! {
         Health => "health",
         /// This page.
         Metrics => "metrics",
+        /// The operators' API.
+        Admin => "admin",
         /// Every other path.
         Other => "other",
     }
@@ -156,10 +158,24 @@ label! {
         WriteTimeout => "write_timeout",
         /// What came was not HTTP/1.1, or framed ambiguously.
         Malformed => "malformed",
+        /// The TLS handshake failed.
+        TlsHandshake => "tls_handshake",
         /// The transport failed.
         Io => "io",
         /// The server's drain ran out of time.
         Drain => "drain",
+    }
+}
+
+label! {
+    /// A file that is read again when it changes.
+    WatchedFile {
+        /// The keys of clients.
+        ApiKeys => "api_keys",
+        /// The keys of operators.
+        AdminKeys => "admin_keys",
+        /// The certificate, its key and the clients' authorities.
+        Tls => "tls",
     }
 }
 
@@ -170,6 +186,8 @@ label! {
         Ok => "200",
         /// 400
         BadRequest => "400",
+        /// 401
+        Unauthorized => "401",
         /// 404
         NotFound => "404",
         /// 405
@@ -206,6 +224,7 @@ impl Code {
         match status {
             200 => Self::Ok,
             400 => Self::BadRequest,
+            401 => Self::Unauthorized,
             404 => Self::NotFound,
             405 => Self::MethodNotAllowed,
             408 => Self::RequestTimeout,

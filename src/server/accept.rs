@@ -5,6 +5,7 @@ use std::net::TcpStream as Accepted;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::Guard;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,6 +17,7 @@ use super::answer::TOO_MANY_CONNECTIONS;
 use super::connection::{Connections, LINGER};
 use super::stage::Stage;
 use super::threads::IoThreads;
+use super::tls::Certificates;
 use crate::metrics::Refusal;
 
 /// How long to wait before asking again when the system has no descriptor or memory left: long
@@ -33,6 +35,7 @@ const MAX_REFUSALS: usize = super::RESERVED_FILES / 2;
 /// socket joins.
 pub(super) async fn accept<H: Handler>(
     listener: TcpListener,
+    certificates: Option<Arc<Certificates>>,
     threads: Arc<IoThreads>,
     connections: Arc<Connections<H>>,
     permits: Arc<Semaphore>,
@@ -47,16 +50,25 @@ pub(super) async fn accept<H: Handler>(
         let _ = socket.set_nodelay(true);
         if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
             let connections = Arc::clone(&connections);
+            // Those that count now: a certificate that changes is for the connections behind it.
+            let certificates = certificates
+                .as_ref()
+                .map(|files| Guard::into_inner(files.get()));
             threads.spawn(async move {
                 // The client of a socket that no thread can take sees it close.
                 if let Ok(socket) = into_tokio(socket) {
-                    connections.serve(socket).await;
+                    match certificates {
+                        None => connections.serve(socket).await,
+                        Some(certificates) => connections.serve_tls(socket, certificates).await,
+                    }
                 }
                 drop(permit);
             });
         } else {
             metrics.connection_refused(Refusal::Limit);
-            if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned()
+            // Who expects a handshake understands no answer.
+            if certificates.is_none()
+                && let Ok(permit) = Arc::clone(&refusals).try_acquire_owned()
                 && let Ok(socket) = into_tokio(socket)
             {
                 tokio::spawn(refuse(socket, permit));

@@ -17,7 +17,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, Version};
-use tokio::time::Instant;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use super::Handler;
 use super::answer::{self, Answer};
@@ -66,10 +69,27 @@ pub(super) struct Connections<H> {
 impl<H: Handler> Connections<H> {
     /// Serves one connection to its end.
     pub(super) async fn serve(&self, socket: impl Socket + 'static) {
+        self.until_closed(Connection::new(self, socket).run()).await;
+    }
+
+    /// The same behind a handshake, which has the time of a first head.
+    pub(super) async fn serve_tls(&self, socket: TcpStream, certificates: Arc<ServerConfig>) {
+        self.until_closed(async {
+            let handshake = TlsAcceptor::from(certificates).accept(socket);
+            match timeout(self.timeouts.header, handshake).await {
+                Ok(Ok(socket)) => Connection::new(self, socket).run().await,
+                Ok(Err(_)) => Closed::TlsHandshake,
+                Err(_) => Closed::HeaderTimeout,
+            }
+        })
+        .await;
+    }
+
+    /// Counts a connection that is open until `work` says why it is closed.
+    async fn until_closed(&self, work: impl Future<Output = Closed>) {
         self.metrics.connections_open().inc();
         let _open = Leave(|| self.metrics.connections_open().dec());
-        let mut connection = Connection::new(self, socket);
-        let ended = self.stages.until_cut(connection.run()).await;
+        let ended = self.stages.until_cut(work).await;
         self.metrics
             .connection_closed(ended.unwrap_or(Closed::Drain));
     }
@@ -123,7 +143,7 @@ impl<'a, H: Handler> Connection<'a, H> {
     }
 
     /// Answers requests until the connection is over, and says why it is.
-    async fn run(&mut self) -> Closed {
+    async fn run(mut self) -> Closed {
         loop {
             let head = match self.next_head().await {
                 Ok(head) => head,

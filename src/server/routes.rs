@@ -1,5 +1,7 @@
 //! The HTTP routes under the server's settings.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,17 +10,21 @@ use http::{Request, Response};
 
 use super::{Handler, RequestBody};
 use crate::config::Config;
-use crate::http::{App, HttpLimits, Routes};
+use crate::http::{AdminRoutes, App, HttpLimits, OperationsRoutes, Routes};
+use crate::keys::Keys;
 use crate::lifecycle::Lifecycle;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, WatchedFile};
 use crate::model::repository::ModelRepository;
+use crate::watched::Watched;
 
-/// All routes over the models of `repository`, within the limits of `config`.
+/// All routes over the models of `repository`, within the limits of `config`, for those with one of
+/// `keys` if there are any.
 pub fn routes(
     config: &Config,
     repository: &Arc<ModelRepository>,
     lifecycle: &Arc<Lifecycle>,
     metrics: &Metrics,
+    keys: Option<Arc<Watched<Keys>>>,
 ) -> Routes {
     let limits = &config.limits;
     Routes::new(Arc::new(App {
@@ -33,7 +39,41 @@ pub fn routes(
             max_deadline: Duration::from_millis(limits.max_deadline_ms),
             default_deadline: limits.default_deadline(),
         },
+        keys,
+        has_metrics_page: config.operations.bind.is_none(),
     }))
+}
+
+/// The keys of a file, read again when it changes.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn keys(
+    label: WatchedFile,
+    setting: &'static str,
+    file: &Path,
+    metrics: &Metrics,
+) -> Result<Arc<Watched<Keys>>, String> {
+    let counters = metrics.clone();
+    let read = move |files: &[PathBuf]| {
+        let file = &files[0];
+        let text = fs::read_to_string(file).map_err(|error| error.to_string());
+        text.and_then(|text| Keys::parse(&text, |name| counters.requests_by_key(name)))
+            .map_err(|reason| format!("{setting}: {}: {reason}", file.display()))
+    };
+    Watched::start(label, vec![file.to_owned()], read, metrics)
+}
+
+impl Handler for AdminRoutes {
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Bytes> {
+        Self::answer(self, request).await
+    }
+}
+
+impl Handler for OperationsRoutes {
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Bytes> {
+        Self::answer(self, request).await
+    }
 }
 
 impl Handler for Routes {

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use safeserve::config::{Config, Overrides, Settings};
 use safeserve::lifecycle::Lifecycle;
 use safeserve::metrics::{BuildInfo, Metrics};
-use safeserve::server::{Drained, Handler, IoThreads, RequestBody, Server, Stop};
+use safeserve::server::{Drained, Handler, IoThreads, Listen, RequestBody, Server, Stop};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
@@ -74,6 +74,7 @@ impl Running {
                 get(|axum::extract::Path(n): axum::extract::Path<String>| async { n }),
             );
         let server = Server::bind(
+            Listen::for_clients(&config, None),
             &config,
             Routed(router),
             Arc::clone(&lifecycle),
@@ -82,7 +83,7 @@ impl Running {
         .await
         .unwrap();
         let address = server.address();
-        let threads = IoThreads::start(2).unwrap();
+        let threads = Arc::new(IoThreads::start(2).unwrap());
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(threads, async { stopped.await.unwrap() }));
         Self {
@@ -508,7 +509,15 @@ async fn a_taken_port_is_refused_with_its_address_and_the_mend() {
     let config = config(&[&format!("server.bind={}", server.address)]);
     let lifecycle = Arc::new(Lifecycle::new());
     let metrics = server.metrics.clone();
-    let Err(error) = Server::bind(&config, Routed(Router::new()), lifecycle, metrics).await else {
+    let Err(error) = Server::bind(
+        Listen::for_clients(&config, None),
+        &config,
+        Routed(Router::new()),
+        lifecycle,
+        metrics,
+    )
+    .await
+    else {
         panic!("two servers on one port");
     };
     assert_eq!(

@@ -20,7 +20,7 @@ use safeserve::metrics::{BuildInfo, Metrics};
 use safeserve::model::repository::{ModelRepository, Served};
 use safeserve::request::{InferError, InferRequest, InferResponse};
 use safeserve::scheduler::{Lane, LaneSettings, Scheduler, SchedulerSettings};
-use safeserve::server::{IoThreads, Server, Stop, routes};
+use safeserve::server::{IoThreads, Listen, Server, Stop, routes};
 use safeserve::tensor::{DataType, TensorSpec};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -136,12 +136,13 @@ impl Held {
         .unwrap()
         .config;
         let lifecycle = Arc::new(Lifecycle::new());
-        let handler = routes(&config, &repository, &lifecycle, &metrics);
-        let server = Server::bind(&config, handler, lifecycle, metrics.clone())
+        let handler = routes(&config, &repository, &lifecycle, &metrics, None);
+        let listen = Listen::for_clients(&config, None);
+        let server = Server::bind(listen, &config, handler, lifecycle, metrics.clone())
             .await
             .unwrap();
         let address = server.address();
-        let threads = IoThreads::start(1).unwrap();
+        let threads = Arc::new(IoThreads::start(1).unwrap());
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(server.run(threads, async { stopped.await.unwrap_or(Stop::Now) }));
         Self {

@@ -155,6 +155,8 @@ impl TestServer {
                 max_deadline: Duration::from_secs(600),
                 default_deadline: None,
             },
+            keys: None,
+            has_metrics_page: true,
         });
         Self {
             routes: Routes::new(Arc::clone(&app)),
