@@ -21,6 +21,10 @@ pub use op::{Inputs, Kernel, OpError, Operand, Operator, ScaleShift, Side};
 pub use plan::Outputs;
 pub use workspace::Workspace;
 
+use std::sync::Arc;
+
+use ndarray::ArrayD;
+
 use crate::tensor::TensorSpec;
 use kernels::{Isa, Team};
 use plan::Plan;
@@ -43,7 +47,18 @@ impl Engine {
 
     /// Compiles a graph for the given instruction set.
     #[must_use]
-    pub fn compile_for(mut graph: Graph, isa: Isa) -> Self {
+    pub fn compile_for(graph: Graph, isa: Isa) -> Self {
+        Self::compile_releasing(graph, isa, &mut drop)
+    }
+
+    /// As [`Engine::compile_for`]. Gives the constants away, one after the other, as soon as the
+    /// last kernel that needs it has what it needs of it, and before the next kernel is prepared.
+    #[must_use]
+    pub fn compile_releasing(
+        mut graph: Graph,
+        isa: Isa,
+        release: &mut dyn FnMut(Arc<ArrayD<f32>>),
+    ) -> Self {
         optimize::optimize(&mut graph, isa);
         let specs = |values: &[(ValueId, TensorSpec)]| {
             values.iter().map(|(_, spec)| spec.clone()).collect()
@@ -52,7 +67,7 @@ impl Engine {
             inputs: specs(&graph.inputs),
             outputs: specs(&graph.outputs),
             parameters: graph.parameters,
-            plan: Plan::compile(graph, isa),
+            plan: Plan::compile(graph, isa, release),
         }
     }
 

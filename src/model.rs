@@ -76,7 +76,8 @@ impl Model {
         let graph = families::build(&mut config, &description, &mut weights)?;
         config.finish()?;
         weights.finish()?;
-        let engine = Engine::compile_for(graph, isa);
+        let engine =
+            Engine::compile_releasing(graph, isa, &mut |weight| fingerprint.let_go(weight));
         let signature = description.signature(engine.inputs(), engine.outputs())?;
         Ok(Self {
             name: name.to_owned(),

@@ -93,14 +93,16 @@ impl GraphBuilder {
     }
 
     /// Adds a trained weight: a constant that counts as the network's parameters.
-    pub fn weight(&mut self, values: ArrayD<f32>) -> ValueId {
+    pub fn weight(&mut self, values: impl Into<Arc<ArrayD<f32>>>) -> ValueId {
+        let values = values.into();
         self.graph.parameters += values.len();
         self.constant(values)
     }
 
     /// Adds values that are known at load.
-    pub fn constant(&mut self, values: ArrayD<f32>) -> ValueId {
-        self.value(values.shape().to_vec(), Some(Arc::new(values)), false)
+    pub fn constant(&mut self, values: impl Into<Arc<ArrayD<f32>>>) -> ValueId {
+        let values = values.into();
+        self.value(values.shape().to_vec(), Some(values), false)
     }
 
     /// Adds a node and returns the value that it computes.

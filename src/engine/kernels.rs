@@ -12,6 +12,7 @@ mod elementwise;
 mod gemm;
 mod isa;
 mod math;
+pub mod pages;
 pub mod probe;
 mod rows;
 mod simd;

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ndarray::ArrayD;
+
 use super::graph::{Graph, Node, ValueId};
 use super::kernels::{Isa, Team};
 use super::op::{Inputs, Kernel, Operand, Source};
@@ -36,9 +38,13 @@ struct Step {
 impl Plan {
     /// Prepares the kernels and gives each value a slot, reusing slots whose values are done.
     ///
-    /// Takes the graph by value and drops each weight once its kernel has packed it, so that
+    /// Takes the graph by value and releases each weight once its kernel has packed it, so that
     /// weights are in memory twice only one layer at a time.
-    pub(super) fn compile(mut graph: Graph, isa: Isa) -> Self {
+    pub(super) fn compile(
+        mut graph: Graph,
+        isa: Isa,
+        release: &mut dyn FnMut(Arc<ArrayD<f32>>),
+    ) -> Self {
         let mut places = Places::new(&graph);
         let mut steps = Vec::with_capacity(graph.nodes.len());
         let mut kernels = Kernels::default();
@@ -58,8 +64,10 @@ impl Plan {
                 .collect();
             drop(operands);
             for value in &node.inputs {
-                if places.last_use(*value) == index {
-                    graph.values[value.0].constant = None;
+                if places.last_use(*value) == index
+                    && let Some(constant) = graph.values[value.0].constant.take()
+                {
+                    release(constant);
                 }
             }
             let elements = graph.values[node.output.0].elements();

@@ -82,6 +82,28 @@ fn a_dense_layer_computes_what_was_computed_by_hand() {
 }
 
 #[test]
+fn constants_are_given_away_once_by_the_last_who_had_them_in_the_order_of_use() {
+    let mut graph = GraphBuilder::new();
+    let mut x = graph.input(spec("x", &[2]));
+    let shared = graph.weight(ndarray::arr2(&[[1.0, 2.0], [4.0, 5.0]]).into_dyn());
+    let bias = graph.weight(ndarray::arr1(&[0.5, -100.0]).into_dyn());
+    let wide = graph.weight(ndarray::arr2(&[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]).into_dyn());
+    for operands in [vec![shared], vec![shared, bias], vec![wide]] {
+        let operands = [vec![x], operands].concat();
+        x = graph.node("dense", LINEAR, &operands).unwrap();
+        x = graph.node("softmax", Softmax, &[x]).unwrap();
+    }
+    graph.output("y", x);
+    let mut shapes = Vec::new();
+    let engine = Engine::compile_releasing(graph.build(), Isa::detect(), &mut |constant| {
+        assert_eq!(Arc::strong_count(&constant), 1);
+        shapes.push(constant.shape().to_vec());
+    });
+    assert_eq!(shapes, [vec![2, 2], vec![2], vec![2, 3]]);
+    assert_eq!(engine.parameters(), 12);
+}
+
+#[test]
 fn a_weight_of_another_shape_is_refused_by_name() {
     let mut graph = GraphBuilder::new();
     let x = graph.input(spec("x", &[3]));

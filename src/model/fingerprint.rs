@@ -1,81 +1,180 @@
 //! The hash of what a model was loaded from.
 
-use std::mem;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
+use ndarray::ArrayD;
 use sha2::{Digest, Sha256};
+use zerocopy::IntoBytes;
 
 /// Buffers on their way between the reader and the hashing thread: so many that neither waits for
 /// the other's every step, so few that they stay in the cache.
 const BUFFERS: usize = 4;
+/// Copied or hashed at once: small enough to stay in the cache, and hashed in a fraction of a
+/// millisecond, after which a load that failed is noticed.
+const PART_BYTES: usize = 256 << 10;
+/// Tensors of less stay until they are hashed without anybody waiting for it.
+const AWAITED_BYTES: usize = 1 << 20;
 
-/// SHA-256 over bytes as they are read, on a thread of its own: hashing takes about as long as all
-/// else of a load together.
+/// SHA-256 over bytes as they are read, on a thread of its own: hashing takes longer than all else
+/// of a load together, so nothing should keep it waiting.
 pub(super) struct Fingerprint {
     hasher: Hasher,
     used: Receiver<Vec<u8>>,
     /// Buffers that were never used yet.
     fresh: usize,
+    /// One for each tensor that was hashed and let go.
+    hashed: Receiver<()>,
+    /// The tensors for which none came yet.
+    unhashed: usize,
+    /// Dropped with the fingerprint: nobody wants the hash of a load that failed.
+    load: Arc<()>,
 }
 
 enum Hasher {
-    Beside(SyncSender<Vec<u8>>, JoinHandle<Sha256>),
-    /// Where the system gave no thread, and during a drop.
-    Here(Sha256, SyncSender<Vec<u8>>),
+    Beside(Sender<Piece>, JoinHandle<Sha256>),
+    /// Where the system gave no thread.
+    Here(Sha256, Done),
+}
+
+/// What the reader learns of pieces that were hashed.
+#[derive(Clone)]
+struct Done {
+    used: SyncSender<Vec<u8>>,
+    hashed: Sender<()>,
+}
+
+impl Done {
+    /// Nobody listens any more at the end of a load.
+    fn tell(&self, piece: Piece) {
+        match piece {
+            Piece::Bytes(_) => {}
+            // There is room for all buffers.
+            Piece::Buffer(buffer) => drop(self.used.try_send(buffer)),
+            Piece::Tensor(tensor, _) => {
+                drop(tensor);
+                let _ = self.hashed.send(());
+            }
+        }
+    }
+}
+
+/// What is hashed next.
+enum Piece {
+    Bytes(Vec<u8>),
+    /// A buffer, which the reader wants back.
+    Buffer(Vec<u8>),
+    /// The bytes of a tensor's numbers, from this one on.
+    Tensor(Arc<ArrayD<f32>>, usize),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) | Self::Buffer(bytes) => bytes,
+            Self::Tensor(tensor, start) => {
+                &tensor.as_slice().expect("read in this order").as_bytes()[*start..]
+            }
+        }
+    }
 }
 
 impl Fingerprint {
     pub(super) fn new() -> Self {
-        let (full, filled) = sync_channel::<Vec<u8>>(BUFFERS);
-        let (done, used) = sync_channel(BUFFERS);
-        let returned = done.clone();
+        let (sender, pieces) = channel();
+        let (used_sender, used) = sync_channel(BUFFERS);
+        let (hashed_sender, hashed) = channel();
+        let done = Done {
+            used: used_sender,
+            hashed: hashed_sender,
+        };
+        let load = Arc::new(());
+        let (told, wanted) = (done.clone(), Arc::downgrade(&load));
         let thread = thread::Builder::new()
             .name("fingerprint".to_owned())
-            .spawn(move || {
-                let mut hash = Sha256::new();
-                for bytes in filled {
-                    hash.update(&bytes);
-                    // Nobody wants buffers back from the end of a load on.
-                    let _ = returned.send(bytes);
-                }
-                hash
-            });
+            .spawn(move || hash(&pieces, &told, &wanted));
         Self {
             hasher: match thread {
-                Ok(thread) => Hasher::Beside(full, thread),
+                Ok(thread) => Hasher::Beside(sender, thread),
                 Err(_) => Hasher::Here(Sha256::new(), done),
             },
             used,
             fresh: BUFFERS,
+            hashed,
+            unhashed: 0,
+            load,
         }
     }
 
     /// Adds bytes that stay the caller's.
     pub(super) fn update(&mut self, bytes: &[u8]) {
-        let mut buffer = self.buffer();
-        buffer.clear();
-        buffer.extend_from_slice(bytes);
-        self.take(buffer);
+        self.add(Piece::Bytes(bytes.to_vec()));
     }
 
     /// A buffer to be filled and [taken](Self::take), with whatever it held before.
     pub(super) fn buffer(&mut self) -> Vec<u8> {
+        match self.free_buffer() {
+            Some(buffer) => buffer,
+            None => self.used.recv().unwrap_or_default(),
+        }
+    }
+
+    fn free_buffer(&mut self) -> Option<Vec<u8>> {
         if self.fresh > 0 {
             self.fresh -= 1;
-            return Vec::new();
+            return Some(Vec::new());
         }
-        self.used.recv().unwrap_or_default()
+        self.used.try_recv().ok()
     }
 
     /// Adds what a [buffer](Self::buffer) holds.
     pub(super) fn take(&mut self, buffer: Vec<u8>) {
+        self.add(Piece::Buffer(buffer));
+    }
+
+    /// Adds what was read of a tensor so far, from byte `start` on, as far as nothing waits: hashing
+    /// begins before all is read. Returns where it ended.
+    pub(super) fn follow(&mut self, read: &[u8], mut start: usize) -> usize {
+        while start < read.len()
+            && let Some(mut buffer) = self.free_buffer()
+        {
+            let part = &read[start..read.len().min(start + PART_BYTES)];
+            buffer.clear();
+            buffer.extend_from_slice(part);
+            self.take(buffer);
+            start += part.len();
+        }
+        start
+    }
+
+    /// Adds a tensor whose numbers lie in memory as they stood in the file, from byte `start` on. It
+    /// is kept until it is hashed.
+    pub(super) fn share(&mut self, tensor: Arc<ArrayD<f32>>, start: usize) {
+        self.unhashed += 1;
+        self.add(Piece::Tensor(tensor, start));
+    }
+
+    /// Drops a tensor that nobody else needs any more; waits until it is hashed if it is large, so
+    /// that what is done later does not need memory beside it.
+    pub(super) fn let_go(&mut self, tensor: Arc<ArrayD<f32>>) {
+        let is_large = tensor.len() * size_of::<f32>() >= AWAITED_BYTES;
+        // Someone else may have it for good; the hashing thread has none once all are hashed.
+        while is_large && self.unhashed > 0 && Arc::strong_count(&tensor) > 1 {
+            self.unhashed = match self.hashed.recv() {
+                Ok(()) => self.unhashed - 1,
+                Err(_) => 0,
+            };
+        }
+    }
+
+    fn add(&mut self, piece: Piece) {
         match &mut self.hasher {
             // It ends only when this end is dropped.
-            Hasher::Beside(full, _) => full.send(buffer).expect("the thread takes all"),
+            Hasher::Beside(sender, _) => sender.send(piece).expect("the thread takes all"),
             Hasher::Here(hash, done) => {
-                hash.update(&buffer);
-                let _ = done.try_send(buffer);
+                hash.update(piece.bytes());
+                done.tell(piece);
             }
         }
     }
@@ -84,21 +183,38 @@ impl Fingerprint {
     pub(super) fn finish(self) -> String {
         let hash = match self.hasher {
             Hasher::Here(hash, _) => hash,
-            Hasher::Beside(full, thread) => {
-                mem::drop(full);
-                // The thread may be about to give a buffer back.
-                mem::drop(self.used);
+            Hasher::Beside(sender, thread) => {
+                drop(sender);
                 thread.join().expect("hashing does not panic")
             }
         };
-        let digits = hash.finalize();
-        digits.iter().map(|byte| format!("{byte:02x}")).collect()
+        drop(self.load);
+        hexadecimal(&hash.finalize())
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Hashes pieces until no more can come, or the load does not want the hash any more.
+fn hash(pieces: &Receiver<Piece>, done: &Done, load: &Weak<()>) -> Sha256 {
+    let mut hash = Sha256::new();
+    for piece in pieces {
+        for part in piece.bytes().chunks(PART_BYTES) {
+            if load.strong_count() == 0 {
+                return hash;
+            }
+            hash.update(part);
+        }
+        done.tell(piece);
+    }
+    hash
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Fingerprint;
+    use super::*;
 
     #[test]
     fn the_pieces_are_hashed_in_their_order() {
@@ -119,6 +235,86 @@ mod tests {
         // FIPS 180-2, appendix B.3: a million times the letter a.
         let million = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
         assert_eq!(fingerprint.finish(), million);
+    }
+
+    /// Numbers whose bytes are these.
+    fn tensor(bytes: &[u8]) -> Arc<ArrayD<f32>> {
+        let (numbers, rest) = bytes.as_chunks();
+        assert!(rest.is_empty());
+        let numbers: Vec<f32> = numbers.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        Arc::new(ArrayD::from_shape_vec(vec![numbers.len()], numbers).unwrap())
+    }
+
+    #[test]
+    fn tensors_are_hashed_in_their_place_whatever_was_followed() {
+        let bytes: Vec<u8> = (0..3_000_000_u32)
+            .map(|index| (index % 251) as u8)
+            .collect();
+        let mut fingerprint = Fingerprint::new();
+        fingerprint.update(b"a");
+        let mut followed = 0;
+        for end in [0, 4, 100_000, 2_000_000, 2_999_996] {
+            let start = followed;
+            followed = fingerprint.follow(&bytes[..end], start);
+            assert!(followed >= start && followed <= end);
+        }
+        fingerprint.share(tensor(&bytes), followed);
+        fingerprint.share(tensor(&bytes[..8]), 0);
+        fingerprint.share(tensor(&bytes[..8]), 8);
+        let mut buffer = fingerprint.buffer();
+        buffer.clear();
+        buffer.push(b'z');
+        fingerprint.take(buffer);
+        let hash = Sha256::digest([b"a", &bytes[..], &bytes[..8], b"z"].concat());
+        assert_eq!(fingerprint.finish(), hexadecimal(&hash));
+    }
+
+    #[test]
+    fn whoever_lets_a_large_tensor_go_is_the_last_who_had_it() {
+        let mut fingerprint = Fingerprint::new();
+        let tensors: Vec<_> = (0..3).map(|_| tensor(&[1; AWAITED_BYTES])).collect();
+        let mut watched: Vec<_> = tensors.iter().map(Arc::downgrade).collect();
+        for tensor in &tensors {
+            fingerprint.share(Arc::clone(tensor), 0);
+        }
+        // In any order.
+        watched.reverse();
+        for (tensor, watched) in tensors.into_iter().rev().zip(watched) {
+            fingerprint.let_go(tensor);
+            assert_eq!(watched.strong_count(), 0);
+        }
+        let hash = Sha256::digest(vec![1; 3 * AWAITED_BYTES]);
+        assert_eq!(fingerprint.finish(), hexadecimal(&hash));
+    }
+
+    #[test]
+    fn nobody_waits_for_tensors_that_are_not_hashed_or_stay_in_use() {
+        let mut fingerprint = Fingerprint::new();
+        let (never, kept) = (tensor(&[1; AWAITED_BYTES]), tensor(&[2; AWAITED_BYTES]));
+        fingerprint.let_go(Arc::clone(&never));
+        fingerprint.share(Arc::clone(&kept), 0);
+        fingerprint.let_go(Arc::clone(&kept));
+        fingerprint.let_go(Arc::clone(&never));
+        assert_eq!([&never, &kept].map(Arc::strong_count), [1, 1]);
+    }
+
+    #[test]
+    fn nothing_more_is_hashed_for_a_load_that_failed() {
+        let (sender, pieces) = channel();
+        let (used_sender, used) = sync_channel(BUFFERS);
+        let done = Done {
+            used: used_sender,
+            hashed: channel().0,
+        };
+        for _ in 0..2 {
+            sender
+                .send(Piece::Buffer(b"half a model".to_vec()))
+                .unwrap();
+        }
+        drop(sender);
+        let hash = super::hash(&pieces, &done, &Weak::new());
+        assert_eq!(hash.finalize(), Sha256::new().finalize());
+        assert!(used.try_recv().is_err());
     }
 
     #[test]

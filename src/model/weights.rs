@@ -1,14 +1,15 @@
 //! Safetensors files to checked tensors in memory that the process owns.
 //!
-//! The files are read once, from front to back: hashed, widened or narrowed to `f32` and checked
-//! on the way, so that a load holds the weights once. They are never mapped: a mapped file that
-//! someone truncates would kill the server.
+//! The files are read once, from front to back: widened or narrowed to `f32` and checked on the
+//! way, and hashed behind the reader's back. Tensors of 32 bits are read to where they stay and
+//! hashed there. Files are never mapped: a mapped file that someone truncates would kill the server.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
@@ -16,9 +17,11 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use zerocopy::IntoBytes;
 
 use super::fingerprint::Fingerprint;
 use super::json::{self, JsonError};
+use crate::engine::kernels::pages;
 
 /// The weights of a model that is not sharded.
 const SINGLE_FILE: &str = "model.safetensors";
@@ -46,7 +49,7 @@ struct Stored {
 #[derive(Debug)]
 enum State {
     /// Read and not yet taken.
-    Values(Vec<f32>),
+    Values(Arc<ArrayD<f32>>),
     /// Of a datatype that no layer computes with, a counter for example.
     Unread,
     /// A layer has it, or ignores it knowingly.
@@ -76,7 +79,7 @@ impl Weights {
     }
 
     /// Takes a tensor's values.
-    pub(super) fn take(&mut self, name: &str) -> Result<ArrayD<f32>, WeightsError> {
+    pub(super) fn take(&mut self, name: &str) -> Result<Arc<ArrayD<f32>>, WeightsError> {
         let Some(stored) = self.tensors.get_mut(name) else {
             return Err(WeightsError::Missing {
                 names: vec![name.to_owned()],
@@ -84,8 +87,7 @@ impl Weights {
             });
         };
         match std::mem::replace(&mut stored.state, State::Used) {
-            State::Values(values) => Ok(ArrayD::from_shape_vec(IxDyn(&stored.shape), values)
-                .expect("the header's shapes were checked against the bytes")),
+            State::Values(values) => Ok(values),
             State::Unread => Err(WeightsError::Datatype {
                 file: stored.file.clone(),
                 tensor: name.to_owned(),
@@ -200,17 +202,9 @@ impl Weights {
         check_extents(&tensors, length - header_bytes).map_err(format_error)?;
 
         for (tensor, info) in tensors {
-            let mut elements = Elements::new(&info).map_err(format_error)?;
-            let mut left = info.data_offsets.1 - info.data_offsets.0;
-            while left > 0 {
-                let mut part = fingerprint.buffer();
-                part.resize(left.min(CHUNK_BYTES), 0);
-                file.read_exact(&mut part).map_err(io_error)?;
-                elements.push(&part);
-                left -= part.len();
-                fingerprint.take(part);
-            }
-            if let Some((index, value)) = elements.non_finite() {
+            let (state, non_finite) = read_tensor(&mut file, &info, fingerprint)
+                .map_err(|error| error.into_weights_error(name))?;
+            if let Some((index, value)) = non_finite {
                 return Err(WeightsError::NonFinite {
                     file: name.to_owned(),
                     tensor,
@@ -222,7 +216,7 @@ impl Weights {
                 file: name.to_owned(),
                 shape: info.shape,
                 datatype: info.dtype,
-                state: elements.values.map_or(State::Unread, State::Values),
+                state,
             };
             if let Some(other) = self.tensors.insert(tensor.clone(), stored) {
                 return Err(format_error(format!(
@@ -235,13 +229,13 @@ impl Weights {
     }
 }
 
-/// Why a header could not be read.
-enum HeaderError {
+/// Why a part of a file could not be read.
+enum ReadError {
     Io(io::Error),
     Format(String),
 }
 
-impl HeaderError {
+impl ReadError {
     fn into_weights_error(self, file: &str) -> WeightsError {
         match self {
             Self::Io(error) => WeightsError::io(file, error),
@@ -258,25 +252,25 @@ fn read_header(
     file: &mut File,
     length: u64,
     fingerprint: &mut Fingerprint,
-) -> Result<(Vec<u8>, u64), HeaderError> {
+) -> Result<(Vec<u8>, u64), ReadError> {
     let mut size = [0; 8];
     if length < 8 {
-        return Err(HeaderError::Format(format!(
+        return Err(ReadError::Format(format!(
             "{length} bytes are too few for a safetensors file"
         )));
     }
-    file.read_exact(&mut size).map_err(HeaderError::Io)?;
+    file.read_exact(&mut size).map_err(ReadError::Io)?;
     fingerprint.update(&size);
     let header_bytes = u64::from_le_bytes(size);
     if header_bytes > MAX_HEADER_BYTES || header_bytes > length - 8 {
-        return Err(HeaderError::Format(format!(
+        return Err(ReadError::Format(format!(
             "the header claims {header_bytes} bytes; the file has {} behind its length field and \
              the most allowed is {MAX_HEADER_BYTES}; is the file complete?",
             length - 8
         )));
     }
     let mut header = vec![0; usize::try_from(header_bytes).expect("at most MAX_HEADER_BYTES")];
-    file.read_exact(&mut header).map_err(HeaderError::Io)?;
+    file.read_exact(&mut header).map_err(ReadError::Io)?;
     fingerprint.update(&header);
     Ok((header, 8 + header_bytes))
 }
@@ -385,11 +379,49 @@ fn check_extents(tensors: &[(String, TensorInfo)], data_bytes: u64) -> Result<()
     Ok(())
 }
 
+/// Reads the tensor whose bytes come next in the file; returns with it the first element that is
+/// NaN or infinite in `f32`.
+fn read_tensor(
+    file: &mut File,
+    info: &TensorInfo,
+    fingerprint: &mut Fingerprint,
+) -> Result<(State, Option<(usize, f32)>), ReadError> {
+    let mut elements = Elements::new(info).map_err(ReadError::Format)?;
+    let length = info.data_offsets.1 - info.data_offsets.0;
+    let mut followed = 0;
+    for start in (0..length).step_by(CHUNK_BYTES) {
+        let bytes = CHUNK_BYTES.min(length - start);
+        if elements.are_as_stored() {
+            let read = elements.read(file, bytes).map_err(ReadError::Io)?;
+            followed = fingerprint.follow(read, followed);
+        } else {
+            let mut part = fingerprint.buffer();
+            part.resize(bytes, 0);
+            file.read_exact(&mut part).map_err(ReadError::Io)?;
+            elements.push(&part);
+            fingerprint.take(part);
+        }
+    }
+    let is_as_stored = elements.are_as_stored();
+    let Some(values) = elements.values else {
+        return Ok((State::Unread, None));
+    };
+    let values = ArrayD::from_shape_vec(IxDyn(&info.shape), values)
+        .expect("the header's shapes were checked against the bytes");
+    let values = Arc::new(values);
+    if is_as_stored {
+        fingerprint.share(Arc::clone(&values), followed);
+    }
+    Ok((State::Values(values), elements.non_finite))
+}
+
 /// One tensor's elements on their way to `f32`.
 struct Elements {
     /// `None` for datatypes that no layer computes with.
     values: Option<Vec<f32>>,
     datatype: Dtype,
+    /// The first that is NaN or infinite in `f32`.
+    non_finite: Option<(usize, f32)>,
 }
 
 impl Elements {
@@ -404,11 +436,30 @@ impl Elements {
             values
                 .try_reserve_exact(elements)
                 .map_err(|_| format!("no memory for a tensor of {elements} elements"))?;
+            pages::prefer_large(values.spare_capacity_mut());
         }
         Ok(Self {
             values,
             datatype: info.dtype,
+            non_finite: None,
         })
+    }
+
+    /// Whether the elements' bytes in memory are those in the file.
+    fn are_as_stored(&self) -> bool {
+        self.datatype == Dtype::F32 && cfg!(target_endian = "little")
+    }
+
+    /// Reads whole elements that [are as stored](Self::are_as_stored); returns the bytes of all that
+    /// were read so far.
+    fn read(&mut self, file: &mut File, bytes: usize) -> io::Result<&[u8]> {
+        let values = self.values.as_mut().expect("32 bits are computed with");
+        let start = values.len();
+        // Written twice, but the first time in the cache.
+        values.resize(start + bytes / size_of::<f32>(), 0.0);
+        file.read_exact(values[start..].as_mut_bytes())?;
+        self.check(start);
+        Ok(self.values.as_deref().unwrap_or_default().as_bytes())
     }
 
     /// Adds whole elements. A chunk never splits one: its size is a multiple of all widths.
@@ -416,6 +467,7 @@ impl Elements {
         let Some(values) = &mut self.values else {
             return;
         };
+        let start = values.len();
         match self.datatype {
             Dtype::F64 => widen(values, bytes, |bytes| f64::from_le_bytes(bytes) as f32),
             Dtype::F32 => widen(values, bytes, f32::from_le_bytes),
@@ -423,20 +475,21 @@ impl Elements {
             Dtype::BF16 => widen(values, bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()),
             _ => unreachable!("only the datatypes above have values"),
         }
+        self.check(start);
     }
 
-    /// The first element that is NaN or infinite in `f32`.
-    fn non_finite(&self) -> Option<(usize, f32)> {
-        let values = self.values.as_deref()?;
-        // Without a branch a value, so that it is checked many at a time.
-        if values
-            .iter()
-            .fold(true, |all, value| all & value.is_finite())
-        {
-            return None;
+    /// Looks at the elements from `start` on, while they are in the cache.
+    fn check(&mut self, start: usize) {
+        let values = self.values.as_deref().unwrap_or_default();
+        let new = values[start..].iter();
+        // Without a branch for each, so that many are checked at a time.
+        if new.fold(true, |all, value| all & value.is_finite()) {
+            return;
         }
-        let index = values.iter().position(|value| !value.is_finite())?;
-        Some((index, values[index]))
+        let mut all = values.iter().enumerate();
+        self.non_finite = all
+            .find(|(_, value)| !value.is_finite())
+            .map(|(index, value)| (index, *value));
     }
 }
 

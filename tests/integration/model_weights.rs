@@ -165,6 +165,111 @@ fn weights_in_16_bits_are_widened_without_loss() {
     }
 }
 
+/// One layer without a bias whose weights take many pieces to read, and none of its sizes is round.
+const LARGE: [usize; 2] = [1031, 701];
+const LARGE_CONFIG: &str = r#"{
+  "model_type": "sequential",
+  "inputs": [{"name": "x", "shape": [701]}],
+  "layers": [{"type": "dense", "units": 1031, "use_bias": false}]
+}"#;
+
+/// The file with a header that is a byte longer, so that no number in it is aligned.
+fn unaligned(mut file: Vec<u8>) -> Vec<u8> {
+    let size = file.first_chunk().unwrap();
+    let header_bytes = u64::from_le_bytes(*size);
+    file[..8].copy_from_slice(&(header_bytes + 1).to_le_bytes());
+    file.insert(8 + header_bytes as usize, b' ');
+    file
+}
+
+#[test]
+fn every_weight_of_a_large_layer_is_the_one_in_the_file_in_every_datatype() {
+    let [outputs, inputs] = LARGE;
+    let values: Vec<f32> = (0..outputs * inputs)
+        .map(|index| (index % 16_381) as f32 / 64.0)
+        .collect();
+    let single = Stored::new("0.weight", &LARGE, &values);
+    // A row that is 1 in one column gives that column's weights, to the last bit.
+    let rows: Vec<f32> = (0..inputs * inputs)
+        .map(|index| f32::from(u8::from(index / inputs == index % inputs)))
+        .collect();
+    for datatype in [Dtype::F32, Dtype::F64, Dtype::BF16, Dtype::F16] {
+        let stored = single.stored_as(datatype);
+        let file = unaligned(safetensors(&[stored]));
+        let place = directory(LARGE_CONFIG, &[]);
+        write(place.path(), LARGE_CONFIG, &file);
+        let model = Model::load("m", 1, place.path()).unwrap();
+        assert_eq!(
+            model.fingerprint,
+            described_fingerprint(LARGE_CONFIG.as_bytes(), &[file]),
+            "{datatype}"
+        );
+        let expected = |value: f32| match datatype {
+            Dtype::BF16 => half::bf16::from_f32(value).to_f32(),
+            Dtype::F16 => half::f16::from_f32(value).to_f32(),
+            _ => value,
+        };
+        let mut workspace = Workspace::new();
+        let external: [&[f32]; 1] = [&rows];
+        let answers = model.engine.run(inputs, &external, &mut workspace).get(0);
+        for (input, answer) in answers.chunks_exact(outputs).enumerate() {
+            for (output, answer) in answer.iter().enumerate() {
+                let weight = expected(values[output * inputs + input]);
+                assert_eq!(*answer, weight, "{datatype} {input} {output}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_model_whose_tensors_are_hashed_in_another_order_than_they_are_used_loads() {
+    // Each large enough that the next layer waits until it is hashed.
+    const WIDTH: usize = 600;
+    let layers: Vec<String> = (0..11)
+        .map(|_| format!(r#"{{"type": "dense", "units": {WIDTH}}}"#))
+        .collect();
+    let config = format!(
+        r#"{{"model_type": "sequential", "inputs": [{{"name": "x", "shape": [{WIDTH}]}}],
+            "layers": [{}]}}"#,
+        layers.join(", ")
+    );
+    // By name `10` stands before `2`; biases of 64 bits stand before all weights.
+    let tensors: Vec<Stored> = (0..11)
+        .flat_map(|layer| {
+            [
+                Stored::filled(&format!("{layer}.weight"), &[WIDTH, WIDTH]),
+                Stored::filled(&format!("{layer}.bias"), &[WIDTH]).stored_as(Dtype::F64),
+            ]
+        })
+        .collect();
+    let file = safetensors(&tensors);
+    let place = directory(&config, &[]);
+    write(place.path(), &config, &file);
+    let model = Model::load("m", 1, place.path()).unwrap();
+    assert_eq!(
+        model.fingerprint,
+        described_fingerprint(config.as_bytes(), &[file])
+    );
+}
+
+#[test]
+fn the_first_weight_that_is_not_finite_is_named_however_far_it_stands() {
+    for datatype in [Dtype::F32, Dtype::F64] {
+        let mut values = vec![1.0; LARGE[0] * LARGE[1]];
+        values[500_000] = f32::NEG_INFINITY;
+        values[300_001] = f32::NAN;
+        let first = Stored::new("0.weight", &LARGE, &values).stored_as(datatype);
+        values[0] = f32::NAN;
+        let second = Stored::new("1.weight", &LARGE, &values).stored_as(datatype);
+        let place = directory(LARGE_CONFIG, &[first, second]);
+        assert_eq!(
+            Model::load("m", 1, place.path()).unwrap_err().to_string(),
+            "model.safetensors: tensor \"0.weight\": element 300001 is NaN; weights must be finite \
+             32-bit numbers"
+        );
+    }
+}
+
 /// Six layers of 10 MB each: the one that is being packed is there twice, all others once.
 #[test]
 fn loading_holds_the_weights_once_and_packing_adds_a_tenth_at_most() {

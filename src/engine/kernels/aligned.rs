@@ -1,38 +1,72 @@
 //! Memory that starts at a cache line.
 
+use super::pages;
+
 /// The number of values in a cache line.
 pub(super) const LINE: usize = 16;
 
-/// A cache line.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; LINE]);
-
 /// Values whose first lies at the start of a cache line, so that no vector
 /// straddles two lines.
-pub(super) struct AlignedVec(Vec<Line>);
+pub(super) struct AlignedVec {
+    /// Up to a line more than is used: memory that is asked for with a larger
+    /// alignment than usual comes without zeros, which would be written first.
+    memory: Vec<f32>,
+    start: usize,
+    len: usize,
+}
 
 impl AlignedVec {
-    /// At least `len` zeros: as many as fill whole cache lines.
+    /// At least `len` zeros: as many as fill whole cache lines. Large memory is
+    /// only touched when it is written.
     pub(super) fn zeros(len: usize) -> AlignedVec {
-        AlignedVec(vec![Line([0.0; LINE]); len.div_ceil(LINE)])
+        let len = len.next_multiple_of(LINE);
+        let mut memory = vec![0.0; len + LINE - 1];
+        pages::prefer_large(&mut memory);
+        let start = memory.as_ptr().align_offset(LINE * size_of::<f32>());
+        AlignedVec {
+            // `align_offset` may answer "impossible" (as under Miri); alignment
+            // is only for speed.
+            start: if start < LINE { start } else { 0 },
+            memory,
+            len,
+        }
     }
 
     /// The number of values, padding included.
     pub(super) fn len(&self) -> usize {
-        self.0.len() * LINE
+        self.len
     }
 
     /// The first value.
+    #[inline(always)]
     pub(super) fn as_ptr(&self) -> *const f32 {
-        self.0.as_ptr().cast()
+        self.memory.as_ptr().wrapping_add(self.start)
     }
 
     /// All values, padding included.
     pub(super) fn as_mut_slice(&mut self) -> &mut [f32] {
-        let len = self.len();
-        // SAFETY: a `Line` is an array of `LINE` values without padding, and
-        // the borrow of `self` covers all of them.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), len) }
+        &mut self.memory[self.start..][..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_zero_and_fill_lines_from_the_start_of_one() {
+        for len in [0, 1, 16, 17, 1000, 3 << 20] {
+            let mut values = AlignedVec::zeros(len);
+            assert_eq!(values.len(), len.next_multiple_of(LINE));
+            assert_eq!(values.as_mut_slice().len(), values.len());
+            assert_eq!(values.as_ptr(), values.as_mut_slice().as_ptr());
+            assert!(
+                values
+                    .as_mut_slice()
+                    .iter()
+                    .all(|value| value.to_bits() == 0)
+            );
+            assert!(cfg!(miri) || values.as_ptr().addr().is_multiple_of(64));
+        }
     }
 }

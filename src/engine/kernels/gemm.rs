@@ -85,10 +85,14 @@ impl Gemm {
                     }
                 }
                 Layout::OutIn => {
-                    for (lane, column) in columns.enumerate() {
-                        let weights = &weights[column * k..][..k];
-                        for (step, &weight) in panel.chunks_exact_mut(width).zip(weights) {
-                            step[lane] = weight;
+                    // A few steps at a time, so that each is written to the cache only.
+                    let blocks = panel.chunks_mut(PACKED_STEPS * width);
+                    for (first, block) in (0..).step_by(PACKED_STEPS).zip(blocks) {
+                        for (lane, column) in columns.clone().enumerate() {
+                            let weights = &weights[column * k + first..];
+                            for (step, &weight) in block.chunks_exact_mut(width).zip(weights) {
+                                step[lane] = weight;
+                            }
                         }
                     }
                 }
@@ -201,6 +205,10 @@ impl Gemm {
         2 * self.k as u64 * self.n as u64
     }
 }
+
+/// How many steps of a panel are packed at once if the columns are stored apart:
+/// of each column as many weights as fill a cache line.
+const PACKED_STEPS: usize = LINE;
 
 /// The most input values of a block of rows: 512 KiB, so that a block and the
 /// panels that it meets share the L2 cache.

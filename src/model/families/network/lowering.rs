@@ -1,6 +1,7 @@
 //! How layers become operators.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use ndarray::{ArrayD, IxDyn};
 
@@ -361,10 +362,11 @@ impl Lowering<'_> {
             role,
             error,
         };
-        let (mut values, layout, tensor): (ArrayD<f32>, _, _) = match weight {
+        let (mut values, layout, tensor): (Arc<ArrayD<f32>>, _, _) = match weight {
             Weight::Values(values) => (
                 ArrayD::from_shape_vec(IxDyn(&[values.len()]), values.clone())
-                    .expect("one axis of that length"),
+                    .expect("one axis of that length")
+                    .into(),
                 None,
                 String::new(),
             ),
@@ -381,7 +383,7 @@ impl Lowering<'_> {
             }
         };
         if let Some(map) = map {
-            for (index, value) in values.iter_mut().enumerate() {
+            for (index, value) in Arc::make_mut(&mut values).iter_mut().enumerate() {
                 *value = map(*value).ok_or_else(|| LoadError::Layer {
                     layer: layer.to_owned(),
                     problem: format!(
