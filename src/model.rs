@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::manifest::Description;
-use self::weights::Weights;
+use self::weights::{INDEX_FILE, SINGLE_FILE, Weights};
 use crate::engine::kernels::Isa;
 use crate::engine::{Engine, GraphError};
 use crate::request::InferResponse;
@@ -70,7 +70,7 @@ impl Model {
         let mut fingerprint = Fingerprint::new();
         fingerprint.update(&(text.len() as u64).to_le_bytes());
         fingerprint.update(&text);
-        let mut config = json::parse(&text)?;
+        let mut config = json::parse(&text).map_err(|error| LoadError::ConfigSyntax { error })?;
         let description = Description::take(&mut config)?;
         let mut weights = Weights::read(directory, &mut fingerprint)?;
         let graph = families::build(&mut config, &description, &mut weights)?;
@@ -86,6 +86,14 @@ impl Model {
             engine: Arc::new(engine),
         })
     }
+}
+
+/// Whether a file that gave this error may be one that is not there yet, or not whole.
+fn may_come(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
+    )
 }
 
 /// Opens a file for reading and tells its length; refuses what is no regular file.
@@ -130,6 +138,11 @@ pub enum LoadError {
         /// What the system says.
         error: io::Error,
     },
+    /// `config.json` is not one JSON object.
+    ConfigSyntax {
+        /// Where and what.
+        error: JsonError,
+    },
     /// `config.json` is not as expected.
     Config {
         /// Where and what.
@@ -165,11 +178,30 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// Whether this is how files look that are still being copied: one is missing, shorter than it
+    /// says itself, or cut off in the middle of its text.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        match self {
+            Self::ConfigFile { error } => may_come(error),
+            Self::ConfigSyntax { .. } => true,
+            Self::Weights { error } => error.is_incomplete(),
+            Self::Config { .. }
+            | Self::Layer { .. }
+            | Self::Graph { .. }
+            | Self::LayerWeights { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ConfigFile { error } => write!(f, "{CONFIG_FILE}: {error}"),
-            Self::Config { error } => write!(f, "{CONFIG_FILE}: {error}"),
+            Self::ConfigSyntax { error } | Self::Config { error } => {
+                write!(f, "{CONFIG_FILE}: {error}")
+            }
             Self::Layer { layer, problem } => {
                 write!(f, "{CONFIG_FILE}: layer {layer:?}: {problem}")
             }
