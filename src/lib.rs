@@ -25,3 +25,4 @@ pub mod scheduler;
 pub mod server;
 pub mod telemetry;
 pub mod tensor;
+pub mod versions;
