@@ -14,10 +14,12 @@ use tracing::{error, info, warn};
 use super::example::curl;
 use super::table::{Overview, overview};
 use super::{Exit, VERSION, build_info, print, report};
-use crate::config::{Config, Settings, cpu_budget};
+use crate::config::{Config, Settings, cpu_budget, memory_budget};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
-use crate::model::repository::{ModelRepository, RepositoryError};
+use crate::model::repository::{
+    ModelRepository, RepositoryError, RepositorySettings, WatchSettings,
+};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::server::{self, Drained, IoThreads, Server, Signals, Stop};
 use crate::telemetry;
@@ -74,6 +76,29 @@ pub(super) fn scheduler_settings(config: &Config) -> SchedulerSettings {
     }
 }
 
+/// Which models are served and how their directory is followed.
+pub(super) fn repository_settings(config: &Config) -> RepositorySettings {
+    let models = &config.models;
+    let poll_interval = Duration::from_millis(models.poll_interval_ms);
+    let watch = WatchSettings {
+        poll_interval: (!poll_interval.is_zero()).then_some(poll_interval),
+        settle: Duration::from_millis(models.settle_ms),
+        patience: Duration::from_millis(models.incomplete_timeout_ms),
+    };
+    RepositorySettings {
+        directory: models.dir.clone(),
+        watch: models.watch.then_some(watch),
+        versions: models.versions.clone(),
+        max_models: models.max_models,
+        max_versions: models.max_versions,
+        max_weight_bytes: match models.max_weight_bytes {
+            // The rest is for bodies, answers and the process itself.
+            0 => memory_budget().map_or(u64::MAX, |bytes| bytes / 5 * 4),
+            bytes => bytes,
+        },
+    }
+}
+
 async fn serve(config: &Config, metrics: Metrics) -> Exit {
     let failed = |error: &dyn Error| {
         report(error);
@@ -127,7 +152,7 @@ async fn serve(config: &Config, metrics: Metrics) -> Exit {
             );
         }
     }
-    for reason in repository.ignored() {
+    for reason in repository.ignored().iter() {
         warn!(reason, "directory ignored");
     }
     if ready.is_empty() || (config.models.strict && !refused.is_empty()) {
@@ -172,9 +197,9 @@ async fn load(
     scheduler: &Arc<Scheduler>,
     metrics: &Metrics,
 ) -> Result<Result<ModelRepository, RepositoryError>, JoinError> {
-    let directory = config.models.dir.clone();
+    let settings = repository_settings(config);
     let (scheduler, metrics) = (Arc::clone(scheduler), metrics.clone());
-    spawn_blocking(move || ModelRepository::load(&directory, &scheduler, &metrics)).await
+    spawn_blocking(move || ModelRepository::open(settings, &scheduler, &metrics)).await
 }
 
 /// Tells the person who started the server what it serves and how to try it.

@@ -6,49 +6,96 @@
 //! ```
 //!
 //! The directory of one model, with or without versions, is a repository too.
+//!
+//! Readers take no lock and see one moment: the states of all versions are one immutable map, and
+//! each change puts another in its place. One thread, `loader`, makes all changes, one after the
+//! other (`loader.rs`, `life.rs`). It looks at the directory (`discovery.rs`, `files.rs`) when the
+//! file system reports something (`watch.rs`), now and then, and when asked to; `plan.rs` decides
+//! what is to be done, as a function of what was seen.
 
 mod discovery;
 mod error;
+mod files;
+mod life;
+mod loader;
+mod plan;
 mod served;
+mod state;
 #[cfg(test)]
 mod tests;
+mod watch;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 pub use self::error::{LookupError, RepositoryError};
 pub use self::served::{Loaded, Served};
 
-use self::discovery::{Findings, Found, canonical};
+use self::life::Life;
+use self::loader::{Loader, Order};
+use self::state::{Models, State};
 use crate::metrics::{Metrics, ModelState};
 use crate::scheduler::Scheduler;
+use crate::versions::VersionPolicies;
 
-/// All models of one directory, as they were when the server started. Reading it takes no lock.
-#[derive(Debug)]
-pub struct ModelRepository {
-    models: ArcSwap<Models>,
-    ignored: Vec<String>,
-}
-
-type Models = BTreeMap<String, BTreeMap<u64, State>>;
-
-/// What became of a version's load.
+/// Which models are served, and how their directory is followed.
 #[derive(Clone, Debug)]
-enum State {
-    Ready(Arc<Served>),
-    Unavailable(Arc<str>),
+pub struct RepositorySettings {
+    /// The repository.
+    pub directory: PathBuf,
+    /// How changes in it are noticed; `None`: they are not, unless one asks.
+    pub watch: Option<WatchSettings>,
+    /// Which versions are served.
+    pub versions: VersionPolicies,
+    /// The most models.
+    pub max_models: usize,
+    /// The most versions of a model that serve.
+    pub max_versions: usize,
+    /// The most bytes of weights in memory.
+    pub max_weight_bytes: u64,
 }
 
-impl State {
-    fn kind(&self) -> ModelState {
-        match self {
-            Self::Ready(_) => ModelState::Ready,
-            Self::Unavailable(_) => ModelState::Unavailable,
+/// How changes in a directory are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchSettings {
+    /// How often the directory is looked at without being told of a change; `None`: not at all.
+    pub poll_interval: Option<Duration>,
+    /// How long files have to be left alone before they are loaded.
+    pub settle: Duration,
+    /// How long files that are not complete are waited for before they are refused.
+    pub patience: Duration,
+}
+
+impl RepositorySettings {
+    /// All versions of all models of a directory, as they are now; nothing is bounded or followed.
+    #[must_use]
+    pub fn all_of(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            watch: None,
+            versions: VersionPolicies::default(),
+            max_models: usize::MAX,
+            max_versions: usize::MAX,
+            max_weight_bytes: u64::MAX,
         }
     }
+}
+
+/// All models of one directory. Reading it takes no lock. It is followed until it is dropped.
+#[derive(Debug)]
+pub struct ModelRepository {
+    published: Arc<Published>,
+    loader: Loader,
+}
+
+/// What the loader shows.
+#[derive(Debug, Default)]
+struct Published {
+    models: ArcSwap<Models>,
+    ignored: ArcSwap<Vec<String>>,
 }
 
 /// One version of one model, as the repository's index shows it.
@@ -60,61 +107,61 @@ pub struct IndexEntry {
     pub version: u64,
     /// Where it stands.
     pub state: ModelState,
-    /// Why it is not ready; empty if it is.
+    /// Why it is not ready, or why its newest files do not serve; else empty.
     pub reason: String,
 }
 
 impl ModelRepository {
-    /// Loads every version of every model below `directory` and gives each a lane.
+    /// Loads the models of a directory, gives each version a lane, and follows the directory from
+    /// then on. Returns when the models that are there now are loaded.
     ///
     /// A version that cannot be loaded is unavailable with its reason; the others serve.
     ///
     /// # Errors
-    /// [`RepositoryError`] if the directory cannot be read or holds no model.
-    pub fn load(
-        directory: &Path,
+    /// [`RepositoryError`] if the directory cannot be read or holds no model, or the operating
+    /// system refuses a thread.
+    pub fn open(
+        settings: RepositorySettings,
         scheduler: &Arc<Scheduler>,
         metrics: &Metrics,
     ) -> Result<Self, RepositoryError> {
-        let mut models = Models::new();
-        let found = discovery::find(directory).map_err(|error| RepositoryError::Unreadable {
-            directory: directory.to_owned(),
-            error,
-        })?;
-        let Findings { versions, ignored } = found;
-        for Found {
-            name,
-            version,
-            directory,
-        } in versions
-        {
-            let state = directory
-                .and_then(|directory| served::load(&name, version, directory, scheduler, metrics))
-                .map_or_else(
-                    |reason| State::Unavailable(reason.into()),
-                    |served| State::Ready(Arc::new(served)),
-                );
-            models.entry(name).or_default().insert(version, state);
-        }
-        if models.is_empty() {
-            return Err(RepositoryError::Empty {
-                directory: directory.to_owned(),
-            });
-        }
-        for &kind in ModelState::ALL {
-            let states = models.values().flat_map(BTreeMap::values);
-            metrics.models_in_state(kind, states.filter(|state| state.kind() == kind).count());
-        }
-        Ok(Self {
-            models: ArcSwap::from_pointee(models),
-            ignored,
-        })
+        let published = Arc::default();
+        let life = Life::begin(settings, scheduler, metrics, &published)?;
+        let loader = Loader::start(life).map_err(|error| RepositoryError::NoThread { error })?;
+        Ok(Self { published, loader })
+    }
+
+    /// Looks at the directory now and does what is to be done. Returns when it is done: what is
+    /// there and complete is loaded, without waiting until it is left alone.
+    ///
+    /// Blocks for as long as the loads take; not for async code.
+    pub fn rescan(&self) {
+        self.loader.order(Order::Rescan);
+    }
+
+    /// Loads a model that was [unloaded](Self::unload), came since the last look, or could not be
+    /// loaded. Returns its versions when it is done, `None` if there is no such model.
+    ///
+    /// Blocks for as long as the load takes; not for async code.
+    pub fn load(&self, name: &str) -> Option<Vec<IndexEntry>> {
+        self.loader.order(Order::Load(name.to_owned()));
+        self.versions(name)
+    }
+
+    /// Unloads all versions of a model, until [`load`](Self::load) is called for it or the process
+    /// ends. Returns its versions when no new request finds them; those in flight are finished.
+    /// `None` if there is no such model.
+    ///
+    /// Blocks while something else is being loaded; not for async code.
+    pub fn unload(&self, name: &str) -> Option<Vec<IndexEntry>> {
+        self.loader.order(Order::Unload(name.to_owned()));
+        self.versions(name)
     }
 
     /// Directories that look like models and cannot be served under their names, with the reason.
     #[must_use]
-    pub fn ignored(&self) -> &[String] {
-        &self.ignored
+    pub fn ignored(&self) -> Arc<Vec<String>> {
+        self.published.ignored.load_full()
     }
 
     /// The version that answers a request: the one of that number, or the newest that is ready.
@@ -122,95 +169,25 @@ impl ModelRepository {
     /// # Errors
     /// [`LookupError`] if there is none.
     pub fn find(&self, name: &str, version: Option<&str>) -> Result<Arc<Served>, LookupError> {
-        let models = self.models.load();
-        let Some(versions) = models.get(name) else {
-            return Err(LookupError::UnknownModel {
-                model: shown(name),
-                known: models.keys().cloned().collect(),
-            });
-        };
-        let Some(version) = version else {
-            let ready = versions.values().rev().find_map(|state| match state {
-                State::Ready(served) => Some(Arc::clone(served)),
-                State::Unavailable(_) => None,
-            });
-            return ready.ok_or_else(|| {
-                let (version, state) = versions.last_key_value().expect("a model has a version");
-                not_ready(name, *version, state)
-            });
-        };
-        let found = canonical(version).and_then(|version| versions.get_key_value(&version));
-        match found {
-            Some((_, State::Ready(served))) => Ok(Arc::clone(served)),
-            Some((version, state)) => Err(not_ready(name, *version, state)),
-            None => Err(LookupError::UnknownVersion {
-                model: name.to_owned(),
-                version: shown(version),
-                known: versions.keys().copied().collect(),
-            }),
-        }
+        self.published.models.load().find(name, version)
     }
 
     /// Every version of every model, by name and version.
     #[must_use]
     pub fn index(&self) -> Vec<IndexEntry> {
-        let models = self.models.load();
-        models
-            .iter()
-            .flat_map(|(name, versions)| entries(name, versions))
-            .collect()
+        self.published.models.load().entries()
     }
 
     /// Every version of one model, oldest first; `None` if there is no such model.
     #[must_use]
     pub fn versions(&self, name: &str) -> Option<Vec<IndexEntry>> {
-        let models = self.models.load();
-        let (name, versions) = models.get_key_value(name)?;
-        Some(entries(name, versions).collect())
+        self.published.models.load().entries_of(name)
     }
 
     /// The versions that are ready, by name and version.
     #[must_use]
     pub fn ready(&self) -> Vec<Arc<Served>> {
-        let models = self.models.load();
-        let states = models.values().flat_map(BTreeMap::values);
-        states
-            .filter_map(|state| match state {
-                State::Ready(served) => Some(Arc::clone(served)),
-                State::Unavailable(_) => None,
-            })
-            .collect()
+        let models = self.published.models.load();
+        models.states().filter_map(State::served).cloned().collect()
     }
-}
-
-fn entries<'a>(
-    name: &'a str,
-    versions: &'a BTreeMap<u64, State>,
-) -> impl Iterator<Item = IndexEntry> + 'a {
-    versions.iter().map(move |(version, state)| IndexEntry {
-        name: name.to_owned(),
-        version: *version,
-        state: state.kind(),
-        reason: match state {
-            State::Ready(_) => String::new(),
-            State::Unavailable(reason) => reason.to_string(),
-        },
-    })
-}
-
-fn not_ready(name: &str, version: u64, state: &State) -> LookupError {
-    LookupError::NotReady {
-        model: name.to_owned(),
-        version,
-        state: state.kind(),
-        reason: match state {
-            State::Ready(_) => String::new(),
-            State::Unavailable(reason) => reason.to_string(),
-        },
-    }
-}
-
-/// The beginning of what a client sent, for an error message.
-fn shown(text: &str) -> String {
-    text.chars().take(64).collect()
 }

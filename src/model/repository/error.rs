@@ -95,6 +95,11 @@ pub enum RepositoryError {
         /// The directory.
         directory: PathBuf,
     },
+    /// There is no thread to load models on.
+    NoThread {
+        /// What the system says.
+        error: io::Error,
+    },
 }
 
 impl fmt::Display for RepositoryError {
@@ -112,6 +117,9 @@ impl fmt::Display for RepositoryError {
                  <name>/<version>/",
                 directory.display()
             ),
+            Self::NoThread { error } => {
+                write!(f, "cannot start the thread that loads models: {error}")
+            }
         }
     }
 }

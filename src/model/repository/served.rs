@@ -1,11 +1,13 @@
 //! A version that serves: its model, its lane, its series.
 
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
+use super::plan::Outcome;
 use crate::metrics::{Metrics, ModelMetrics};
 use crate::model::{CONFIG_FILE, Model};
 use crate::request::InferError;
@@ -42,21 +44,26 @@ pub struct Loaded {
     pub warning: Option<String>,
 }
 
-/// Loads one version and opens its lane; the reason if that fails.
-pub(super) fn load(
-    name: &str,
-    version: u64,
-    directory: PathBuf,
-    scheduler: &Arc<Scheduler>,
-    metrics: &Metrics,
-) -> Result<Served, String> {
+/// Reads a version's files and compiles the model; with the seconds that this took.
+///
+/// # Errors
+/// [`Outcome::Incomplete`] or [`Outcome::Refused`].
+pub(super) fn read(name: &str, version: u64, directory: &Path) -> Result<(Model, f64), Outcome> {
     let started = Instant::now();
-    let model = Model::load(name, version, &directory).map_err(|error| error.to_string())?;
-    let seconds = started.elapsed().as_secs_f64();
-    serve(model, directory, seconds, scheduler, metrics)
+    // A file that trips over a fault of this server must not take the loader with it.
+    let load = || Model::load(name, version, directory);
+    match catch_unwind(AssertUnwindSafe(load)) {
+        Ok(Ok(model)) => Ok((model, started.elapsed().as_secs_f64())),
+        Ok(Err(error)) if error.is_incomplete() => Err(Outcome::Incomplete(error.to_string())),
+        Ok(Err(error)) => Err(Outcome::Refused(error.to_string())),
+        Err(_panic) => Err(Outcome::Refused(
+            "a fault of this server: reading the files panicked".to_owned(),
+        )),
+    }
 }
 
-/// Opens the lane of a loaded model and tries it; the reason if that fails.
+/// Opens the lane of a loaded model and tries it; the reason if that fails. What serves under the
+/// same name and version counts into the same series.
 pub(super) fn serve(
     model: Model,
     directory: PathBuf,
@@ -64,6 +71,7 @@ pub(super) fn serve(
     scheduler: &Arc<Scheduler>,
     metrics: &Metrics,
 ) -> Result<Served, String> {
+    let is_new = !metrics.knows(&model.name, model.version);
     let series = metrics.model(&model.name, model.version);
     let settings = LaneSettings {
         name: model.name.clone(),
@@ -72,7 +80,9 @@ pub(super) fn serve(
     let lane = scheduler.lane(Arc::clone(&model.engine), series.clone(), settings);
     let WarmUp { non_finite_output } = lane.warm_up().map_err(|error: InferError| {
         // The metrics page shows what serves, and this does not.
-        metrics.forget(&model.name, model.version);
+        if is_new {
+            metrics.forget(&model.name, model.version);
+        }
         format!("the forward pass fails on a row of zeros: {error}")
     })?;
     series.loaded(&model.fingerprint, seconds, model.engine.weight_bytes());

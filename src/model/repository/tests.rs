@@ -34,7 +34,11 @@ fn metrics() -> Metrics {
 }
 
 fn load(directory: &Path) -> Result<ModelRepository, RepositoryError> {
-    ModelRepository::load(directory, &scheduler(), &metrics())
+    ModelRepository::open(
+        RepositorySettings::all_of(directory),
+        &scheduler(),
+        &metrics(),
+    )
 }
 
 /// Copies a sample's configuration and weights.
