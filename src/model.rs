@@ -100,7 +100,7 @@ fn may_come(error: &io::Error) -> bool {
 ///
 /// Links are followed, out of the repository too: whoever may write there may copy there as well,
 /// and Kubernetes mounts models as links.
-fn open_regular(path: &Path) -> io::Result<(File, u64)> {
+pub(crate) fn open_regular(path: &Path) -> io::Result<(File, u64)> {
     // Without waiting: opening a pipe that nobody writes would never return.
     let file = File::options()
         .read(true)

@@ -2,6 +2,7 @@
 //!
 //! Source: `specification/protocol/inference_rest.md` of the open-inference-protocol.
 
+mod index;
 mod infer;
 mod metadata;
 mod shape;
@@ -41,6 +42,10 @@ pub(super) async fn answer(
                 "live" => health::live(),
                 _ => health::ready(server),
             });
+        }
+        ["repository", "index"] => {
+            exchange.is_for(Route::V2Index);
+            return index::answer(server, exchange, body).await;
         }
         ["models", name, "versions", version, ref rest @ ..] => (name, Some(version), rest),
         ["models", name, ref rest @ ..] => (name, None, rest),
