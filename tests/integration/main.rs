@@ -16,3 +16,4 @@ mod model_size;
 mod model_weights;
 mod models_doc;
 mod process;
+mod reload;

@@ -72,6 +72,20 @@ impl Files {
     }
 }
 
+#[cfg(test)]
+impl Files {
+    /// One file of weights with so many bytes.
+    pub(super) fn of_bytes(bytes: u64) -> Self {
+        let stamp = Stamp {
+            device: 1,
+            inode: 1,
+            bytes,
+            modified: (0, 0),
+        };
+        Self([(SINGLE_FILE.to_owned(), stamp)].into())
+    }
+}
+
 impl Look {
     fn add(&mut self, directory: &Path, name: &str) -> io::Result<()> {
         let metadata = match fs::metadata(directory.join(name)) {

@@ -137,8 +137,8 @@ impl Life {
     /// worth it any more.
     pub(super) fn look(&mut self, cause: Cause, is_over: &dyn Fn() -> bool) {
         self.scan();
-        self.reap_retired();
         self.tend_all(cause, is_over);
+        self.reap(is_over);
     }
 
     /// Looks at the directory, and loads a model that may have been unloaded.
@@ -147,6 +147,7 @@ impl Life {
         if let Some(model) = self.models.get_mut(name) {
             model.is_held = false;
             self.tend(name, Cause::Request, &|| false);
+            self.reap(&|| false);
         }
     }
 
@@ -155,12 +156,13 @@ impl Life {
         if let Some(model) = self.models.get_mut(name) {
             model.is_held = true;
             self.tend(name, Cause::Request, &|| false);
+            self.reap(&|| false);
         }
     }
 
     /// Lets go of unloaded versions whose last request has ended.
     pub(super) fn reap(&mut self, is_over: &dyn Fn() -> bool) {
-        if self.reap_retired() {
+        while self.reap_retired() {
             // There may be room for what had none.
             self.tend_all(Cause::Change, is_over);
         }

@@ -1,3 +1,7 @@
+mod bad_files;
+mod life;
+mod stage;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
