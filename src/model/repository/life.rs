@@ -60,6 +60,8 @@ struct VersionLife {
     since: Instant,
     changed: Option<SystemTime>,
     tried: Option<(Files, Outcome)>,
+    /// Whether it was refused as it looks now.
+    is_given_up: bool,
     /// `None` keeps it out of the index.
     state: Option<State>,
 }
@@ -351,6 +353,7 @@ impl Life {
                 quiet: life.quiet(now, wall_now),
                 tried: life.tried.clone(),
                 is_ready: life.served().is_some(),
+                is_given_up: life.is_given_up,
                 has_room,
             };
             (version, situation)
@@ -378,6 +381,7 @@ impl Life {
                 if is_draining {
                     return;
                 }
+                life.is_given_up = true;
                 let is_news =
                     life.reason() != Some(&*reason) || life.kind() == Some(ModelState::Loading);
                 let goes_on = life.served().is_some();
@@ -589,6 +593,7 @@ impl VersionLife {
             since: now,
             changed: found.changed,
             tried: None,
+            is_given_up: false,
             state: None,
         }
     }
@@ -597,6 +602,7 @@ impl VersionLife {
         if self.sight != found.sight {
             self.sight = found.sight;
             self.since = now;
+            self.is_given_up = false;
         }
         self.directory = found.directory;
         self.changed = found.changed;

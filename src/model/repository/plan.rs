@@ -50,6 +50,8 @@ pub(super) struct Situation {
     pub(super) tried: Option<(Files, Outcome)>,
     /// Whether it answers requests, with these files or with earlier ones.
     pub(super) is_ready: bool,
+    /// Whether it was refused as it looks now: what was given up is not waited for again.
+    pub(super) is_given_up: bool,
     /// Whether its weights would fit beside the others' now.
     pub(super) has_room: bool,
 }
@@ -154,8 +156,13 @@ fn decide(rule: &Rule<'_>, situation: &Situation) -> Action {
         quiet,
         tried,
         is_ready,
+        is_given_up,
         has_room,
     } = situation;
+    let patience = match is_given_up {
+        true => Duration::ZERO,
+        false => rule.patience,
+    };
     let files = match sight {
         Sight::Gone if !is_ready => return Action::Forget,
         // Others may take their place: `rm` and `cp`, or two renames.
@@ -167,7 +174,7 @@ fn decide(rule: &Rule<'_>, situation: &Situation) -> Action {
         }
         Sight::Gone => return Action::Unload("its files are gone".to_owned()),
         Sight::Unreadable(reason) | Sight::Faulty(reason) => return Action::Refuse(reason.clone()),
-        Sight::Empty(reason) => return incomplete(rule, *quiet, reason),
+        Sight::Empty(reason) => return incomplete(patience, *quiet, reason),
         Sight::Files(files) => files,
     };
     match tried {
@@ -175,7 +182,7 @@ fn decide(rule: &Rule<'_>, situation: &Situation) -> Action {
             Outcome::Loaded if *is_ready => Action::Keep,
             // It had to leave, and is wanted again.
             Outcome::Loaded => Action::Load,
-            Outcome::Incomplete(reason) => incomplete(rule, *quiet, reason),
+            Outcome::Incomplete(reason) => incomplete(patience, *quiet, reason),
             Outcome::NoRoom(_) if *has_room => Action::Load,
             Outcome::Refused(reason) | Outcome::NoRoom(reason) => Action::Refuse(reason.clone()),
         },
@@ -188,13 +195,13 @@ fn decide(rule: &Rule<'_>, situation: &Situation) -> Action {
 }
 
 /// Files that are not complete are waited for, at growing intervals and not for ever.
-fn incomplete(rule: &Rule<'_>, quiet: Duration, reason: &str) -> Action {
-    if quiet >= rule.patience {
+fn incomplete(patience: Duration, quiet: Duration, reason: &str) -> Action {
+    if quiet >= patience {
         return Action::Refuse(reason.to_owned());
     }
     Action::Wait {
         reason: format!("waiting for its files to be complete: {reason}"),
-        look_after: quiet.clamp(SOONEST, LATEST).min(rule.patience - quiet),
+        look_after: quiet.clamp(SOONEST, LATEST).min(patience - quiet),
     }
 }
 

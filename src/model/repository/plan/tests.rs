@@ -26,6 +26,7 @@ fn new(sight: Sight) -> Situation {
         quiet: LONG,
         tried: None,
         is_ready: false,
+        is_given_up: false,
         has_room: true,
     }
 }
@@ -135,6 +136,20 @@ fn half_a_copy_is_looked_at_again_at_growing_intervals_and_not_for_ever() {
     let begun = alone(after(Duration::ZERO, empty()));
     assert_eq!(look_after(&begun), Some(SOONEST));
     assert_eq!(alone(empty()), Action::Refuse("nothing".into()));
+}
+
+#[test]
+fn what_was_given_up_is_not_waited_for_again_as_it_is() {
+    for sight in [
+        new(Sight::Empty("cut".into())),
+        tried(Outcome::Incomplete("cut".into())),
+    ] {
+        let given_up = Situation {
+            is_given_up: true,
+            ..after(SETTLE, sight)
+        };
+        assert_eq!(alone(given_up), Action::Refuse("cut".into()));
+    }
 }
 
 #[test]
