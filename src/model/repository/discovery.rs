@@ -27,12 +27,23 @@ pub(super) struct Found {
     pub(super) changed: Option<SystemTime>,
 }
 
+impl Found {
+    /// What is said of a version without having found its directory.
+    pub(super) fn nowhere(sight: Sight) -> Self {
+        Self {
+            sight,
+            directory: PathBuf::new(),
+            changed: None,
+        }
+    }
+}
+
 /// A model's versions.
 #[derive(Debug, Default)]
 pub(super) struct FoundModel {
     pub(super) versions: BTreeMap<u64, Found>,
-    /// Why there may be other versions than these: its directory cannot be listed now.
-    pub(super) unreadable: Option<String>,
+    /// What is said of the model as a whole, where no version can be told.
+    pub(super) instead: Option<Sight>,
 }
 
 /// What a repository's directory holds.
@@ -105,7 +116,7 @@ pub(super) fn find(root: &Path, shape: &Shape) -> io::Result<Findings> {
             "{} holds both {CONFIG_FILE} and directories of models; move the files into one",
             root.display()
         );
-        findings.add(&own_name(root)?, 1, root, Sight::Faulty(problem));
+        findings.add_no_version(&own_name(root)?, Sight::Faulty(problem));
     }
     for (name, directory) in entries {
         if is_name(&name) {
@@ -128,9 +139,7 @@ impl Findings {
             Ok(entries) => entries,
             Err(error) => {
                 let problem = format!("{}: {error}", directory.display());
-                let model = self.models.entry(name.to_owned()).or_default();
-                model.unreadable = Some(problem);
-                return;
+                return self.add_no_version(name, Sight::Unreadable(problem));
             }
         };
         let mut numbered = BTreeMap::new();
@@ -154,7 +163,7 @@ impl Findings {
                      one",
                     directory.display()
                 );
-                self.add(name, 1, directory, Sight::Faulty(problem));
+                self.add_no_version(name, Sight::Faulty(problem));
             }
             (false, false) => {
                 for (version, directory) in numbered {
@@ -168,35 +177,30 @@ impl Findings {
                      ...); if it holds models, it is a repository itself",
                     directory.display()
                 );
-                self.add(name, 1, directory, Sight::Empty(problem));
+                self.add_no_version(name, Sight::Empty(problem));
             }
         }
     }
 
     /// Adds a version by the files in its directory.
     fn add_files(&mut self, name: &str, version: u64, directory: &Path) {
-        match Files::look(directory) {
-            Ok(Look { files, changed }) => {
-                self.add(name, version, directory, Sight::Files(files));
-                let model = self.models.get_mut(name);
-                let found = model.and_then(|model| model.versions.get_mut(&version));
-                found.expect("it was added").changed = Some(changed);
-            }
-            Err(error) => {
-                let sight = Sight::Unreadable(error.to_string());
-                self.add(name, version, directory, sight);
-            }
-        }
-    }
-
-    fn add(&mut self, name: &str, version: u64, directory: &Path, sight: Sight) {
-        let model = self.models.entry(name.to_owned()).or_default();
+        let (sight, changed) = match Files::look(directory) {
+            Ok(Look { files, changed }) => (Sight::Files(files), Some(changed)),
+            Err(error) => (Sight::Unreadable(error.to_string()), None),
+        };
         let found = Found {
             sight,
             directory: directory.to_owned(),
-            changed: None,
+            changed,
         };
+        let model = self.models.entry(name.to_owned()).or_default();
         model.versions.insert(version, found);
+    }
+
+    /// Adds a model of which no version can be told.
+    fn add_no_version(&mut self, name: &str, instead: Sight) {
+        let model = self.models.entry(name.to_owned()).or_default();
+        model.instead = Some(instead);
     }
 
     /// The directories in a directory that are not hidden, by name. Links to directories count.

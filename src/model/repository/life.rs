@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
-use super::discovery::{self, Findings, Found, Shape};
+use super::discovery::{self, Findings, Found, FoundModel, Shape};
 use super::files::Files;
 use super::plan::{self, Action, Outcome, Rule, Sight, Situation};
 use super::served::{self, Served};
@@ -40,6 +40,8 @@ pub(super) struct Life {
     is_lost: bool,
     /// In how long files are to be looked at again that were not complete.
     look_after: Option<Duration>,
+    /// How long the last look took.
+    scan_took: Duration,
 }
 
 /// One model's.
@@ -106,6 +108,7 @@ impl Life {
             is_started: false,
             is_lost: false,
             look_after: None,
+            scan_took: Duration::ZERO,
         };
         life.see(findings);
         if life.models.is_empty() {
@@ -130,6 +133,11 @@ impl Life {
         self.look_after
     }
 
+    /// How long the last look at the directory took, without what was done then.
+    pub(super) fn scan_took(&self) -> Duration {
+        self.scan_took
+    }
+
     /// In how long [`reap`](Self::reap) may find something.
     pub(super) fn reap_after(&self) -> Option<Duration> {
         (!self.retired.is_empty()).then_some(DRAINING)
@@ -138,15 +146,17 @@ impl Life {
     /// Looks at the directory and does what is to be done, until `is_over` says that it is not
     /// worth it any more.
     pub(super) fn look(&mut self, cause: Cause, is_over: &dyn Fn() -> bool) {
-        self.scan();
-        self.tend_all(cause, is_over);
+        if self.scan() {
+            self.tend_all(cause, is_over);
+        }
         self.reap(is_over);
     }
 
     /// Looks at the directory, and loads a model that may have been unloaded.
     pub(super) fn load(&mut self, name: &str) {
-        self.scan();
-        if let Some(model) = self.models.get_mut(name) {
+        if self.scan()
+            && let Some(model) = self.models.get_mut(name)
+        {
             model.is_held = false;
             self.tend(name, Cause::Request, &|| false);
             self.reap(&|| false);
@@ -170,10 +180,13 @@ impl Life {
         }
     }
 
-    /// Looks at the directory.
-    fn scan(&mut self) {
+    /// Looks at the directory. Returns whether it could be seen: if not, nothing that was seen
+    /// before holds any more, and nothing is to be done about it.
+    fn scan(&mut self) -> bool {
         let directory = self.settings.directory.display();
+        let started = Instant::now();
         let found = discovery::find(&self.settings.directory, &self.shape);
+        self.scan_took = started.elapsed();
         let problem = match &found {
             Err(error) => error.to_string(),
             // A file system that is not mounted looks like this too.
@@ -191,8 +204,11 @@ impl Life {
             _ => {}
         }
         match found {
-            Ok(findings) if !self.is_lost => self.see(findings),
-            _ => {}
+            Ok(findings) if !self.is_lost => {
+                self.see(findings);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -216,32 +232,9 @@ impl Life {
 
         let now = Instant::now();
         for (name, model) in &mut self.models {
-            let mut found = found.remove(name).unwrap_or_default();
-            for (version, life) in &mut model.versions {
-                let sight = match (found.versions.remove(version), &found.unreadable) {
-                    (Some(found), _) => {
-                        life.see(found, now);
-                        continue;
-                    }
-                    (None, Some(reason)) => Sight::Unreadable(reason.clone()),
-                    (None, None) => Sight::Gone,
-                };
-                let directory = life.directory.clone();
-                let changed = None;
-                life.see(
-                    Found {
-                        sight,
-                        directory,
-                        changed,
-                    },
-                    now,
-                );
-            }
-            for (version, found) in found.versions {
-                model.versions.insert(version, VersionLife::new(found, now));
-            }
+            model.see(found.remove(name).unwrap_or_default(), now);
         }
-        // Those that are new. Which of them are too many is for the first names to say.
+        // Those that are there stay, whatever the names of those that come.
         let admitted = self.models.values().filter(|model| !model.is_too_many);
         let mut admitted = admitted.count();
         for model in self.models.values_mut().filter(|model| model.is_too_many) {
@@ -249,29 +242,12 @@ impl Life {
             admitted += usize::from(!model.is_too_many);
         }
         for (name, found) in found {
-            let mut versions: BTreeMap<u64, VersionLife> = found
-                .versions
-                .into_iter()
-                .map(|(version, found)| (version, VersionLife::new(found, now)))
-                .collect();
-            if let Some(reason) = found.unreadable {
-                let sight = Sight::Unreadable(reason);
-                let directory = self.settings.directory.join(&name);
-                let changed = None;
-                let found = Found {
-                    sight,
-                    directory,
-                    changed,
-                };
-                versions.insert(1, VersionLife::new(found, now));
-            }
-            let is_too_many = admitted >= self.settings.max_models;
-            admitted += usize::from(!is_too_many);
-            let model = ModelLife {
-                versions,
-                is_held: false,
-                is_too_many,
+            let mut model = ModelLife {
+                is_too_many: admitted >= self.settings.max_models,
+                ..ModelLife::default()
             };
+            admitted += usize::from(!model.is_too_many);
+            model.see(found, now);
             self.models.insert(name, model);
         }
     }
@@ -576,6 +552,33 @@ impl Life {
 }
 
 impl ModelLife {
+    /// Takes note of what a look found.
+    fn see(&mut self, mut found: FoundModel, now: Instant) {
+        for (&version, life) in &mut self.versions {
+            let sight = match (found.versions.remove(&version), &found.instead) {
+                (Some(found), _) => {
+                    life.see(found, now);
+                    continue;
+                }
+                // Whether it is gone cannot be told.
+                (None, Some(sight @ (Sight::Unreadable(_) | Sight::Faulty(_)))) => sight.clone(),
+                // Nothing was there before either.
+                (None, Some(sight @ Sight::Empty(_))) if life.tried.is_none() => sight.clone(),
+                (None, _) => Sight::Gone,
+            };
+            life.see(Found::nowhere(sight), now);
+        }
+        let come = found.versions.into_iter();
+        self.versions
+            .extend(come.map(|(version, found)| (version, VersionLife::new(found, now))));
+        if let Some(sight) = found.instead
+            && self.versions.is_empty()
+        {
+            let stand_in = VersionLife::new(Found::nowhere(sight), now);
+            self.versions.insert(1, stand_in);
+        }
+    }
+
     /// What the index shows of it.
     fn states(&self) -> Versions {
         let states = self.versions.iter();

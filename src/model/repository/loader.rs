@@ -51,7 +51,6 @@ impl Loader {
             inbox,
             is_over: Arc::clone(&is_over),
             next_look: None,
-            last_look_took: Duration::ZERO,
         };
         let hints = messages.clone();
         thread::Builder::new()
@@ -84,7 +83,6 @@ struct Work {
     inbox: Receiver<Message>,
     is_over: Arc<AtomicBool>,
     next_look: Option<Instant>,
-    last_look_took: Duration,
 }
 
 impl Work {
@@ -109,7 +107,7 @@ impl Work {
                         if let Some(watch) = &watch {
                             watch.is_heard();
                         }
-                        let pause = DEBOUNCE.max(SCAN_SHARE * self.last_look_took);
+                        let pause = DEBOUNCE.max(SCAN_SHARE * self.life.scan_took());
                         let at = Instant::now() + pause;
                         self.next_look = Some(self.next_look.map_or(at, |next| next.min(at)));
                     }
@@ -137,7 +135,6 @@ impl Work {
                 };
                 let is_over = || self.is_over.load(Ordering::Relaxed);
                 self.life.look(cause, &is_over);
-                self.last_look_took = now.elapsed();
                 self.next_look = None;
                 if let Some(watch) = &mut watch
                     && watch.follow(self.life.watched())

@@ -162,6 +162,50 @@ fn a_model_whose_directory_is_gone_is_unknown() {
 }
 
 #[test]
+fn a_model_whose_versions_are_all_taken_away_is_unloaded() {
+    let stage = Stage::with(&[("m/1", 2.0), ("m/2", 3.0), ("n", 1.0)], followed);
+    stage.remove("m/2");
+    stage.remove("m/1");
+    assert!(stage.repository.find("m", None).is_err());
+    assert!(!stage.has_series("m", 1) && !stage.has_series("m", 2));
+    // What is left is the beginning of a copy, perhaps.
+    stage.repository.rescan();
+    assert_eq!(stage.entry("m", 1).0, Loading);
+    // The files of a model without versions, one after the other.
+    fs::remove_file(stage.path("n/config.json")).unwrap();
+    stage.repository.rescan();
+    assert!(stage.repository.find("n", None).is_err());
+}
+
+#[test]
+fn a_configuration_beside_versions_unloads_none_of_them() {
+    let stage = Stage::of(&[("m/1", 2.0), ("m/2", 3.0)]);
+    stage.put("m/config.json", &config(4.0));
+    for version in [1, 2] {
+        let (state, reason) = stage.entry("m", version);
+        assert_eq!(state, Ready);
+        assert!(reason.contains("move the files into one"), "{reason}");
+    }
+    assert_eq!(stage.answer("m"), (2, 3.0));
+    fs::remove_file(stage.path("m/config.json")).unwrap();
+    stage.repository.rescan();
+    assert_eq!(stage.entry("m", 1), (Ready, String::new()));
+}
+
+#[test]
+fn a_model_that_is_a_link_in_a_circle_is_gone_until_it_is_back() {
+    let stage = Stage::of(&[("m/1", 2.0), ("m/2", 3.0), ("n", 1.0)]);
+    fs::rename(stage.path("m"), stage.path(".m")).unwrap();
+    symlink("m", stage.path("m")).unwrap();
+    stage.repository.rescan();
+    assert!(stage.repository.find("m", None).is_err());
+    fs::remove_file(stage.path("m")).unwrap();
+    fs::rename(stage.path(".m"), stage.path("m")).unwrap();
+    stage.repository.rescan();
+    assert_eq!(stage.answer("m"), (2, 3.0));
+}
+
+#[test]
 fn a_repository_that_is_lost_goes_on_serving() {
     let stage = Stage::of(&[("m/1", 2.0), ("n", 3.0)]);
     let root = stage.root.path();
