@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tracing::error;
+
 use super::life::{Cause, Life};
 use super::watch::Watch;
 
@@ -62,9 +64,10 @@ impl Loader {
     /// Has an order carried out and returns when it is done.
     pub(super) fn order(&self, order: Order) {
         let (done, wait) = sync_channel(0);
-        if self.messages.send(Message::Order(order, done)).is_ok() {
+        match self.messages.send(Message::Order(order, done)) {
             // Nothing is ever sent: the other end is dropped.
-            let _ = wait.recv();
+            Ok(()) => drop(wait.recv()),
+            Err(_) => error!("the thread that loads models is gone: nothing is loaded any more"),
         }
     }
 }

@@ -92,7 +92,8 @@ pub(super) enum Action {
     Keep,
 }
 
-/// What is to be done with each version of a model, newest first.
+/// What is to be done with each version of a model: loads first, so that what comes is there when
+/// what it stands in for leaves; the newest first of each.
 ///
 /// A policy's number counts versions that serve or can: if the newest is half a copy or no good,
 /// an older one takes its place, and the older one leaves once the newest serves. The plan is
@@ -134,11 +135,13 @@ pub(super) fn plan(rule: &Rule<'_>, versions: &BTreeMap<u64, Situation>) -> Vec<
         } else {
             decide(rule, situation)
         };
-        let stays = situation.is_ready && !matches!(action, Action::Unload(_));
+        // One that is gone answers for a while, and counts no more.
+        let stays = situation.is_ready && is_there && !matches!(action, Action::Unload(_));
         ready += usize::from(stays);
         hoped += usize::from(stays || action == Action::Load);
         actions.push((version, action));
     }
+    actions.sort_by_key(|(_, action)| *action != Action::Load);
     actions
 }
 

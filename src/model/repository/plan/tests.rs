@@ -65,7 +65,7 @@ fn alone(situation: Situation) -> Action {
     action.clone()
 }
 
-/// What is to be done with versions 1, 2, 3 and so on, newest first.
+/// What is to be done with versions 1, 2, 3 and so on.
 fn of_all(rule: &Rule<'_>, situations: Vec<Situation>) -> Vec<(u64, Action)> {
     plan(rule, &(1..).zip(situations).collect())
 }
@@ -234,8 +234,21 @@ fn an_older_version_takes_the_place_of_a_bad_or_deleted_one() {
     let policy = VersionPolicy::Latest(1);
     for newest in [refused("bad"), new(Sight::Gone)] {
         let actions = of_all(&rule(&policy), vec![new(files(1)), newest]);
-        assert_eq!(actions[1], (1, Action::Load));
+        assert_eq!(actions[0], (1, Action::Load));
     }
+}
+
+#[test]
+fn what_stands_in_for_a_deleted_version_is_loaded_before_that_one_leaves() {
+    let policy = VersionPolicy::Latest(1);
+    let gone = ready_with(Sight::Gone);
+    let of = |situation| of_all(&rule(&policy), vec![new(files(1)), situation]);
+    let actions = of(after(SETTLE / 2, gone.clone()));
+    assert_eq!(actions[0], (1, Action::Load));
+    assert!(look_after(&actions[1].1).is_some());
+    let actions = of(gone);
+    assert_eq!(actions[0], (1, Action::Load));
+    assert!(matches!(actions[1], (2, Action::Unload(_))));
 }
 
 #[test]
@@ -246,8 +259,8 @@ fn given_versions_are_served_and_no_others() {
         actions,
         [
             (3, Action::Load),
-            (2, Action::Leave(None)),
-            (1, Action::Load)
+            (1, Action::Load),
+            (2, Action::Leave(None))
         ]
     );
 }
