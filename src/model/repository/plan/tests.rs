@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 const SETTLE: Duration = Duration::from_secs(1);
@@ -314,4 +316,120 @@ fn weights_fit_up_to_the_last_byte() {
     assert!(reason.starts_with("its weights take 5 bytes and 6 are taken of the 10 that"));
     assert!(room(u64::MAX, 1, 10).is_err() && room(1, u64::MAX, 10).is_err());
     assert_eq!(room(u64::MAX, 0, u64::MAX), Ok(()));
+}
+
+/// A repository whose files are numbers: what is to be loaded of them is in the number.
+#[derive(Debug, Default)]
+struct World {
+    versions: BTreeMap<u64, Situation>,
+    is_held: bool,
+}
+
+fn is_good(sight: &Sight) -> bool {
+    matches!(sight, Sight::Files(files) if files.weight_bytes() % 3 == 0)
+}
+
+impl World {
+    /// Puts files with this number into a version's place, or takes away what is there.
+    fn change(&mut self, version: u64, number: Option<u64>) {
+        let sight = number.map_or(Sight::Gone, files);
+        let situation = self
+            .versions
+            .entry(version)
+            .or_insert_with(|| new(Sight::Gone));
+        if situation.sight != sight {
+            situation.sight = sight;
+            situation.is_given_up = false;
+        }
+    }
+
+    /// Does what the plan says until nothing changes any more; how often it was asked.
+    fn settle(&mut self, policy: &VersionPolicy, max_versions: usize) -> usize {
+        let rule = Rule {
+            max_versions,
+            is_held: self.is_held,
+            ..rule(policy)
+        };
+        for round in 1.. {
+            let before = self.versions.clone();
+            for (version, action) in plan(&rule, &self.versions) {
+                let situation = self.versions.get_mut(&version).unwrap();
+                match action {
+                    Action::Load => {
+                        let Sight::Files(files) = situation.sight.clone() else {
+                            panic!("{situation:?}");
+                        };
+                        let outcome = match files.weight_bytes() % 3 {
+                            0 => Outcome::Loaded,
+                            1 => Outcome::Refused("bad".into()),
+                            _ => Outcome::Incomplete("cut".into()),
+                        };
+                        situation.is_ready |= outcome == Outcome::Loaded;
+                        situation.tried = Some((files, outcome));
+                    }
+                    Action::Refuse(_) => situation.is_given_up = true,
+                    Action::Unload(_) => situation.is_ready = false,
+                    Action::Forget => drop(self.versions.remove(&version)),
+                    Action::Wait { .. } | Action::Leave(_) | Action::Keep => {}
+                }
+            }
+            if self.versions == before {
+                return round;
+            }
+        }
+        unreachable!("it ends or goes on for ever")
+    }
+}
+
+fn policies() -> impl Strategy<Value = VersionPolicy> {
+    prop_oneof![
+        Just(VersionPolicy::All),
+        (1..3_usize).prop_map(VersionPolicy::Latest),
+        prop::collection::btree_set(1..6_u64, 1..4).prop_map(VersionPolicy::Only),
+    ]
+}
+
+proptest! {
+    /// Whatever happens to the files, in whatever order: the newest versions that can be served
+    /// are, as many as are wanted; and nothing bad takes away what serves.
+    #[test]
+    fn the_newest_good_versions_serve_whatever_happened_before(
+        policy in policies(),
+        max_versions in 1..4_usize,
+        steps in prop::collection::vec(
+            (1..6_u64, prop::option::weighted(0.8, 0..12_u64), prop::bool::weighted(0.1)),
+            1..30,
+        ),
+    ) {
+        let most = match &policy {
+            VersionPolicy::Latest(count) => max_versions.min(*count),
+            _ => max_versions,
+        };
+        let mut world = World::default();
+        for (version, number, toggle) in steps {
+            world.is_held ^= toggle;
+            world.change(version, number);
+            let served_before: Vec<u64> = world
+                .versions
+                .iter()
+                .filter(|(_, situation)| situation.is_ready)
+                .map(|(&version, _)| version)
+                .collect();
+            let rounds = world.settle(&policy, max_versions);
+            prop_assert!(rounds <= 2 * 5 + 1, "{rounds} rounds");
+
+            let mut ready = 0;
+            for (version, situation) in world.versions.iter().rev() {
+                let is_listed = match &policy {
+                    VersionPolicy::Only(listed) => listed.contains(version),
+                    _ => true,
+                };
+                let serves_or_could =
+                    is_good(&situation.sight) || served_before.contains(version);
+                let should = !world.is_held && is_listed && ready < most && serves_or_could;
+                prop_assert_eq!(situation.is_ready, should, "{}: {:?}", version, situation);
+                ready += usize::from(situation.is_ready);
+            }
+        }
+    }
 }
