@@ -9,8 +9,8 @@
 //!
 //! From the top: [`cli`] reads arguments and [`config`] settings; [`server`] accepts connections and
 //! drains; [`http`] speaks the wire formats; [`model`] turns directories into served versions;
-//! [`scheduler`] queues and batches; [`engine`] computes. [`request`] and [`tensor`] are what they
-//! pass on; [`metrics`], [`telemetry`] and [`lifecycle`] are what they report to.
+//! [`scheduler`] queues and batches; [`engine`] computes. [`request`], [`tensor`] and [`versions`] are what
+//! they pass on; [`metrics`], [`telemetry`] and [`lifecycle`] are what they report to.
 //! ARCHITECTURE.md has the whole way and who may import whom.
 
 pub mod cli;
