@@ -6,6 +6,7 @@
 
 mod error;
 mod layers;
+mod memory;
 mod print;
 mod ranges;
 
@@ -17,8 +18,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::versions::VersionPolicies;
+
 pub use error::ConfigError;
 pub use layers::{Origin, Overrides, Settings};
+pub use memory::memory_budget;
 
 /// The compiled-in defaults, with every setting's unit and reason.
 pub const DEFAULT_TOML: &str = include_str!("../config/default.toml");
@@ -119,6 +123,22 @@ pub struct Models {
     pub dir: PathBuf,
     /// Whether one bad model ends the start.
     pub strict: bool,
+    /// Whether changes of the directory are taken up.
+    pub watch: bool,
+    /// How often the directory is looked at without a reported change; 0 for never.
+    pub poll_interval_ms: u64,
+    /// How long files have to be left alone before they are loaded.
+    pub settle_ms: u64,
+    /// How long files that are not complete are waited for.
+    pub incomplete_timeout_ms: u64,
+    /// Which versions are served.
+    pub versions: VersionPolicies,
+    /// The most models.
+    pub max_models: usize,
+    /// The most versions of one model that serve.
+    pub max_versions: usize,
+    /// The most bytes of weights in memory; 0 for a share of what the process may use.
+    pub max_weight_bytes: u64,
 }
 
 /// Queues and batches.

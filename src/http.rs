@@ -179,6 +179,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::BuildInfo;
+    use crate::model::repository::RepositorySettings;
     use crate::scheduler::{Scheduler, SchedulerSettings};
 
     fn server() -> Arc<Server> {
@@ -196,7 +197,8 @@ mod tests {
         })
         .unwrap();
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-        let repository = ModelRepository::load(&models, &scheduler, &metrics).unwrap();
+        let settings = RepositorySettings::all_of(&models);
+        let repository = ModelRepository::open(settings, &scheduler, &metrics).unwrap();
         Arc::new(Server {
             app: Arc::new(App {
                 repository: Arc::new(repository),

@@ -9,9 +9,9 @@
 //!
 //! From the top: [`cli`] reads arguments and [`config`] settings; [`server`] accepts connections and
 //! drains; [`http`] speaks the wire formats; [`model`] turns directories into served versions;
-//! [`scheduler`] queues and batches; [`engine`] computes. [`request`] and [`tensor`] are what they
-//! pass on; [`metrics`], [`telemetry`] and [`lifecycle`] are what they report to; [`keys`] says who may ask,
-//! [`watched`] reads such files again when they change.
+//! [`scheduler`] queues and batches; [`engine`] computes. [`request`], [`tensor`] and [`versions`] are
+//! what they pass on; [`metrics`], [`telemetry`] and [`lifecycle`] are what they report to; [`keys`]
+//! says who may ask, [`watched`] reads such files again when they change.
 //! ARCHITECTURE.md has the whole way and who may import whom.
 
 pub mod cli;
@@ -27,4 +27,5 @@ pub mod scheduler;
 pub mod server;
 pub mod telemetry;
 pub mod tensor;
+pub mod versions;
 pub mod watched;

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 pub use labels::{
-    Closed, Code, ModelState, Protocol, Refusal, Rejection, Release, Route, WatchedFile,
+    Closed, Code, LoadResult, ModelState, Protocol, Refusal, Rejection, Release, Route, WatchedFile,
 };
 pub use model::ModelMetrics;
 pub use process::max_open_files;
@@ -53,6 +53,7 @@ struct Inner {
     http_requests: Box<[Box<[Counter]>]>,
     requests_in_flight: UpDown,
     models_by_state: Box<[IntGauge]>,
+    model_loads: Box<[IntCounter]>,
     handler_panics: IntCounter,
     connections_open: IntGauge,
     connections_accepted: IntCounter,
@@ -97,6 +98,12 @@ impl Metrics {
             .clone()
     }
 
+    /// Whether the page has the series of a model version.
+    #[must_use]
+    pub fn knows(&self, name: &str, version: u64) -> bool {
+        self.models().contains_key(&(name.to_owned(), version))
+    }
+
     /// Takes the series of a model version off the page.
     pub fn forget(&self, name: &str, version: u64) {
         // The lock is held so that a load of the same version that comes now starts afresh.
@@ -113,6 +120,11 @@ impl Metrics {
     /// Reports how many model versions are in a state.
     pub fn models_in_state(&self, state: ModelState, count: usize) {
         self.0.models_by_state[state.index()].set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Counts one try to load a model version by how it ended.
+    pub fn model_load(&self, result: LoadResult) {
+        self.0.model_loads[result.index()].inc();
     }
 
     /// Counts one answered HTTP request, predict requests included.
@@ -262,6 +274,12 @@ impl Inner {
             models: Mutex::new(HashMap::new()),
             http_requests,
             models_by_state,
+            model_loads: counters::<LoadResult>(
+                &registry,
+                "safeserve_model_loads_total",
+                "Times that a model version's files were loaded or refused, by result.",
+                "result",
+            )?,
             requests_in_flight: {
                 let family = Family::new(
                     "safeserve_http_requests_in_flight",
@@ -291,11 +309,13 @@ impl Inner {
                 &registry,
                 "safeserve_connections_refused_total",
                 "Client connections answered with 503 and closed before a request, by reason.",
+                "reason",
             )?,
             connections_closed: counters::<Closed>(
                 &registry,
                 "safeserve_connections_closed_total",
                 "Client connections ended, by what ended them.",
+                "reason",
             )?,
             accept_errors: counter(
                 &registry,
@@ -324,13 +344,14 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntG
     Ok(gauge)
 }
 
-/// One counter for each value of the label `reason`.
+/// One counter for each value of a label.
 fn counters<L: Label>(
     registry: &Registry,
     name: &str,
     help: &str,
+    label: &str,
 ) -> prometheus::Result<Box<[IntCounter]>> {
-    let family = IntCounterVec::new(Opts::new(name, help), &["reason"])?;
+    let family = IntCounterVec::new(Opts::new(name, help), &[label])?;
     registry.register(Box::new(family.clone()))?;
     Ok(L::ALL
         .iter()

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::manifest::Description;
-use self::weights::Weights;
+use self::weights::{INDEX_FILE, SINGLE_FILE, Weights};
 use crate::engine::kernels::Isa;
 use crate::engine::{Engine, GraphError};
 use crate::request::InferResponse;
@@ -70,7 +70,7 @@ impl Model {
         let mut fingerprint = Fingerprint::new();
         fingerprint.update(&(text.len() as u64).to_le_bytes());
         fingerprint.update(&text);
-        let mut config = json::parse(&text)?;
+        let mut config = json::parse(&text).map_err(|error| LoadError::ConfigSyntax { error })?;
         let description = Description::take(&mut config)?;
         let mut weights = Weights::read(directory, &mut fingerprint)?;
         let graph = families::build(&mut config, &description, &mut weights)?;
@@ -89,11 +89,19 @@ impl Model {
     }
 }
 
+/// Whether a file that gave this error may be one that is not there yet, or not whole.
+fn may_come(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
+    )
+}
+
 /// Opens a file for reading and tells its length; refuses what is no regular file.
 ///
 /// Links are followed, out of the repository too: whoever may write there may copy there as well,
 /// and Kubernetes mounts models as links.
-fn open_regular(path: &Path) -> io::Result<(File, u64)> {
+pub(crate) fn open_regular(path: &Path) -> io::Result<(File, u64)> {
     // Without waiting: opening a pipe that nobody writes would never return.
     let file = File::options()
         .read(true)
@@ -131,6 +139,11 @@ pub enum LoadError {
         /// What the system says.
         error: io::Error,
     },
+    /// `config.json` is not one JSON object.
+    ConfigSyntax {
+        /// Where and what.
+        error: JsonError,
+    },
     /// `config.json` is not as expected.
     Config {
         /// Where and what.
@@ -166,11 +179,30 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// Whether this is how files look that are still being copied: one is missing, shorter than it
+    /// says itself, or cut off in the middle of its text.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        match self {
+            Self::ConfigFile { error } => may_come(error),
+            Self::ConfigSyntax { .. } => true,
+            Self::Weights { error } => error.is_incomplete(),
+            Self::Config { .. }
+            | Self::Layer { .. }
+            | Self::Graph { .. }
+            | Self::LayerWeights { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ConfigFile { error } => write!(f, "{CONFIG_FILE}: {error}"),
-            Self::Config { error } => write!(f, "{CONFIG_FILE}: {error}"),
+            Self::ConfigSyntax { error } | Self::Config { error } => {
+                write!(f, "{CONFIG_FILE}: {error}")
+            }
             Self::Layer { layer, problem } => {
                 write!(f, "{CONFIG_FILE}: layer {layer:?}: {problem}")
             }

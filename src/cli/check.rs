@@ -1,11 +1,11 @@
 //! `safeserve check`: whether every model of a repository can be served.
 
-use super::serve::scheduler_settings;
+use super::serve::{repository_settings, scheduler_settings};
 use super::table::{Overview, overview};
 use super::{Exit, build_info, print, report};
 use crate::config::Settings;
 use crate::metrics::Metrics;
-use crate::model::repository::ModelRepository;
+use crate::model::repository::{ModelRepository, RepositorySettings};
 use crate::scheduler::Scheduler;
 
 pub(super) fn run(settings: &Settings) -> Exit {
@@ -18,7 +18,11 @@ pub(super) fn run(settings: &Settings) -> Exit {
         }
     };
     // Loading a model ends with its first forward pass.
-    let loaded = ModelRepository::load(&settings.config.models.dir, &scheduler, &metrics);
+    let repository = RepositorySettings {
+        watch: None,
+        ..repository_settings(&settings.config)
+    };
+    let loaded = ModelRepository::open(repository, &scheduler, &metrics);
     let repository = match loaded {
         Ok(repository) => repository,
         Err(error) => {
@@ -43,7 +47,7 @@ pub(super) fn run(settings: &Settings) -> Exit {
             entry.name, entry.version, entry.reason
         ));
     }
-    for reason in repository.ignored() {
+    for reason in repository.ignored().iter() {
         text.push_str(&format!("ignored: {reason}\n"));
     }
     text.push_str(&match refused.len() + repository.ignored().len() {

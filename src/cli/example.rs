@@ -1,14 +1,13 @@
 //! A predict request to paste into a shell.
 
-use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::model::Signature;
 use crate::model::repository::Served;
+use crate::model::{Signature, open_regular};
 use crate::tensor::TensorSpec;
 
 /// The body of a V1 request that a model's author left beside the model.
@@ -48,9 +47,8 @@ fn authored(directory: &Path) -> Option<Value> {
         .find_map(|directory| {
             // What cannot be read as JSON is as good as absent: this is only an example.
             let mut text = String::new();
-            File::open(directory.join(EXAMPLE_FILE))
-                .ok()?
-                .take(MAX_EXAMPLE_BYTES + 1)
+            let (file, _) = open_regular(&directory.join(EXAMPLE_FILE)).ok()?;
+            file.take(MAX_EXAMPLE_BYTES + 1)
                 .read_to_string(&mut text)
                 .ok()?;
             serde_json::from_str(&text).ok()

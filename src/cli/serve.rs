@@ -16,12 +16,14 @@ use tracing::{error, info, warn};
 use super::example::curl;
 use super::table::{Overview, overview};
 use super::{Exit, VERSION, build_info, print, report};
-use crate::config::{Config, Level, Settings, cpu_budget};
+use crate::config::{Config, Level, Settings, cpu_budget, memory_budget};
 use crate::http::{AdminRoutes, Controls, OperationsRoutes};
 use crate::keys::Keys;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, WatchedFile};
-use crate::model::repository::{ModelRepository, RepositoryError};
+use crate::model::repository::{
+    ModelRepository, RepositoryError, RepositorySettings, WatchSettings,
+};
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::server::{
     self, BindError, Certificates, Drained, Handler, IoThreads, Listen, Server, Signals, Stop,
@@ -78,6 +80,29 @@ pub(super) fn scheduler_settings(config: &Config) -> SchedulerSettings {
         max_batch_delay: Duration::from_micros(scheduler.max_batch_delay_us),
         max_queued_rows: scheduler.max_queued_rows,
         inline_cost: Duration::from_micros(scheduler.inline_cost_us),
+    }
+}
+
+/// Which models are served and how their directory is followed.
+pub(super) fn repository_settings(config: &Config) -> RepositorySettings {
+    let models = &config.models;
+    let poll_interval = Duration::from_millis(models.poll_interval_ms);
+    let watch = WatchSettings {
+        poll_interval: (!poll_interval.is_zero()).then_some(poll_interval),
+        settle: Duration::from_millis(models.settle_ms),
+        patience: Duration::from_millis(models.incomplete_timeout_ms),
+    };
+    RepositorySettings {
+        directory: models.dir.clone(),
+        watch: models.watch.then_some(watch),
+        versions: models.versions.clone(),
+        max_models: models.max_models,
+        max_versions: models.max_versions,
+        max_weight_bytes: match models.max_weight_bytes {
+            // The rest is for bodies, answers and the process itself.
+            0 => memory_budget().map_or(u64::MAX, |bytes| bytes / 5 * 4),
+            bytes => bytes,
+        },
     }
 }
 
@@ -141,7 +166,7 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
             );
         }
     }
-    for reason in repository.ignored() {
+    for reason in repository.ignored().iter() {
         warn!(reason, "directory ignored");
     }
     if ready.is_empty() || (config.models.strict && !refused.is_empty()) {
@@ -180,7 +205,7 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
             address,
             certificates: files.certificates.clone(),
         };
-        let routes = AdminRoutes::new(metrics.clone(), Arc::clone(keys), controls);
+        let routes = AdminRoutes::new(&routes, Arc::clone(keys), controls);
         if let Err(error) = beside
             .start(listen, config, routes, &io_threads, &metrics)
             .await
@@ -229,9 +254,9 @@ async fn load(
     scheduler: &Arc<Scheduler>,
     metrics: &Metrics,
 ) -> Result<Result<ModelRepository, RepositoryError>, JoinError> {
-    let directory = config.models.dir.clone();
+    let settings = repository_settings(config);
     let (scheduler, metrics) = (Arc::clone(scheduler), metrics.clone());
-    spawn_blocking(move || ModelRepository::load(&directory, &scheduler, &metrics)).await
+    spawn_blocking(move || ModelRepository::open(settings, &scheduler, &metrics)).await
 }
 
 /// Tells the person who started the server what it serves and how to try it.

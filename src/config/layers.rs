@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use super::{Config, ConfigError, DEFAULT_TOML};
+use crate::versions::VersionPolicies;
 
 /// What environment variables that are settings start with.
 const VARIABLE_PREFIX: &str = "SAFESERVE__";
@@ -388,6 +389,12 @@ fn refused_by_type(key: &str, value: &Value) -> Option<(&'static str, &'static s
         }
         ("models.dir", Value::String(text)) if text.is_empty() => {
             Some(("a directory", "write for example \"models\""))
+        }
+        ("models.versions", Value::String(text)) if text.parse::<VersionPolicies>().is_err() => {
+            Some((
+                "\"all\", \"latest\", \"latest:N\" or versions, once for all models and once a model",
+                "write for example \"all\", \"latest:2\" or \"latest, digits=all, iris=1+3\"",
+            ))
         }
         ("log.level", _) if !one_of(&["error", "warn", "info", "debug", "trace"]) => Some((
             "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"",

@@ -24,6 +24,7 @@ impl Config {
             server,
             tls,
             admin,
+            models,
             scheduler,
             limits,
             ..
@@ -64,6 +65,42 @@ impl Config {
                 server.drain_timeout_ms,
                 [0, DAY_MS],
                 "0 cuts off requests in flight at once",
+            ),
+            range(
+                "models.poll_interval_ms",
+                models.poll_interval_ms,
+                [0, DAY_MS],
+                "0 looks only when the file system reports a change",
+            ),
+            range(
+                "models.settle_ms",
+                models.settle_ms,
+                [0, DAY_MS],
+                "0 loads files at once, also those of a copy that is under way",
+            ),
+            range(
+                "models.incomplete_timeout_ms",
+                models.incomplete_timeout_ms,
+                [0, DAY_MS],
+                "0 refuses files at once that are not complete; later changes are seen all the same",
+            ),
+            range(
+                "models.max_models",
+                models.max_models as u64,
+                [1, 10_000],
+                "each model has its series on the metrics page",
+            ),
+            range(
+                "models.max_versions",
+                models.max_versions as u64,
+                [1, 1000],
+                "every version that serves is in memory",
+            ),
+            range(
+                "models.max_weight_bytes",
+                models.max_weight_bytes,
+                [0, 1 << 50],
+                "the unit is bytes; 0 is a share of the memory that there is",
             ),
             range(
                 "scheduler.workers",

@@ -5,6 +5,12 @@
 //! | `GET /admin/log-level` | says the log's level |
 //! | `POST /admin/log-level/LEVEL` | sets it until the process ends |
 //! | `POST /admin/drain` | stops the server as SIGTERM does |
+//! | `POST /v2/repository/models/NAME/load` | loads a model, or what has changed of it |
+//! | `POST /v2/repository/models/NAME/unload` | unloads it until it is loaded again |
+//! | `GET`, `POST /v2/repository/index` | as on the clients' listener |
+//!
+//! The last three are Triton's (`protocol/extension_model_repository.md`), whose clients send
+//! parameters with them; what a model is comes from its directory, so none changes anything.
 //!
 //! Nothing here takes a path, a URL or code.
 
@@ -14,7 +20,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Request};
 
-use super::access;
 use super::answer::{self, Response};
 use super::body::RequestBody;
 use super::error::ApiError;
@@ -22,8 +27,10 @@ use super::exchange::{self, Exchange};
 use super::health::expect_get;
 use super::json::excerpt;
 use super::path::Segments;
+use super::{Routes, Server, access, v2};
 use crate::keys::Keys;
-use crate::metrics::{Metrics, Route};
+use crate::metrics::Route;
+use crate::model::repository::{IndexEntry, ModelRepository};
 use crate::watched::Watched;
 
 /// What operators may do to the process.
@@ -44,7 +51,7 @@ pub trait Controls: Send + Sync {
 /// The routes of this listener.
 #[derive(Clone)]
 pub struct AdminRoutes {
-    metrics: Metrics,
+    server: Arc<Server>,
     keys: Arc<Watched<Keys>>,
     controls: Arc<dyn Controls>,
 }
@@ -58,9 +65,9 @@ impl fmt::Debug for AdminRoutes {
 impl AdminRoutes {
     /// The operators' API for those with one of `keys`.
     #[must_use]
-    pub fn new(metrics: Metrics, keys: Arc<Watched<Keys>>, controls: Arc<dyn Controls>) -> Self {
+    pub fn new(routes: &Routes, keys: Arc<Watched<Keys>>, controls: Arc<dyn Controls>) -> Self {
         Self {
-            metrics,
+            server: Arc::clone(&routes.server),
             keys,
             controls,
         }
@@ -68,14 +75,21 @@ impl AdminRoutes {
 
     /// Answers one request.
     pub async fn answer(&self, request: Request<impl RequestBody>) -> http::Response<Bytes> {
-        let (head, _body) = request.into_parts();
+        let (head, body) = request.into_parts();
         let exchange = Exchange::new(head);
         exchange.is_for(Route::Admin);
-        let answer = async { self.route(&exchange).unwrap_or_else(ApiError::into_answer) };
-        exchange::carry(&self.metrics, &exchange, answer).await
+        let answer = async {
+            let answer = self.route(&exchange, body).await;
+            answer.unwrap_or_else(ApiError::into_answer)
+        };
+        exchange::carry(&self.server.app.metrics, &exchange, answer).await
     }
 
-    fn route(&self, exchange: &Exchange) -> Result<Response, ApiError> {
+    async fn route(
+        &self,
+        exchange: &Exchange,
+        body: impl RequestBody,
+    ) -> Result<Response, ApiError> {
         // Before anything else: who has no key learns nothing, not even which paths there are.
         access::check(&self.keys.get(), exchange)?;
         let head = &exchange.head;
@@ -103,7 +117,41 @@ impl AdminRoutes {
                 self.controls.drain();
                 Ok(answer::object(|body| body.key("draining").bool(true)))
             }
+            Some(["v2", "repository", "index"]) => v2::index(&self.server, exchange, body).await,
+            Some(["v2", "repository", "models", name, "load"]) => {
+                expect_post(&head.method)?;
+                self.change(name, ModelRepository::load).await
+            }
+            Some(["v2", "repository", "models", name, "unload"]) => {
+                expect_post(&head.method)?;
+                self.change(name, ModelRepository::unload).await
+            }
             _ => Err(ApiError::unknown_path(&head.uri)),
+        }
+    }
+
+    /// Loads or unloads a model, and answers with what became of its versions.
+    async fn change(
+        &self,
+        name: &str,
+        change: fn(&ModelRepository, &str) -> Option<Vec<IndexEntry>>,
+    ) -> Result<Response, ApiError> {
+        let repository = Arc::clone(&self.server.app.repository);
+        let model = name.to_owned();
+        let changed = tokio::task::spawn_blocking(move || change(&repository, &model)).await;
+        let entries = changed.map_err(|error| {
+            tracing::error!(%error, "the change of a model failed");
+            ApiError::Internal
+        })?;
+        match entries {
+            // The same words as for a request to it.
+            None => Err(self
+                .server
+                .app
+                .repository
+                .find(name, None)
+                .map_or_else(ApiError::from, |_| ApiError::Internal)),
+            Some(entries) => Ok(v2::index_of(&entries)),
         }
     }
 

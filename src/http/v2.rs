@@ -2,11 +2,14 @@
 //!
 //! Source: `specification/protocol/inference_rest.md` of the open-inference-protocol.
 
+mod index;
 mod infer;
 mod metadata;
 mod shape;
 
 use http::HeaderName;
+
+pub(super) use index::{answer as index, answer_with as index_of};
 
 use super::Server;
 use super::answer::Response;
@@ -41,6 +44,10 @@ pub(super) async fn answer(
                 "live" => health::live(),
                 _ => health::ready(&server.app),
             });
+        }
+        ["repository", "index"] => {
+            exchange.is_for(Route::V2Index);
+            return index::answer(server, exchange, body).await;
         }
         ["models", name, "versions", version, ref rest @ ..] => (name, Some(version), rest),
         ["models", name, ref rest @ ..] => (name, None, rest),

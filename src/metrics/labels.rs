@@ -91,15 +91,28 @@ label! {
 label! {
     /// A model version's state in the repository.
     ModelState {
-        /// Being read and prepared. None is when the page can be asked for: models are read
-        /// before the server listens.
+        /// Being read and prepared, or waited for.
         Loading => "loading",
         /// Serving.
         Ready => "ready",
         /// Refused.
         Unavailable => "unavailable",
-        /// Finishing its last requests. None ever is: a version serves until the process ends.
+        /// Finishing its last requests.
         Unloading => "unloading",
+    }
+}
+
+label! {
+    /// How a try to load a version's files ended.
+    LoadResult {
+        /// They serve.
+        Loaded => "loaded",
+        /// They are what serves already, byte for byte.
+        Unchanged => "unchanged",
+        /// They are not complete.
+        Incomplete => "incomplete",
+        /// They cannot be served.
+        Refused => "refused",
     }
 }
 
@@ -114,6 +127,8 @@ label! {
         V2Model => "v2_model",
         /// V2 readiness of a model.
         V2ModelReady => "v2_model_ready",
+        /// The index of the model repository.
+        V2Index => "v2_index",
         /// V1 `:predict`.
         V1Predict => "v1_predict",
         /// V1 `:classify`.

@@ -24,9 +24,9 @@ use super::json::{self, JsonError};
 use crate::engine::kernels::pages;
 
 /// The weights of a model that is not sharded.
-const SINGLE_FILE: &str = "model.safetensors";
+pub(super) const SINGLE_FILE: &str = "model.safetensors";
 /// Which shard holds which tensor.
-const INDEX_FILE: &str = "model.safetensors.index.json";
+pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
 /// The format allows 100 MB; names and shapes of 10,000 tensors take about 1 MB.
 const MAX_HEADER_BYTES: u64 = 8 << 20;
 /// Read at once: large enough to hide the call, small enough to stay in the cache.
@@ -195,11 +195,22 @@ impl Weights {
             file: name.to_owned(),
             problem,
         };
+        let truncated = |problem: String| WeightsError::Truncated {
+            file: name.to_owned(),
+            problem,
+        };
         let (mut file, length) = super::open_regular(&directory.join(name)).map_err(io_error)?;
         let (header, header_bytes) = read_header(&mut file, length, fingerprint)
             .map_err(|error| error.into_weights_error(name))?;
         let tensors = parse_header(&header).map_err(format_error)?;
-        check_extents(&tensors, length - header_bytes).map_err(format_error)?;
+        let data_bytes = length - header_bytes;
+        let ends_early = tensors
+            .last()
+            .is_some_and(|(_, info)| info.data_offsets.1 as u64 > data_bytes);
+        check_extents(&tensors, data_bytes).map_err(|problem| match ends_early {
+            true => truncated(problem),
+            false => format_error(problem),
+        })?;
 
         for (tensor, info) in tensors {
             let (state, non_finite) = read_tensor(&mut file, &info, fingerprint)
@@ -233,6 +244,7 @@ impl Weights {
 enum ReadError {
     Io(io::Error),
     Format(String),
+    Truncated(String),
 }
 
 impl ReadError {
@@ -240,6 +252,10 @@ impl ReadError {
         match self {
             Self::Io(error) => WeightsError::io(file, error),
             Self::Format(problem) => WeightsError::Format {
+                file: file.to_owned(),
+                problem,
+            },
+            Self::Truncated(problem) => WeightsError::Truncated {
                 file: file.to_owned(),
                 problem,
             },
@@ -255,7 +271,7 @@ fn read_header(
 ) -> Result<(Vec<u8>, u64), ReadError> {
     let mut size = [0; 8];
     if length < 8 {
-        return Err(ReadError::Format(format!(
+        return Err(ReadError::Truncated(format!(
             "{length} bytes are too few for a safetensors file"
         )));
     }
@@ -263,11 +279,15 @@ fn read_header(
     fingerprint.update(&size);
     let header_bytes = u64::from_le_bytes(size);
     if header_bytes > MAX_HEADER_BYTES || header_bytes > length - 8 {
-        return Err(ReadError::Format(format!(
+        let problem = format!(
             "the header claims {header_bytes} bytes; the file has {} behind its length field and \
              the most allowed is {MAX_HEADER_BYTES}; is the file complete?",
             length - 8
-        )));
+        );
+        return Err(match header_bytes > MAX_HEADER_BYTES {
+            true => ReadError::Format(problem),
+            false => ReadError::Truncated(problem),
+        });
     }
     let mut header = vec![0; usize::try_from(header_bytes).expect("at most MAX_HEADER_BYTES")];
     file.read_exact(&mut header).map_err(ReadError::Io)?;
@@ -516,6 +536,13 @@ pub enum WeightsError {
         /// What is wrong.
         problem: String,
     },
+    /// A file is shorter than it says itself.
+    Truncated {
+        /// Its name.
+        file: String,
+        /// What is missing.
+        problem: String,
+    },
     /// The index of the shards is wrong.
     Index {
         /// Where and what.
@@ -565,6 +592,17 @@ pub enum WeightsError {
 }
 
 impl WeightsError {
+    /// Whether this is how a copy looks that is not complete.
+    pub(super) fn is_incomplete(&self) -> bool {
+        match self {
+            Self::Truncated { .. } => true,
+            // No place in it: the index as a whole cannot be read.
+            Self::Index { error } => error.path.is_empty(),
+            Self::Io { error, .. } => super::may_come(error),
+            _ => false,
+        }
+    }
+
     fn io(file: &str, error: io::Error) -> Self {
         Self::Io {
             file: file.to_owned(),
@@ -577,7 +615,9 @@ impl fmt::Display for WeightsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { file, error } => write!(f, "{file}: {error}"),
-            Self::Format { file, problem } => write!(f, "{file}: {problem}"),
+            Self::Format { file, problem } | Self::Truncated { file, problem } => {
+                write!(f, "{file}: {problem}")
+            }
             Self::Index { error } => write!(f, "{INDEX_FILE}: {error}"),
             Self::Missing { names, found } => write!(
                 f,

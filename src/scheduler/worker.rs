@@ -35,9 +35,10 @@ pub(super) struct LaneWork {
 
 impl Work for LaneWork {
     fn set_queued_rows(&self, rows: usize) {
-        self.queued_rows.store(rows, Ordering::Relaxed);
-        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-        self.metrics.queued_rows().set(rows);
+        let before = self.queued_rows.swap(rows, Ordering::Relaxed);
+        let count = |rows| i64::try_from(rows).unwrap_or(i64::MAX);
+        // While a version replaces another, two lanes count into one series.
+        self.metrics.queued_rows().add(count(rows) - count(before));
     }
 
     fn row_cost(&self) -> Duration {

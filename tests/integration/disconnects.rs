@@ -17,7 +17,7 @@ use safeserve::engine::kernels::Isa;
 use safeserve::engine::{Engine, GraphBuilder, Inputs, Kernel, OpError, Operand, Operator};
 use safeserve::lifecycle::Lifecycle;
 use safeserve::metrics::{BuildInfo, Metrics};
-use safeserve::model::repository::{ModelRepository, Served};
+use safeserve::model::repository::{ModelRepository, RepositorySettings, Served};
 use safeserve::request::{InferError, InferRequest, InferResponse};
 use safeserve::scheduler::{Lane, LaneSettings, Scheduler, SchedulerSettings};
 use safeserve::server::{IoThreads, Listen, Server, Stop, routes};
@@ -120,7 +120,8 @@ impl Held {
         .unwrap();
         let models = TempDir::new().unwrap();
         write_model(&models, "echo", ECHO);
-        let repository = ModelRepository::load(models.path(), &scheduler, &metrics).unwrap();
+        let settings = RepositorySettings::all_of(models.path());
+        let repository = ModelRepository::open(settings, &scheduler, &metrics).unwrap();
         let repository = Arc::new(repository);
 
         let (gate, engine) = Gate::new();

@@ -16,4 +16,5 @@ mod model_size;
 mod model_weights;
 mod models_doc;
 mod process;
+mod reload;
 mod security;

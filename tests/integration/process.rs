@@ -31,7 +31,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A running server; killed if the test ends before it does.
-struct Serving {
+pub(super) struct Serving {
     child: Child,
     address: SocketAddr,
     /// What it printed up to the address, and the `curl` after it.
@@ -41,7 +41,7 @@ struct Serving {
 }
 
 impl Serving {
-    fn start(settings: &[&str]) -> Self {
+    pub(super) fn start(settings: &[&str]) -> Self {
         let mut arguments = vec!["--bind", "127.0.0.1:0"];
         for setting in settings {
             arguments.extend(["--set", setting]);
@@ -84,13 +84,13 @@ impl Serving {
     }
 
     /// One request on a connection of its own.
-    fn get(&self, path: &str) -> String {
+    pub(super) fn get(&self, path: &str) -> String {
         self.exchange(&format!(
             "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
         ))
     }
 
-    fn exchange(&self, request: &str) -> String {
+    pub(super) fn exchange(&self, request: &str) -> String {
         let mut client = self.connect();
         client.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
@@ -102,7 +102,7 @@ impl Serving {
         TcpStream::connect(self.address).unwrap()
     }
 
-    fn value(&self, series: &str) -> f64 {
+    pub(super) fn value(&self, series: &str) -> f64 {
         let page = self.get("/metrics");
         let line = page.lines().find(|line| line.starts_with(series));
         let value = line.unwrap().rsplit_once(' ').unwrap().1;

@@ -296,6 +296,30 @@ fn the_operators_api_is_nowhere_without_its_listener_and_never_without_a_key() {
     assert_eq!(status(&post(server.clients, INFER, "")), 200);
     while server.logs("request")["path"] != INFER {}
 
+    let model = |call: &str| {
+        let path = format!("/v2/repository/models/{call}");
+        assert_eq!(status(&post(server.clients, &path, &bearer(KEY))), 404);
+        assert_eq!(status(&post(admin, &path, "")), 401);
+        let answer = post(admin, &path, &bearer(KEY));
+        (
+            status(&answer),
+            answer.rsplit_once("\r\n\r\n").unwrap().1.to_owned(),
+        )
+    };
+    let (unloaded, entries) = model("iris/unload");
+    assert_eq!(unloaded, 200);
+    assert!(entries.contains(r#""state":"UNAVAILABLE""#), "{entries}");
+    assert_eq!(status(&post(server.clients, INFER, "")), 503);
+    // The server itself stays ready.
+    assert_eq!(status(&get(server.clients, "/v2/health/ready", "")), 200);
+    let (loaded, entries) = model("iris/load");
+    assert_eq!(loaded, 200);
+    assert!(entries.contains(r#""state":"READY""#), "{entries}");
+    assert_eq!(status(&post(server.clients, INFER, "")), 200);
+    assert_eq!(model("absent/load").0, 404);
+    let index = get(admin, "/v2/repository/index", &bearer(KEY));
+    assert!(index.contains(r#""name":"iris""#), "{index}");
+
     assert_eq!(status(&post(admin, "/admin/drain", &bearer(KEY))), 200);
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
 }

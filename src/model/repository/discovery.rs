@@ -1,61 +1,126 @@
 //! Which directories of a repository are versions of which models. Nothing is loaded here.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use super::files::{Files, Look};
+use super::plan::Sight;
 use crate::model::CONFIG_FILE;
+use crate::versions::canonical;
 
 /// The most bytes of a model's name: it stands in paths, labels and log lines.
 const MAX_NAME_BYTES: usize = 128;
 
-/// A version that the directory holds, or why what is there is none.
+/// The most directories in one that are looked at: a bound on memory and on the time of a scan,
+/// far from what anyone serves.
+const MAX_DIRECTORIES: usize = 10_000;
+
+/// What lies in a version's place, where, and when something last happened to it.
+#[derive(Debug)]
 pub(super) struct Found {
-    pub(super) name: String,
-    pub(super) version: u64,
-    pub(super) directory: Result<PathBuf, String>,
+    pub(super) sight: Sight,
+    pub(super) directory: PathBuf,
+    /// By the file system's clock; `None` where there are no files to tell by.
+    pub(super) changed: Option<SystemTime>,
+}
+
+impl Found {
+    /// What is said of a version without having found its directory.
+    pub(super) fn nowhere(sight: Sight) -> Self {
+        Self {
+            sight,
+            directory: PathBuf::new(),
+            changed: None,
+        }
+    }
+}
+
+/// A model's versions.
+#[derive(Debug, Default)]
+pub(super) struct FoundModel {
+    pub(super) versions: BTreeMap<u64, Found>,
+    /// What is said of the model as a whole, where no version can be told.
+    pub(super) instead: Option<Sight>,
 }
 
 /// What a repository's directory holds.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Findings {
-    pub(super) versions: Vec<Found>,
+    pub(super) models: BTreeMap<String, FoundModel>,
     /// Directories that look like models and cannot be served under their names.
     pub(super) ignored: Vec<String>,
+    /// The directories in which something may change what is found.
+    pub(super) watched: Vec<PathBuf>,
 }
 
-/// Lists the versions below a repository's directory.
-pub(super) fn find(root: &Path) -> io::Result<Findings> {
-    let entries = directories(root)?;
-    let mut findings = Findings::default();
-    let holds_models = |directory: &Path| {
-        is_model(directory)
-            || directories(directory)
-                .is_ok_and(|inner| inner.iter().any(|(_, directory)| is_model(directory)))
-    };
-    let is_versions = !entries.is_empty()
-        && entries
-            .iter()
-            .all(|(name, directory)| canonical(name).is_some() && is_model(directory));
-    if is_model(root) || is_versions {
-        let full = root.canonicalize()?;
-        let name = full.file_name().and_then(|name| name.to_str());
-        let name = name.filter(|name| is_name(name)).unwrap_or("model");
-        if is_versions || !entries.iter().any(|(_, directory)| holds_models(directory)) {
-            findings.add_versions(name, root);
-            return Ok(findings);
+/// What a repository's directory is. Settled once, at the start: seen later, a version that is
+/// being copied could make one look like the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// A directory of models.
+    Models,
+    /// The directory of one model, with this name.
+    Model(String),
+}
+
+impl Shape {
+    /// Tells by what lies in the directory now.
+    ///
+    /// # Errors
+    /// If it cannot be listed.
+    pub(super) fn of(root: &Path) -> io::Result<Self> {
+        let list = |directory: &Path| Findings::default().directories(directory);
+        let entries = list(root)?;
+        let is_versions = !entries.is_empty()
+            && entries
+                .iter()
+                .all(|(name, directory)| canonical(name).is_some() && is_model(directory));
+        let holds_models = |directory: &PathBuf| {
+            let inner = list(directory);
+            is_model(directory)
+                || inner.is_ok_and(|inner| inner.values().any(|directory| is_model(directory)))
+        };
+        let is_one = is_versions || is_model(root) && !entries.values().any(holds_models);
+        match is_one {
+            true => Ok(Self::Model(own_name(root)?)),
+            false => Ok(Self::Models),
         }
-        findings.versions.push(Found {
-            name: name.to_owned(),
-            version: 1,
-            directory: Err(format!(
-                "{} holds both {CONFIG_FILE} and directories of models; move the files into one",
-                root.display()
-            )),
-        });
+    }
+}
+
+/// The name of a model whose directory is the whole repository.
+fn own_name(root: &Path) -> io::Result<String> {
+    let full = root.canonicalize()?;
+    let name = full.file_name().and_then(|name| name.to_str());
+    Ok(name.filter(|name| is_name(name)).unwrap_or("model").into())
+}
+
+/// Lists the versions below a repository's directory and looks at their files.
+///
+/// # Errors
+/// If the directory cannot be listed.
+pub(super) fn find(root: &Path, shape: &Shape) -> io::Result<Findings> {
+    let mut findings = Findings::default();
+    if let Shape::Model(name) = shape {
+        // Refused here, since a model that cannot be listed is not the end of the others.
+        root.read_dir()?;
+        findings.add_model(name, root);
+        return Ok(findings);
+    }
+    let entries = findings.directories(root)?;
+    if is_model(root) {
+        let problem = format!(
+            "{} holds both {CONFIG_FILE} and directories of models; move the files into one",
+            root.display()
+        );
+        findings.add_no_version(&own_name(root)?, Sight::Faulty(problem));
     }
     for (name, directory) in entries {
         if is_name(&name) {
-            findings.add_versions(&name, &directory);
+            findings.add_model(&name, &directory);
         } else {
             findings.ignored.push(format!(
                 "{}: not a model's name: expected up to {MAX_NAME_BYTES} of A-Z a-z 0-9 _ . -",
@@ -68,16 +133,21 @@ pub(super) fn find(root: &Path) -> io::Result<Findings> {
 
 impl Findings {
     /// Adds the versions of one model.
-    fn add_versions(&mut self, name: &str, directory: &Path) {
-        let flat = is_model(directory);
-        let (entries, unreadable) = match directories(directory) {
-            Ok(entries) => (entries, None),
-            Err(error) => (Vec::new(), Some(error)),
+    fn add_model(&mut self, name: &str, directory: &Path) {
+        let is_flat = is_model(directory);
+        let entries = match self.directories(directory) {
+            Ok(entries) => entries,
+            Err(error) => {
+                let problem = format!("{}: {error}", directory.display());
+                return self.add_no_version(name, Sight::Unreadable(problem));
+            }
         };
-        let mut numbered = Vec::new();
+        let mut numbered = BTreeMap::new();
         for (name, directory) in entries {
             match canonical(&name) {
-                Some(version) => numbered.push((version, directory)),
+                Some(version) => {
+                    numbered.insert(version, directory);
+                }
                 None if is_model(&directory) => self.ignored.push(format!(
                     "{}: not a version: expected a whole number from 1 on, without a leading zero",
                     directory.display()
@@ -85,40 +155,94 @@ impl Findings {
                 None => {}
             }
         }
-        let mut add = |version, directory| {
-            self.versions.push(Found {
-                name: name.to_owned(),
-                version,
-                directory,
-            });
-        };
-        if let Some(error) = unreadable {
-            return add(1, Err(format!("{}: {error}", directory.display())));
-        }
-        match (flat, numbered.is_empty()) {
-            (true, true) => add(1, Ok(directory.to_owned())),
-            (true, false) => add(
-                1,
-                Err(format!(
+        match (is_flat, numbered.is_empty()) {
+            (true, true) => self.add_files(name, 1, directory),
+            (true, false) => {
+                let problem = format!(
                     "{} holds both {CONFIG_FILE} and directories of versions; move the files into \
                      one",
                     directory.display()
-                )),
-            ),
+                );
+                self.add_no_version(name, Sight::Faulty(problem));
+            }
             (false, false) => {
                 for (version, directory) in numbered {
-                    add(version, Ok(directory));
+                    self.watched.push(directory.clone());
+                    self.add_files(name, version, &directory);
                 }
             }
-            (false, true) => add(
-                1,
-                Err(format!(
+            (false, true) => {
+                let problem = format!(
                     "{} holds neither {CONFIG_FILE} nor a directory named by a version (1, 2, \
                      ...); if it holds models, it is a repository itself",
                     directory.display()
-                )),
-            ),
+                );
+                self.add_no_version(name, Sight::Empty(problem));
+            }
         }
+    }
+
+    /// Adds a version by the files in its directory.
+    fn add_files(&mut self, name: &str, version: u64, directory: &Path) {
+        let (sight, changed) = match Files::look(directory) {
+            Ok(Look { files, changed }) => (Sight::Files(files), Some(changed)),
+            Err(error) => (Sight::Unreadable(error.to_string()), None),
+        };
+        let found = Found {
+            sight,
+            directory: directory.to_owned(),
+            changed,
+        };
+        let model = self.models.entry(name.to_owned()).or_default();
+        model.versions.insert(version, found);
+    }
+
+    /// Adds a model of which no version can be told.
+    fn add_no_version(&mut self, name: &str, instead: Sight) {
+        let model = self.models.entry(name.to_owned()).or_default();
+        model.instead = Some(instead);
+    }
+
+    /// The directories in a directory that are not hidden, by name. Links to directories count.
+    ///
+    /// # Errors
+    /// If it cannot be listed, or an entry's file system does not answer.
+    fn directories(&mut self, directory: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
+        self.watched.push(directory.to_owned());
+        // The newest versions, and of names the first: always the same, whatever the order.
+        let mut versions = BTreeSet::new();
+        let mut names = BTreeSet::new();
+        let mut left_out: usize = 0;
+        for entry in directory.read_dir()? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(['.', '_']) || !is_directory(&entry)? {
+                continue;
+            }
+            match canonical(&name) {
+                Some(version) => versions.insert(version),
+                None => names.insert(name),
+            };
+            let is_too_many = [versions.len(), names.len()].map(|count| count > MAX_DIRECTORIES);
+            if is_too_many[0] {
+                versions.pop_first();
+            }
+            if is_too_many[1] {
+                names.pop_last();
+            }
+            left_out += is_too_many.into_iter().filter(|&it_is| it_is).count();
+        }
+        if left_out > 0 {
+            self.ignored.push(format!(
+                "{}: {left_out} of its directories: at most {MAX_DIRECTORIES} are looked at",
+                directory.display()
+            ));
+        }
+        names.extend(versions.iter().map(u64::to_string));
+        let names = names.into_iter();
+        Ok(names
+            .map(|name| (name.clone(), directory.join(name)))
+            .collect())
     }
 }
 
@@ -127,18 +251,23 @@ fn is_model(directory: &Path) -> bool {
     directory.join(CONFIG_FILE).exists()
 }
 
-/// The directories in a directory that are not hidden, by name, sorted. Links to directories count.
-fn directories(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    let mut names = Vec::new();
-    for entry in directory.read_dir()? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with(['.', '_']) && entry.path().is_dir() {
-            names.push((name, entry.path()));
-        }
+/// Whether an entry is a directory or a link to one.
+///
+/// # Errors
+/// If that cannot be told now: what does not answer must not pass for something that is gone.
+fn is_directory(entry: &DirEntry) -> io::Result<bool> {
+    let kind = entry.file_type()?;
+    if !kind.is_symlink() {
+        return Ok(kind.is_dir());
     }
-    names.sort();
-    Ok(names)
+    match fs::metadata(entry.path()) {
+        Ok(metadata) => Ok(metadata.is_dir()),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EIO | libc::ESTALE | libc::ETIMEDOUT | libc::ENOTCONN) => Err(error),
+            // A link to nothing, in a circle, or to where this process may not look.
+            _ => Ok(false),
+        },
+    }
 }
 
 /// Whether a directory's name can be a model's name.
@@ -147,13 +276,4 @@ fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len())
         && !name.starts_with('.')
         && name.bytes().all(allowed)
-}
-
-/// A version written as a positive number should be: no sign, no leading zero.
-pub(super) fn canonical(text: &str) -> Option<u64> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits || text.starts_with('0') {
-        return None;
-    }
-    text.parse().ok()
 }

@@ -10,6 +10,7 @@ use http::Method;
 use super::server::{MAX_BODY_BYTES, TestServer, request};
 
 const V2: &str = "/v2/models/echo/infer";
+const INDEX: &str = "/v2/repository/index";
 const PAIR: &str = "/v2/models/pair/infer";
 const V1: &str = "/v1/models/echo:predict";
 const V1_PAIR: &str = "/v1/models/pair:predict";
@@ -100,6 +101,18 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
     }
     add(V2, &format!("{{\"ignored\":{}", "[".repeat(1000)));
     add(V2, &format!("{{\"ignored\":{}", "{\"a\":".repeat(500)));
+
+    // The index takes no body, or an object.
+    for body in [
+        " ",
+        "[]",
+        r#"{"ready":"yes"}"#,
+        r#"{"ready":null}"#,
+        r#"{"ready":true,"ready":true}"#,
+        r#"{"ready":true"#,
+    ] {
+        add(INDEX, body);
+    }
 
     // Inputs that are not there, or not the model's.
     for body in [
@@ -381,6 +394,9 @@ const PLACES: &[(Method, &str)] = &[
     (Method::POST, "/v2"),
     (Method::POST, "/v2/health/live"),
     (Method::DELETE, "/v2/models/echo"),
+    (Method::PUT, "/v2/repository/index"),
+    (Method::GET, "/v2/repository"),
+    (Method::POST, "/v2/repository/models/echo/load"),
     (Method::PUT, "/v2/models/echo/infer"),
     (Method::PATCH, "/v2/models/echo/infer"),
     (Method::TRACE, "/v2/models/echo/infer"),

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use safeserve::http::{App, HttpLimits, Routes};
 use safeserve::lifecycle::Lifecycle;
 use safeserve::metrics::{BuildInfo, Metrics};
-use safeserve::model::repository::ModelRepository;
+use safeserve::model::repository::{ModelRepository, RepositorySettings};
 use safeserve::scheduler::{Scheduler, SchedulerSettings};
 use tempfile::TempDir;
 
@@ -140,7 +140,8 @@ impl TestServer {
             inline_cost: Duration::ZERO,
         })
         .unwrap();
-        let repository = ModelRepository::load(directory.path(), &scheduler, &metrics).unwrap();
+        let settings = RepositorySettings::all_of(directory.path());
+        let repository = ModelRepository::open(settings, &scheduler, &metrics).unwrap();
         let lifecycle = Lifecycle::new();
         lifecycle.ready();
         let app = Arc::new(App {

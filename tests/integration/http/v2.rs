@@ -152,3 +152,41 @@ async fn health_is_told_by_status_and_body() {
         (503, r#"{"ready":false}"#.into())
     );
 }
+
+#[tokio::test]
+async fn the_index_says_each_version_with_its_state_and_reason() {
+    let server = TestServer::start();
+    let all = server.get("/v2/repository/index").await;
+    assert_eq!(all.status, 200);
+    let all = all.json();
+    let entry = |name: &str, version: &str| {
+        let mut entries = all.as_array().unwrap().iter();
+        entries
+            .find(|entry| entry["name"] == name && entry["version"] == version)
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(all.as_array().unwrap().len(), 9);
+    assert_eq!(
+        entry("echo", "2"),
+        json!({"name": "echo", "version": "2", "state": "READY", "reason": ""})
+    );
+    let broken = entry("broken", "1");
+    assert_eq!(broken["state"], "UNAVAILABLE");
+    let reason = broken["reason"].as_str().unwrap();
+    assert!(reason.starts_with("config.json: "), "{reason}");
+
+    // As clients ask: without a body, with an empty one, and for what is ready.
+    for body in ["", "{}", r#"{"ready":false}"#, r#"{"unknown":[1]}"#] {
+        assert_eq!(server.ask("/v2/repository/index", body).await, all);
+    }
+    let ready = server
+        .ask("/v2/repository/index", r#"{"ready":true}"#)
+        .await;
+    let without_broken = all.as_array().unwrap().iter().cloned();
+    let without_broken = without_broken.filter(|entry| entry["state"] == "READY");
+    assert_eq!(
+        ready.as_array().unwrap()[..],
+        without_broken.collect::<Vec<_>>()[..]
+    );
+}

@@ -1,0 +1,74 @@
+//! The index of the model repository: every version, its state and the reason.
+//!
+//! Source: `protocol/extension_model_repository.md` of Triton. Clients ask with POST; what changes
+//! nothing can be asked for with GET as well.
+
+use http::{Method, StatusCode};
+
+use super::super::Server;
+use super::super::answer::{self, Response};
+use super::super::body::{RequestBody, expect_json};
+use super::super::error::ApiError;
+use super::super::exchange::Exchange;
+use super::super::json::{Reader, Writer};
+use crate::metrics::ModelState;
+use crate::model::repository::IndexEntry;
+
+pub(in crate::http) async fn answer(
+    server: &Server,
+    exchange: &Exchange,
+    body: impl RequestBody,
+) -> Result<Response, ApiError> {
+    let head = &exchange.head;
+    let ready_only = match head.method {
+        Method::GET | Method::HEAD => false,
+        Method::POST => {
+            expect_json(&head.headers)?;
+            let (body, _share) = server.bodies.read(body, &server.app.limits).await?;
+            ready_only(&body)?
+        }
+        _ => return Err(ApiError::method("GET, HEAD, POST", &head.method)),
+    };
+    let mut entries = server.app.repository.index();
+    entries.retain(|entry| !ready_only || entry.state == ModelState::Ready);
+    Ok(answer_with(&entries))
+}
+
+/// The answer that lists these versions.
+pub(in crate::http) fn answer_with(entries: &[IndexEntry]) -> Response {
+    let mut document = Writer::default();
+    document.array(|document| {
+        for entry in entries {
+            document.object(|document| {
+                document.key("name").string(&entry.name);
+                document.key("version").string(&entry.version.to_string());
+                document.key("state").string(match entry.state {
+                    ModelState::Loading => "LOADING",
+                    ModelState::Ready => "READY",
+                    ModelState::Unloading => "UNLOADING",
+                    ModelState::Unavailable => "UNAVAILABLE",
+                });
+                document.key("reason").string(&entry.reason);
+            });
+        }
+    });
+    answer::json(StatusCode::OK, document)
+}
+
+/// Reads `{"ready": true}`; no body is as good as an empty object.
+fn ready_only(body: &[u8]) -> Result<bool, ApiError> {
+    if body.is_empty() {
+        return Ok(false);
+    }
+    let mut reader = Reader::new(body)?;
+    let mut ready_only = false;
+    reader.object(|reader, key| match key {
+        "ready" => {
+            ready_only = reader.bool()?;
+            Ok(())
+        }
+        _ => reader.skip(),
+    })?;
+    reader.end()?;
+    Ok(ready_only)
+}

@@ -1,0 +1,181 @@
+//! The thread that changes what is served.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::error;
+
+use super::life::{Cause, Life};
+use super::watch::Watch;
+
+/// How long after the first sign of a change the directory is looked at: a change is seldom alone.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+
+/// The part of the time that looking may take, however often something changes: one in so many.
+const SCAN_SHARE: u32 = 10;
+
+/// What someone wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Rescan,
+    Load(String),
+    Unload(String),
+}
+
+/// What wakes the loader.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Do this, and drop the sender when it is done.
+    Order(Order, SyncSender<()>),
+    /// Something may have changed.
+    Changed,
+    /// The repository is dropped.
+    Stop,
+}
+
+/// The way to the thread, which ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Loader {
+    messages: Sender<Message>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Loader {
+    pub(super) fn start(life: Life) -> io::Result<Self> {
+        let (messages, inbox) = channel();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let work = Work {
+            life,
+            inbox,
+            is_over: Arc::clone(&is_over),
+            next_look: None,
+        };
+        let hints = messages.clone();
+        thread::Builder::new()
+            .name("loader".to_owned())
+            .spawn(move || work.run(hints))?;
+        Ok(Self { messages, is_over })
+    }
+
+    /// Has an order carried out and returns when it is done.
+    pub(super) fn order(&self, order: Order) {
+        let (done, wait) = sync_channel(0);
+        match self.messages.send(Message::Order(order, done)) {
+            // Nothing is ever sent: the other end is dropped.
+            Ok(()) => drop(wait.recv()),
+            Err(_) => error!("the thread that loads models is gone: nothing is loaded any more"),
+        }
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        // A load that runs is finished; nobody waits for it, as it may take long.
+        self.is_over.store(true, Ordering::Relaxed);
+        let _ = self.messages.send(Message::Stop);
+    }
+}
+
+/// The thread's state.
+struct Work {
+    life: Life,
+    inbox: Receiver<Message>,
+    is_over: Arc<AtomicBool>,
+    next_look: Option<Instant>,
+}
+
+impl Work {
+    fn run(mut self, hints: Sender<Message>) {
+        let watches = self.life.settings().watch;
+        let mut watch = watches.map(|settings| Watch::new(hints, settings));
+        // What changed between the first look and the first watch gave no sign.
+        if let Some(watch) = &mut watch {
+            watch.follow(self.life.watched());
+            self.next_look = Some(Instant::now());
+        }
+        loop {
+            let Ok(messages) = self.receive() else {
+                return;
+            };
+            let mut waiting = Vec::new();
+            let mut rescan = false;
+            for message in messages {
+                match message {
+                    Message::Stop => return,
+                    Message::Changed => {
+                        if let Some(watch) = &watch {
+                            watch.is_heard();
+                        }
+                        let pause = DEBOUNCE.max(SCAN_SHARE * self.life.scan_took());
+                        let at = Instant::now() + pause;
+                        self.next_look = Some(self.next_look.map_or(at, |next| next.min(at)));
+                    }
+                    // One look answers all that asked for one before it began.
+                    Message::Order(Order::Rescan, done) => {
+                        waiting.push(done);
+                        rescan = true;
+                    }
+                    Message::Order(Order::Load(name), done) => {
+                        self.life.load(&name);
+                        drop(done);
+                    }
+                    Message::Order(Order::Unload(name), done) => {
+                        self.life.unload(&name);
+                        drop(done);
+                    }
+                }
+            }
+            let now = Instant::now();
+            let is_due = self.next_look.is_some_and(|next| next <= now);
+            if rescan || is_due {
+                let cause = match rescan {
+                    true => Cause::Request,
+                    false => Cause::Change,
+                };
+                let is_over = || self.is_over.load(Ordering::Relaxed);
+                self.life.look(cause, &is_over);
+                self.next_look = None;
+                if let Some(watch) = &mut watch
+                    && watch.follow(self.life.watched())
+                {
+                    self.next_look = Some(Instant::now() + DEBOUNCE);
+                }
+            } else {
+                let is_over = || self.is_over.load(Ordering::Relaxed);
+                self.life.reap(&is_over);
+            }
+            drop(waiting);
+            if let Some(settings) = watches {
+                let next = [settings.poll_interval, self.life.look_after()];
+                let next = next
+                    .into_iter()
+                    .flatten()
+                    .map(|after| Instant::now() + after);
+                self.next_look = next.chain(self.next_look).min();
+            }
+        }
+    }
+
+    /// Waits for messages, or until something is due; then none may have come.
+    ///
+    /// # Errors
+    /// If none can come any more.
+    fn receive(&self) -> Result<Vec<Message>, RecvTimeoutError> {
+        let look = self
+            .next_look
+            .map(|next| next.saturating_duration_since(Instant::now()));
+        let first = match [look, self.life.reap_after()].into_iter().flatten().min() {
+            None => self.inbox.recv().map_err(RecvTimeoutError::from).map(Some),
+            Some(wait) => match self.inbox.recv_timeout(wait) {
+                Ok(message) => Ok(Some(message)),
+                Err(RecvTimeoutError::Timeout) => Ok(None),
+                Err(error) => Err(error),
+            },
+        }?;
+        Ok(first.into_iter().chain(self.inbox.try_iter()).collect())
+    }
+}

@@ -1,0 +1,435 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SETTLE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(3600);
+
+fn rule(policy: &VersionPolicy) -> Rule<'_> {
+    Rule {
+        policy,
+        max_versions: 16,
+        settle: SETTLE,
+        patience: PATIENCE,
+        is_held: false,
+    }
+}
+
+/// Files that tell themselves apart by a number.
+fn files(number: u64) -> Sight {
+    Sight::Files(Files::of_bytes(number))
+}
+
+/// A version that was never tried and has been left alone.
+fn new(sight: Sight) -> Situation {
+    Situation {
+        sight,
+        quiet: LONG,
+        tried: None,
+        is_ready: false,
+        is_given_up: false,
+        has_room: true,
+    }
+}
+
+fn tried(outcome: Outcome) -> Situation {
+    Situation {
+        is_ready: outcome == Outcome::Loaded,
+        tried: Some((Files::of_bytes(1), outcome)),
+        ..new(files(1))
+    }
+}
+
+fn ready() -> Situation {
+    tried(Outcome::Loaded)
+}
+
+/// A version that serves although something else lies in its place now.
+fn ready_with(sight: Sight) -> Situation {
+    Situation { sight, ..ready() }
+}
+
+fn refused(reason: &str) -> Situation {
+    tried(Outcome::Refused(reason.into()))
+}
+
+fn after(quiet: Duration, situation: Situation) -> Situation {
+    Situation { quiet, ..situation }
+}
+
+/// What is to be done with a model's only version.
+fn alone(situation: Situation) -> Action {
+    let actions = plan(&rule(&VersionPolicy::All), &[(7, situation)].into());
+    let [(7, action)] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    action.clone()
+}
+
+/// What is to be done with versions 1, 2, 3 and so on.
+fn of_all(rule: &Rule<'_>, situations: Vec<Situation>) -> Vec<(u64, Action)> {
+    plan(rule, &(1..).zip(situations).collect())
+}
+
+fn look_after(action: &Action) -> Option<Duration> {
+    match action {
+        Action::Wait { look_after, .. } => Some(*look_after),
+        _ => None,
+    }
+}
+
+#[test]
+fn what_is_new_is_loaded_and_what_is_loaded_is_kept() {
+    assert_eq!(alone(new(files(1))), Action::Load);
+    assert_eq!(alone(ready()), Action::Keep);
+}
+
+#[test]
+fn other_files_replace_what_serves_and_are_tried_again_if_they_failed() {
+    assert_eq!(alone(ready_with(files(2))), Action::Load);
+    let changed = Situation {
+        sight: files(2),
+        ..refused("bad")
+    };
+    assert_eq!(alone(changed), Action::Load);
+}
+
+#[test]
+fn what_was_refused_is_not_tried_again_as_it_is() {
+    assert_eq!(alone(refused("bad")), Action::Refuse("bad".into()));
+}
+
+#[test]
+fn files_are_loaded_once_they_are_left_alone() {
+    for situation in [new(files(1)), ready_with(files(2))] {
+        let action = alone(after(SETTLE / 4, situation.clone()));
+        assert_eq!(look_after(&action), Some(SETTLE / 4 * 3), "{action:?}");
+        assert_eq!(alone(after(SETTLE, situation)), Action::Load);
+    }
+}
+
+#[test]
+fn what_serves_is_unloaded_once_it_is_gone_for_good() {
+    let gone = ready_with(Sight::Gone);
+    let action = alone(after(SETTLE / 2, gone.clone()));
+    assert_eq!(look_after(&action), Some(SETTLE / 2));
+    assert_eq!(alone(gone), Action::Unload("its files are gone".into()));
+    // What does not serve has no reason to stay.
+    assert_eq!(
+        alone(after(Duration::ZERO, new(Sight::Gone))),
+        Action::Forget
+    );
+}
+
+#[test]
+fn half_a_copy_is_looked_at_again_at_growing_intervals_and_not_for_ever() {
+    let half = || tried(Outcome::Incomplete("cut".into()));
+    let wait = |quiet| look_after(&alone(after(quiet, half())));
+    assert_eq!(wait(Duration::ZERO), Some(SOONEST));
+    assert_eq!(wait(Duration::from_secs(2)), Some(Duration::from_secs(2)));
+    assert_eq!(wait(Duration::from_secs(20)), Some(LATEST));
+    let last = Duration::from_millis(1);
+    assert_eq!(wait(PATIENCE - last), Some(last));
+    assert_eq!(alone(after(PATIENCE, half())), Action::Refuse("cut".into()));
+
+    // An empty directory is the beginning of one.
+    let empty = || new(Sight::Empty("nothing".into()));
+    let begun = alone(after(Duration::ZERO, empty()));
+    assert_eq!(look_after(&begun), Some(SOONEST));
+    assert_eq!(alone(empty()), Action::Refuse("nothing".into()));
+}
+
+#[test]
+fn what_was_given_up_is_not_waited_for_again_as_it_is() {
+    for sight in [
+        new(Sight::Empty("cut".into())),
+        tried(Outcome::Incomplete("cut".into())),
+    ] {
+        let given_up = Situation {
+            is_given_up: true,
+            ..after(SETTLE, sight)
+        };
+        assert_eq!(alone(given_up), Action::Refuse("cut".into()));
+    }
+}
+
+#[test]
+fn half_a_copy_over_what_serves_waits_and_unloads_nothing() {
+    let half = Situation {
+        is_ready: true,
+        ..tried(Outcome::Incomplete("cut".into()))
+    };
+    assert!(look_after(&alone(after(SETTLE, half.clone()))).is_some());
+    assert_eq!(alone(half), Action::Refuse("cut".into()));
+}
+
+#[test]
+fn what_cannot_be_looked_at_goes_on_serving() {
+    for sight in [
+        Sight::Unreadable("stale".into()),
+        Sight::Faulty("stale".into()),
+    ] {
+        assert_eq!(alone(ready_with(sight)), Action::Refuse("stale".into()));
+    }
+}
+
+#[test]
+fn what_had_no_room_is_loaded_when_there_is() {
+    let without = Situation {
+        has_room: false,
+        ..tried(Outcome::NoRoom("full".into()))
+    };
+    assert_eq!(alone(without.clone()), Action::Refuse("full".into()));
+    let with = Situation {
+        has_room: true,
+        ..without
+    };
+    assert_eq!(alone(with), Action::Load);
+}
+
+#[test]
+fn what_had_to_leave_is_loaded_when_it_is_wanted_again() {
+    let left = Situation {
+        is_ready: false,
+        ..ready()
+    };
+    assert_eq!(alone(left), Action::Load);
+}
+
+#[test]
+fn of_the_newest_so_many_are_loaded_and_the_rest_stays_out_of_the_index() {
+    let policy = VersionPolicy::Latest(2);
+    let actions = of_all(&rule(&policy), vec![new(files(1)); 4]);
+    assert_eq!(
+        actions,
+        [
+            (4, Action::Load),
+            (3, Action::Load),
+            (2, Action::Leave(None)),
+            (1, Action::Leave(None)),
+        ]
+    );
+}
+
+#[test]
+fn an_older_version_leaves_only_when_the_newer_one_serves() {
+    let policy = VersionPolicy::Latest(1);
+    let newest = |situation| of_all(&rule(&policy), vec![ready(), situation]);
+    assert_eq!(
+        newest(new(files(1))),
+        [(2, Action::Load), (1, Action::Keep)]
+    );
+    let half = tried(Outcome::Incomplete("cut".into()));
+    let waiting = newest(after(SETTLE, half));
+    assert!(look_after(&waiting[0].1).is_some());
+    assert_eq!(waiting[1], (1, Action::Keep));
+    let bad = newest(refused("bad"));
+    assert_eq!(bad, [(2, Action::Refuse("bad".into())), (1, Action::Keep)]);
+    let served = newest(ready());
+    assert_eq!(served[0], (2, Action::Keep));
+    assert!(matches!(served[1], (1, Action::Unload(_))));
+}
+
+#[test]
+fn an_older_version_takes_the_place_of_a_bad_or_deleted_one() {
+    let policy = VersionPolicy::Latest(1);
+    for newest in [refused("bad"), new(Sight::Gone)] {
+        let actions = of_all(&rule(&policy), vec![new(files(1)), newest]);
+        assert_eq!(actions[0], (1, Action::Load));
+    }
+}
+
+#[test]
+fn what_stands_in_for_a_deleted_version_is_loaded_before_that_one_leaves() {
+    let policy = VersionPolicy::Latest(1);
+    let gone = ready_with(Sight::Gone);
+    let of = |situation| of_all(&rule(&policy), vec![new(files(1)), situation]);
+    let actions = of(after(SETTLE / 2, gone.clone()));
+    assert_eq!(actions[0], (1, Action::Load));
+    assert!(look_after(&actions[1].1).is_some());
+    let actions = of(gone);
+    assert_eq!(actions[0], (1, Action::Load));
+    assert!(matches!(actions[1], (2, Action::Unload(_))));
+}
+
+#[test]
+fn given_versions_are_served_and_no_others() {
+    let policy = VersionPolicy::Only([1, 3, 9].into());
+    let actions = of_all(&rule(&policy), vec![new(files(1)); 3]);
+    assert_eq!(
+        actions,
+        [
+            (3, Action::Load),
+            (1, Action::Load),
+            (2, Action::Leave(None))
+        ]
+    );
+}
+
+#[test]
+fn more_versions_than_are_allowed_have_their_reason() {
+    let policy = VersionPolicy::All;
+    let rule = Rule {
+        max_versions: 1,
+        ..rule(&policy)
+    };
+    let actions = of_all(&rule, vec![ready(), ready(), new(files(1))]);
+    // Not before the newest serves.
+    assert_eq!(actions[0], (3, Action::Load));
+    assert_eq!(actions[1], (2, Action::Keep));
+    let actions = of_all(&rule, vec![new(files(1)), ready(), ready()]);
+    assert_eq!(actions[0], (3, Action::Keep));
+    let (2, Action::Unload(reason)) = &actions[1] else {
+        panic!("{actions:?}");
+    };
+    assert!(
+        reason.starts_with("models.max_versions: 1 newer"),
+        "{reason}"
+    );
+    assert_eq!(actions[2], (1, Action::Leave(Some(reason.clone()))));
+}
+
+#[test]
+fn a_model_that_is_held_serves_nothing_until_it_is_not() {
+    let policy = VersionPolicy::All;
+    let rule = Rule {
+        is_held: true,
+        ..rule(&policy)
+    };
+    let actions = of_all(&rule, vec![ready(), new(files(1)), new(Sight::Gone)]);
+    let reason = "it was unloaded on request";
+    assert_eq!(
+        actions,
+        [
+            (3, Action::Forget),
+            (2, Action::Leave(Some(reason.into()))),
+            (1, Action::Unload(reason.into())),
+        ]
+    );
+}
+
+#[test]
+fn weights_fit_up_to_the_last_byte() {
+    assert_eq!(room(4, 6, 10), Ok(()));
+    let reason = room(5, 6, 10).unwrap_err();
+    assert!(reason.starts_with("its weights take 5 bytes and 6 are taken of the 10 that"));
+    assert!(room(u64::MAX, 1, 10).is_err() && room(1, u64::MAX, 10).is_err());
+    assert_eq!(room(u64::MAX, 0, u64::MAX), Ok(()));
+}
+
+/// A repository whose files are numbers: what is to be loaded of them is in the number.
+#[derive(Debug, Default)]
+struct World {
+    versions: BTreeMap<u64, Situation>,
+    is_held: bool,
+}
+
+fn is_good(sight: &Sight) -> bool {
+    matches!(sight, Sight::Files(files) if files.weight_bytes() % 3 == 0)
+}
+
+impl World {
+    /// Puts files with this number into a version's place, or takes away what is there.
+    fn change(&mut self, version: u64, number: Option<u64>) {
+        let sight = number.map_or(Sight::Gone, files);
+        let situation = self
+            .versions
+            .entry(version)
+            .or_insert_with(|| new(Sight::Gone));
+        if situation.sight != sight {
+            situation.sight = sight;
+            situation.is_given_up = false;
+        }
+    }
+
+    /// Does what the plan says until nothing changes any more; how often it was asked.
+    fn settle(&mut self, policy: &VersionPolicy, max_versions: usize) -> usize {
+        let rule = Rule {
+            max_versions,
+            is_held: self.is_held,
+            ..rule(policy)
+        };
+        for round in 1.. {
+            let before = self.versions.clone();
+            for (version, action) in plan(&rule, &self.versions) {
+                let situation = self.versions.get_mut(&version).unwrap();
+                match action {
+                    Action::Load => {
+                        let Sight::Files(files) = situation.sight.clone() else {
+                            panic!("{situation:?}");
+                        };
+                        let outcome = match files.weight_bytes() % 3 {
+                            0 => Outcome::Loaded,
+                            1 => Outcome::Refused("bad".into()),
+                            _ => Outcome::Incomplete("cut".into()),
+                        };
+                        situation.is_ready |= outcome == Outcome::Loaded;
+                        situation.tried = Some((files, outcome));
+                    }
+                    Action::Refuse(_) => situation.is_given_up = true,
+                    Action::Unload(_) => situation.is_ready = false,
+                    Action::Forget => drop(self.versions.remove(&version)),
+                    Action::Wait { .. } | Action::Leave(_) | Action::Keep => {}
+                }
+            }
+            if self.versions == before {
+                return round;
+            }
+        }
+        unreachable!("it ends or goes on for ever")
+    }
+}
+
+fn policies() -> impl Strategy<Value = VersionPolicy> {
+    prop_oneof![
+        Just(VersionPolicy::All),
+        (1..3_usize).prop_map(VersionPolicy::Latest),
+        prop::collection::btree_set(1..6_u64, 1..4).prop_map(VersionPolicy::Only),
+    ]
+}
+
+proptest! {
+    /// Whatever happens to the files, in whatever order: the newest versions that can be served
+    /// are, as many as are wanted; and nothing bad takes away what serves.
+    #[test]
+    fn the_newest_good_versions_serve_whatever_happened_before(
+        policy in policies(),
+        max_versions in 1..4_usize,
+        steps in prop::collection::vec(
+            (1..6_u64, prop::option::weighted(0.8, 0..12_u64), prop::bool::weighted(0.1)),
+            1..30,
+        ),
+    ) {
+        let most = match &policy {
+            VersionPolicy::Latest(count) => max_versions.min(*count),
+            _ => max_versions,
+        };
+        let mut world = World::default();
+        for (version, number, toggle) in steps {
+            world.is_held ^= toggle;
+            world.change(version, number);
+            let served_before: Vec<u64> = world
+                .versions
+                .iter()
+                .filter(|(_, situation)| situation.is_ready)
+                .map(|(&version, _)| version)
+                .collect();
+            let rounds = world.settle(&policy, max_versions);
+            prop_assert!(rounds <= 2 * 5 + 1, "{rounds} rounds");
+
+            let mut ready = 0;
+            for (version, situation) in world.versions.iter().rev() {
+                let is_listed = match &policy {
+                    VersionPolicy::Only(listed) => listed.contains(version),
+                    _ => true,
+                };
+                let serves_or_could =
+                    is_good(&situation.sight) || served_before.contains(version);
+                let should = !world.is_held && is_listed && ready < most && serves_or_could;
+                prop_assert_eq!(situation.is_ready, should, "{}: {:?}", version, situation);
+                ready += usize::from(situation.is_ready);
+            }
+        }
+    }
+}
