@@ -155,6 +155,10 @@ pub struct Scheduler {
     pub max_queued_rows: usize,
     /// The estimated cost below which a request is computed where it was decoded.
     pub inline_cost_us: u64,
+    /// How long a forward pass may take before its worker is replaced; 0 for ever.
+    pub hang_timeout_ms: u64,
+    /// How long rows may wait while no forward pass ends before the server is not live; 0 for ever.
+    pub stall_timeout_ms: u64,
 }
 
 /// What clients may ask for.

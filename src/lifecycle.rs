@@ -1,45 +1,64 @@
 //! Where the process stands between its start and its end, as health checks report it.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 const STARTING: u8 = 0;
 const READY: u8 = 1;
 const DRAINING: u8 = 2;
 
-/// Where the process stands. It only moves forward: starting, ready, draining.
+/// Where the process stands. It only moves forward: starting, ready, draining; and on any of these
+/// it may have stalled.
 #[derive(Debug, Default)]
-pub struct Lifecycle(AtomicU8);
+pub struct Lifecycle {
+    stage: AtomicU8,
+    has_stalled: AtomicBool,
+}
 
 impl Lifecycle {
     /// A process that is starting: live, not ready.
     #[must_use]
     pub const fn new() -> Self {
-        Self(AtomicU8::new(STARTING))
+        Self {
+            stage: AtomicU8::new(STARTING),
+            has_stalled: AtomicBool::new(false),
+        }
     }
 
     /// Reports the start as done. A process that drains already stays so.
     pub fn ready(&self) {
         // A failed exchange means ready already, or a stop signal during the start: both stand.
         let _ = self
-            .0
+            .stage
             .compare_exchange(STARTING, READY, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Stops reporting ready, for good.
     pub fn drain(&self) {
-        self.0.store(DRAINING, Ordering::Release);
+        self.stage.store(DRAINING, Ordering::Release);
     }
 
     /// Whether new requests are welcome.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire) == READY
+        self.stage.load(Ordering::Acquire) == READY
+    }
+
+    /// Says whether work waits that nobody does.
+    pub fn set_stalled(&self, has_stalled: bool) {
+        self.has_stalled.store(has_stalled, Ordering::Release);
+    }
+
+    /// Whether the process does its work, however much of it there is. One that does not is best
+    /// started again.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        !self.has_stalled.load(Ordering::Acquire)
     }
 
     /// Whether the process is on its way out: answers close their connections.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.0.load(Ordering::Acquire) == DRAINING
+        self.stage.load(Ordering::Acquire) == DRAINING
     }
 }
 

@@ -61,6 +61,7 @@ struct Inner {
     connections_closed: Box<[IntCounter]>,
     accept_errors: IntCounter,
     log_lines_dropped: IntCounter,
+    workers_replaced: IntCounter,
     file_reads: Box<[[IntCounter; 2]]>,
     file_stale: Box<[IntGauge]>,
     requests_by_key: Family<Counter>,
@@ -171,6 +172,12 @@ impl Metrics {
     #[must_use]
     pub fn accept_errors_total(&self) -> &IntCounter {
         &self.0.accept_errors
+    }
+
+    /// Workers given up because their forward pass did not end.
+    #[must_use]
+    pub fn workers_replaced_total(&self) -> &IntCounter {
+        &self.0.workers_replaced
     }
 
     /// Reports that a file changed and was read again, and whether what it holds is used.
@@ -321,6 +328,11 @@ impl Inner {
                 &registry,
                 "safeserve_accept_errors_total",
                 "Times that the operating system failed to hand over a client connection.",
+            )?,
+            workers_replaced: counter(
+                &registry,
+                "safeserve_workers_replaced_total",
+                "Worker threads given up because a forward pass did not end, and replaced.",
             )?,
             log_lines_dropped: counter(
                 &registry,

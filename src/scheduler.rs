@@ -45,7 +45,7 @@ use crate::metrics::{ModelMetrics, Rejection, UpDown};
 use crate::request::{InferError, InferRequest, InferResponse};
 
 use call::Answer;
-use dispatch::{Dispatch, LaneId, Rules};
+use dispatch::{Dispatch, LaneId, Rules, SeatId};
 use policy::{BatchPolicy, InlinePolicy, Place};
 use worker::{LaneWork, Worker};
 
@@ -89,12 +89,26 @@ pub struct WarmUp {
 pub struct Scheduler {
     settings: SchedulerSettings,
     dispatch: Arc<Dispatch<LaneWork>>,
-    workers: Mutex<Vec<JoinHandle<()>>>,
+    workers: Mutex<Workers>,
     inline: InlinePolicy,
     /// No request is let in any more. The dispatch knows too, behind its lock.
     closing: AtomicBool,
     in_flight: UpDown,
 }
+
+/// The worker threads.
+#[derive(Default)]
+struct Workers {
+    threads: Vec<(SeatId, JoinHandle<()>)>,
+    /// Those that were started, ever.
+    started: usize,
+    /// Those that are to be started yet.
+    missing: usize,
+}
+
+/// The most workers that are ever given up. Each may still hold a core, and a server with so many
+/// is better started again, which is what a failing liveness check leads to.
+const MAX_RETIRED: usize = 64;
 
 impl Scheduler {
     /// Starts the worker threads.
@@ -125,20 +139,60 @@ impl Scheduler {
                     max_batch_delay,
                 },
             })),
-            workers: Mutex::new(Vec::with_capacity(workers)),
+            workers: Mutex::default(),
             inline: InlinePolicy { inline_cost },
             closing: AtomicBool::new(false),
             in_flight: UpDown::default(),
         });
-        for index in 0..workers {
-            let dispatch = Arc::clone(&scheduler.dispatch);
-            // If this fails, dropping the scheduler ends those that were started.
-            let worker = thread::Builder::new()
-                .name(format!("worker-{index}"))
-                .spawn(move || Worker::new(dispatch).run())?;
-            scheduler.threads().push(worker);
-        }
+        // If this fails, dropping the scheduler ends those that were started.
+        scheduler.start_workers(workers)?;
         Ok(scheduler)
+    }
+
+    /// Starts so many workers more, and those that could not be started before.
+    fn start_workers(&self, count: usize) -> io::Result<()> {
+        let mut workers = self.workers();
+        workers.missing += count;
+        while workers.missing > 0 {
+            let seat = self.dispatch.add_seat();
+            let dispatch = Arc::clone(&self.dispatch);
+            let thread = thread::Builder::new()
+                .name(format!("worker-{}", workers.started))
+                .spawn(move || Worker::new(dispatch, seat).run())?;
+            workers.started += 1;
+            workers.missing -= 1;
+            workers.threads.push((seat, thread));
+        }
+        Ok(())
+    }
+
+    /// Gives up each worker that has computed one batch for longer than `limit`, and starts
+    /// another in its place; returns how many. The requests of its batch fail; the thread ends
+    /// when its forward pass does, if it ever does.
+    pub fn replace_hung(&self, limit: Duration) -> usize {
+        let may_retire = {
+            let workers = self.workers();
+            workers.started - workers.threads.len() < MAX_RETIRED
+        };
+        let retired = match may_retire {
+            true => self.dispatch.retire_hung(limit),
+            false => Vec::new(),
+        };
+        // Nobody waits for their ends.
+        let mut workers = self.workers();
+        workers.threads.retain(|(seat, _)| !retired.contains(seat));
+        drop(workers);
+        if let Err(error) = self.start_workers(retired.len()) {
+            tracing::error!(%error, "cannot start a worker; trying again");
+        }
+        retired.len()
+    }
+
+    /// Whether rows have waited for longer than `limit` while no batch ended: only a fault of this
+    /// process explains that.
+    #[must_use]
+    pub fn is_stalled(&self, limit: Duration) -> bool {
+        self.dispatch.is_stalled(limit)
     }
 
     /// Adds a queue for one model version. It leaves with its last [`Lane`].
@@ -169,8 +223,8 @@ impl Scheduler {
     pub fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
         self.dispatch.close();
-        let workers = std::mem::take(&mut *self.threads());
-        for worker in workers {
+        let workers = std::mem::take(&mut self.workers().threads);
+        for (_, worker) in workers {
             // A worker catches its panics, so there is nothing to learn from how it ended.
             let _ = worker.join();
         }
@@ -182,7 +236,7 @@ impl Scheduler {
         usize::try_from(self.in_flight.get()).unwrap_or(0)
     }
 
-    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+    fn workers(&self) -> std::sync::MutexGuard<'_, Workers> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

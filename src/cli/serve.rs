@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use super::example::curl;
 use super::table::{Overview, overview};
 use super::{Exit, VERSION, build_info, print, report};
-use crate::config::{Config, Level, Settings, cpu_budget, memory_budget};
+use crate::config::{self, Config, Level, Settings, cpu_budget, memory_budget};
 use crate::http::{AdminRoutes, Controls, OperationsRoutes};
 use crate::keys::Keys;
 use crate::lifecycle::Lifecycle;
@@ -34,6 +34,9 @@ use crate::watched::Watched;
 /// How long workers may take to end once no request is left. Longer only if a forward pass whose
 /// client was cut off still runs, which nobody waits for.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often workers are looked after.
+const SUPERVISION_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) fn run(settings: &Settings) -> Exit {
     let config = &settings.config;
@@ -215,7 +218,15 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
         }
     }
     let listen = Listen::for_clients(config, files.certificates.clone());
-    let server = match Server::bind(listen, config, routes, lifecycle, metrics).await {
+    let server = match Server::bind(
+        listen,
+        config,
+        routes,
+        Arc::clone(&lifecycle),
+        metrics.clone(),
+    )
+    .await
+    {
         Ok(server) => server,
         Err(error) => {
             report(&error);
@@ -223,6 +234,12 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
         }
     };
     files.follow();
+    tokio::spawn(supervise(
+        config.scheduler.clone(),
+        Arc::clone(&scheduler),
+        Arc::clone(&lifecycle),
+        metrics.clone(),
+    ));
     let scheme = match files.certificates {
         Some(_) => "https",
         None => "http",
@@ -300,6 +317,36 @@ async fn first_stop(mut signals: Signals, mut asked: mpsc::Receiver<()>) -> Stop
         std::process::exit(Exit::Forced as i32);
     });
     stop
+}
+
+/// Replaces workers that hang, and says when work waits that nobody does.
+async fn supervise(
+    settings: config::Scheduler,
+    scheduler: Arc<Scheduler>,
+    lifecycle: Arc<Lifecycle>,
+    metrics: Metrics,
+) {
+    let timeout = |ms| (ms > 0).then(|| Duration::from_millis(ms));
+    loop {
+        tokio::time::sleep(SUPERVISION_INTERVAL).await;
+        if let Some(limit) = timeout(settings.hang_timeout_ms) {
+            let replaced = scheduler.replace_hung(limit);
+            if replaced > 0 {
+                error!(
+                    replaced,
+                    "a forward pass does not end: its worker is replaced"
+                );
+                metrics.workers_replaced_total().inc_by(replaced as u64);
+            }
+        }
+        if let Some(limit) = timeout(settings.stall_timeout_ms) {
+            let has_stalled = scheduler.is_stalled(limit);
+            if has_stalled && lifecycle.is_live() {
+                error!("rows wait and no forward pass ends: not live");
+            }
+            lifecycle.set_stalled(has_stalled);
+        }
+    }
 }
 
 /// What operators may do.

@@ -133,6 +133,18 @@ impl Config {
                 "0 never computes inline; the unit is microseconds",
             ),
             range(
+                "scheduler.hang_timeout_ms",
+                scheduler.hang_timeout_ms,
+                [0, DAY_MS],
+                "0 waits for ever",
+            ),
+            range(
+                "scheduler.stall_timeout_ms",
+                scheduler.stall_timeout_ms,
+                [0, DAY_MS],
+                "0 is always live",
+            ),
+            range(
                 "limits.max_connections",
                 limits.max_connections as u64,
                 [1, 1_000_000],

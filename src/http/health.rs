@@ -42,9 +42,13 @@ async fn root(request: Request) -> Result<impl IntoResponse, ApiError> {
     Ok(answer.map(Body::from))
 }
 
-/// Whether the process turns: it does if it can answer. A server that drains is live.
-pub(super) fn live() -> Response {
-    answer::object(|body| body.key("live").bool(true))
+/// Whether the process does its work: load never makes it fail, only work that nobody does. A
+/// server that drains is live.
+pub(super) fn live(app: &App) -> Response {
+    let is_live = app.lifecycle.is_live();
+    let mut body = Writer::default();
+    body.object(|body| body.key("live").bool(is_live));
+    answer::json(ready_status(is_live), body)
 }
 
 /// Whether new requests are welcome.

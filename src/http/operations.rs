@@ -45,7 +45,9 @@ impl OperationsRoutes {
             expect_get(&head.method)
         };
         match segments.as_deref() {
-            Some(["v2", "health", "live"]) => is_for(Route::Health).map(|()| health::live()),
+            Some(["v2", "health", "live"]) => {
+                is_for(Route::Health).map(|()| health::live(&self.app))
+            }
             Some(["v2", "health", "ready"]) => {
                 is_for(Route::Health).map(|()| health::ready(&self.app))
             }

@@ -41,7 +41,7 @@ pub(super) async fn answer(
             exchange.is_for(Route::Health);
             expect_get(method)?;
             return Ok(match check {
-                "live" => health::live(),
+                "live" => health::live(&server.app),
                 _ => health::ready(&server.app),
             });
         }

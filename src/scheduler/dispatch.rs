@@ -6,6 +6,7 @@
 //! Invariants, true whenever the lock is free:
 //! - a lane is in `ready` exactly once if rows of it wait, else not at all;
 //! - `sleeping + wakeups` workers are in [`Dispatch::sleep`];
+//! - a worker that is not retired is idle, or its seat says since when it has its batch;
 //! - if a lane is ready and a worker sleeps, then a wake-up is under way, or some worker is
 //!   between two looks at the queue, or the lane's rows are held for company.
 
@@ -64,6 +65,23 @@ pub(super) struct Dispatch<W> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LaneId(u64);
 
+/// A worker's place; never used again for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SeatId(usize);
+
+/// What is known of a worker from outside.
+#[derive(Default)]
+struct Seat {
+    /// When it took the batch that it has; `None` without one.
+    taken_at: Option<Instant>,
+    /// The calls of that batch.
+    calls: Vec<Arc<Call>>,
+    /// The team of that batch if it is shared.
+    team: Option<Arc<Team>>,
+    /// Another worker has its place: it is to end when it comes back.
+    is_retired: bool,
+}
+
 struct State<W> {
     lanes: BTreeMap<LaneId, LaneState<W>>,
     next_lane: u64,
@@ -74,6 +92,9 @@ struct State<W> {
     shared: Vec<(LaneId, Arc<Team>)>,
     /// Workers without a batch; they may help with another's.
     idle_workers: usize,
+    seats: Vec<Seat>,
+    /// When a worker last came back from a batch.
+    last_end: Instant,
     /// Whether a forward pass runs on a caller's thread that asked for permission.
     runs_inline: bool,
     /// Workers in [`Dispatch::sleep`] that nobody has woken.
@@ -138,6 +159,7 @@ impl<W: Work> State<W> {
 /// What a worker took: rows of one lane, to be computed together. Reused from batch to batch.
 #[derive(Debug)]
 pub(super) struct Batch<W> {
+    seat: SeatId,
     /// The lane's work; `None` before the first batch.
     pub(super) work: Option<Arc<W>>,
     /// The rows, and the calls that only need to be told. Either may be empty.
@@ -153,9 +175,10 @@ pub(super) struct Batch<W> {
 }
 
 impl<W> Batch<W> {
-    /// A batch that holds nothing.
-    pub(super) fn empty() -> Self {
+    /// A worker's batch, which holds nothing yet.
+    pub(super) fn empty(seat: SeatId) -> Self {
         Self {
+            seat,
             work: None,
             taken: Taken::default(),
             release: Release::Idle,
@@ -177,6 +200,8 @@ impl<W: Work> Dispatch<W> {
                 ready: VecDeque::new(),
                 shared: Vec::new(),
                 idle_workers: rules.workers,
+                seats: Vec::with_capacity(rules.workers),
+                last_end: now(),
                 runs_inline: false,
                 sleeping: 0,
                 wakeups: 0,
@@ -185,6 +210,59 @@ impl<W: Work> Dispatch<W> {
             work_or_close: Condvar::new(),
             wanted: AtomicBool::new(false),
         }
+    }
+
+    /// The place of another worker.
+    pub(super) fn add_seat(&self) -> SeatId {
+        let mut state = self.lock();
+        state.seats.push(Seat::default());
+        SeatId(state.seats.len() - 1)
+    }
+
+    /// Gives up the workers that have had their batch for longer than `limit`, and says which. The
+    /// calls of their batches fail. As many others are to take their places: to those that wait
+    /// for a worker, they are there and idle.
+    pub(super) fn retire_hung(&self, limit: Duration) -> Vec<SeatId> {
+        let mut retired = Vec::new();
+        let mut calls = Vec::new();
+        {
+            let mut state = self.lock();
+            let now = now();
+            let State {
+                seats,
+                shared,
+                idle_workers,
+                ..
+            } = &mut *state;
+            for (place, seat) in seats.iter_mut().enumerate() {
+                let has_hung = seat
+                    .taken_at
+                    .is_some_and(|taken_at| now.saturating_duration_since(taken_at) > limit);
+                if !has_hung || seat.is_retired {
+                    continue;
+                }
+                seat.is_retired = true;
+                *idle_workers += 1;
+                if let Some(team) = seat.team.take() {
+                    shared.retain(|(_, shared)| !Arc::ptr_eq(shared, &team));
+                }
+                calls.append(&mut seat.calls);
+                retired.push(SeatId(place));
+            }
+        }
+        for call in calls {
+            call.fail(InferError::Panicked);
+        }
+        retired
+    }
+
+    /// Whether rows have waited for longer than `limit`, and no worker has come back from a batch
+    /// since.
+    pub(super) fn is_stalled(&self, limit: Duration) -> bool {
+        let state = self.lock();
+        let now = now();
+        let waited = |id: &LaneId| state.lanes[id].queue.oldest_age(now) > limit;
+        now.saturating_duration_since(state.last_end) > limit && state.ready.iter().any(waited)
     }
 
     /// Adds a lane.
@@ -290,7 +368,7 @@ impl<W: Work> Dispatch<W> {
 
     /// Waits for rows and takes a batch of them; meanwhile helps with other workers' batches.
     /// `batch` holds the worker's last one, which ends here. Returns `false` when the dispatch is
-    /// closed and nothing waits any more.
+    /// closed and nothing waits any more, or when the worker was [retired](Self::retire_hung).
     pub(super) fn next_batch(&self, batch: &mut Batch<W>) -> bool {
         // Requests, and at times an engine, are freed here, outside the lock.
         let had_batch = batch.work.take().is_some();
@@ -301,8 +379,17 @@ impl<W: Work> Dispatch<W> {
         }
 
         let mut state = self.lock();
+        let SeatId(place) = batch.seat;
+        if state.seats[place].is_retired {
+            return false;
+        }
         if had_batch {
             state.idle_workers += 1;
+            state.last_end = now();
+            let seat = &mut state.seats[place];
+            seat.taken_at = None;
+            seat.team = None;
+            seat.calls.clear();
         }
         if was_shared {
             state
@@ -316,6 +403,11 @@ impl<W: Work> Dispatch<W> {
             match self.look(&mut state, now(), batch) {
                 Look::Took => {
                     state.idle_workers -= 1;
+                    let seat = &mut state.seats[place];
+                    seat.taken_at = Some(batch.taken_at);
+                    seat.team = batch.is_shared.then(|| Arc::clone(&batch.team));
+                    let calls = batch.taken.parts.iter().map(|part| &part.call);
+                    seat.calls.extend(calls.cloned());
                     // A push wakes one worker, but may bring work for several: pass it on.
                     if state.has_takeable() || batch.is_shared {
                         self.call_one(&mut state);
@@ -475,6 +567,9 @@ impl<W: Work> Dispatch<W> {
         assert!(state.ready.iter().all(|id| state.lanes.contains_key(id)));
         assert!(state.idle_workers <= self.rules.workers);
         assert!(state.sleeping + state.wakeups <= self.rules.workers);
+        let busy = |seat: &&Seat| seat.taken_at.is_some() && !seat.is_retired;
+        let busy = state.seats.iter().filter(busy).count();
+        assert_eq!(state.idle_workers + busy, self.rules.workers);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<W>> {

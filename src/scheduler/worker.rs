@@ -12,7 +12,7 @@ use super::LaneSettings;
 use super::batch::{JoinBuffers, first_non_finite, split, with_slices};
 use super::call::{Answer, Pass};
 use super::cost::CostTable;
-use super::dispatch::{Batch, Dispatch, Work};
+use super::dispatch::{Batch, Dispatch, SeatId, Work};
 use super::queue::Part;
 use crate::engine::kernels::Team;
 use crate::engine::{Engine, Outputs, Workspace};
@@ -182,16 +182,16 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(dispatch: Arc<Dispatch<LaneWork>>) -> Self {
+    pub(super) fn new(dispatch: Arc<Dispatch<LaneWork>>, seat: SeatId) -> Self {
         Self {
             dispatch,
-            batch: Batch::empty(),
+            batch: Batch::empty(seat),
             buffers: JoinBuffers::default(),
             workspace: Workspace::new(),
         }
     }
 
-    /// Computes batches until the dispatch is closed.
+    /// Computes batches until the dispatch is closed, or another worker has this one's place.
     pub(super) fn run(&mut self) {
         while self.dispatch.next_batch(&mut self.batch) {
             // Forward passes are caught one by one. This catches what remains, a fault in this

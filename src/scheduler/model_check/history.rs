@@ -135,7 +135,7 @@ fn live_through(events: &[Event]) {
     let mut calls: Vec<Call<'_>> = Vec::new();
     let mut counts = Counts::default();
     let mut ticks = 0;
-    let mut batch = Batch::empty();
+    let mut batch = Batch::empty(dispatch.add_seat());
     let mut buffers = JoinBuffers::default();
     // Every history ends with a worker that finishes what waits.
     let drain = std::iter::repeat_n(&Event::Work, 2 * LANES + batches_enough(events));

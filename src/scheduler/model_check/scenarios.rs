@@ -85,6 +85,8 @@ enum Ending {
     Poisoned,
     Expired,
     Refused,
+    /// Its worker was given up.
+    GivenUp,
 }
 
 /// The queue with its workers; clones share it.
@@ -95,6 +97,8 @@ struct Server {
     models: Arc<Mutex<Vec<Arc<Model>>>>,
     /// Where each batch waits before it is answered, if the scenario wants that.
     rendezvous: Option<Arc<Barrier>>,
+    /// Whether workers are given up, and with them the batches that they have.
+    gives_up: bool,
 }
 
 impl Server {
@@ -112,6 +116,7 @@ impl Server {
             ledger: Arc::default(),
             models: Arc::default(),
             rendezvous: None,
+            gives_up: false,
         }
     }
 
@@ -138,7 +143,7 @@ impl Server {
 
     /// What `worker.rs` does, with a model of one line.
     fn work(&self, fault: Fault) {
-        let mut batch = Batch::empty();
+        let mut batch = Batch::empty(self.dispatch.add_seat());
         let mut buffers = JoinBuffers::default();
         while self.dispatch.next_batch(&mut batch) {
             for call in &batch.taken.expired {
@@ -157,7 +162,8 @@ impl Server {
                 Fault::None | Fault::Swaps => {}
             }
             let running = model.running.fetch_add(1, Ordering::SeqCst);
-            assert!(!model.is_shared || running == 0, "two batches share");
+            let may_run = !model.is_shared || running == 0 || self.gives_up;
+            assert!(may_run, "two batches share");
             thread::yield_now();
             self.answer(parts, &mut buffers, fault);
             model.running.fetch_sub(1, Ordering::SeqCst);
@@ -214,6 +220,7 @@ impl Server {
                     Ending::Poisoned
                 }
                 Err(InferError::DeadlineExceeded) => Ending::Expired,
+                Err(InferError::Panicked) if self.gives_up => Ending::GivenUp,
                 Err(error) => panic!("call {caller} was never answered: {error:?}"),
             },
             Err(InferError::DeadlineExceeded) => Ending::Expired,
@@ -228,6 +235,8 @@ impl Server {
             // A call larger than a batch may expire or fail between its parts.
             Ending::Expired => assert!(computed == 0 || rows > MAX_BATCH_ROWS && computed < rows),
             Ending::Poisoned => assert!(computed > 0),
+            // The worker may have computed its rows, or do so yet.
+            Ending::GivenUp => {}
         }
         ending
     }
@@ -501,4 +510,37 @@ pub(super) fn lane_leaves(fault: Fault) {
         Ok(_) | Err(InferError::Closing)
     ));
     server.finish(workers);
+}
+
+/// Workers that are given up at any moment and replaced, with batches of their own and shared ones.
+pub(super) fn given_up_workers(fault: Fault) {
+    let mut server = Server::new(2, 100, NO_DELAY);
+    server.gives_up = true;
+    let lanes = [server.add_lane(), server.add_lane_of(true)];
+    let workers = server.start_workers(2, fault);
+    let calls = [(lanes[0], 1), (lanes[1], 2), (lanes[0], 5), (lanes[1], 1)];
+    let calls = calls.into_iter().enumerate();
+    let calls = calls.map(|(index, (lane, rows))| server.spawn_ask(lane, index + 3, rows, None));
+    let calls: Vec<_> = calls.collect();
+    let supervised = server.clone();
+    let supervisor = thread::spawn(move || {
+        let mut others = Vec::new();
+        for _ in 0..2 {
+            tick();
+            let given_up = supervised.dispatch.retire_hung(Duration::ZERO).len();
+            supervised.dispatch.check_invariants();
+            others.extend(supervised.start_workers(given_up, Fault::None));
+            thread::yield_now();
+        }
+        others
+    });
+    for ending in join(calls) {
+        assert!(matches!(ending, Ending::Answered | Ending::GivenUp));
+    }
+    let others = supervisor.join().unwrap();
+    assert_eq!(server.ask(lanes[0], 9, 1, None), Ending::Answered);
+    assert_eq!(server.ask(lanes[1], 10, 1, None), Ending::Answered);
+    tick();
+    assert!(!server.dispatch.is_stalled(Duration::ZERO));
+    server.finish(workers.into_iter().chain(others).collect());
 }

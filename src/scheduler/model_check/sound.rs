@@ -111,3 +111,8 @@ fn the_check_notices_a_doubled_part() {
 fn the_check_notices_a_misdelivered_part() {
     check_notices(Fault::Swaps);
 }
+
+#[test]
+fn workers_may_be_given_up_at_any_moment() {
+    check(scenarios::given_up_workers);
+}

@@ -162,3 +162,33 @@ fn a_warm_up_tells_which_output_is_not_finite_and_its_model_serves_on() {
     let found = allowed.warm_up().map(|warm_up| warm_up.non_finite_output);
     assert_eq!(found, Ok(None));
 }
+
+#[test]
+fn a_worker_that_hangs_is_replaced_and_its_request_is_answered() {
+    let stage = Stage::new(SETTINGS);
+    let (gate, pass) = Gate::new();
+    let stuck = stage.lane("stuck", pass);
+    let sound = stage.lane("sound", plus_one);
+    let hung = submit(&stuck, request(&[1.0]));
+    gate.entered();
+    let waiting = submit(&sound, request(&[2.0]));
+    // Nothing is wrong yet.
+    assert_eq!(stage.scheduler.replace_hung(AN_HOUR), 0);
+    assert!(!stage.scheduler.is_stalled(AN_HOUR));
+    std::thread::yield_now();
+    assert!(stage.scheduler.is_stalled(Duration::ZERO));
+
+    assert_eq!(stage.scheduler.replace_hung(Duration::ZERO), 1);
+    assert_eq!(wait(hung), Err(InferError::Panicked));
+    assert_eq!(values(wait(waiting)), [3.0]);
+    assert_eq!(stage.scheduler.replace_hung(Duration::ZERO), 0);
+    assert!(!stage.scheduler.is_stalled(Duration::ZERO));
+
+    // The pass ends after all: its worker ends with it, and the other goes on.
+    gate.open();
+    for row in [3.0, 4.0] {
+        let next = submit(&sound, request(&[row]));
+        assert_eq!(values(wait(next)), [row + 1.0]);
+    }
+    stage.scheduler.close();
+}
