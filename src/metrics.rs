@@ -174,7 +174,7 @@ impl Metrics {
         &self.0.accept_errors
     }
 
-    /// Workers given up because their forward pass did not end.
+    /// Workers that died, or were given up because their forward pass did not end.
     #[must_use]
     pub fn workers_replaced_total(&self) -> &IntCounter {
         &self.0.workers_replaced
@@ -332,7 +332,7 @@ impl Inner {
             workers_replaced: counter(
                 &registry,
                 "safeserve_workers_replaced_total",
-                "Worker threads given up because a forward pass did not end, and replaced.",
+                "Worker threads that died or whose forward pass did not end, and were replaced.",
             )?,
             log_lines_dropped: counter(
                 &registry,

@@ -166,20 +166,24 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Gives up each worker that has computed one batch for longer than `limit`, and starts
-    /// another in its place; returns how many. The requests of its batch fail; the thread ends
-    /// when its forward pass does, if it ever does.
-    pub fn replace_hung(&self, limit: Duration) -> usize {
-        let may_retire = {
-            let workers = self.workers();
-            workers.started - workers.threads.len() < MAX_RETIRED
-        };
-        let retired = match may_retire {
-            true => self.dispatch.retire_hung(limit),
-            false => Vec::new(),
-        };
-        // Nobody waits for their ends.
+    /// Gives up each worker that has died or, with a `limit`, that has computed one batch for
+    /// longer, and starts another in its place; returns how many. The requests of its batch fail;
+    /// a thread that lives ends when its forward pass does, if it ever does.
+    pub fn replace_workers(&self, limit: Option<Duration>) -> usize {
+        if self.closing.load(Ordering::Relaxed) {
+            return 0;
+        }
         let mut workers = self.workers();
+        if workers.started - workers.threads.len() >= MAX_RETIRED {
+            return 0;
+        }
+        let dead = workers
+            .threads
+            .iter()
+            .filter(|(_, thread)| thread.is_finished());
+        let dead: Vec<SeatId> = dead.map(|&(seat, _)| seat).collect();
+        let retired = self.dispatch.retire(limit, &dead);
+        // Nobody waits for their ends.
         workers.threads.retain(|(seat, _)| !retired.contains(seat));
         drop(workers);
         if let Err(error) = self.start_workers(retired.len()) {

@@ -329,15 +329,13 @@ async fn supervise(
     let timeout = |ms| (ms > 0).then(|| Duration::from_millis(ms));
     loop {
         tokio::time::sleep(SUPERVISION_INTERVAL).await;
-        if let Some(limit) = timeout(settings.hang_timeout_ms) {
-            let replaced = scheduler.replace_hung(limit);
-            if replaced > 0 {
-                error!(
-                    replaced,
-                    "a forward pass does not end: its worker is replaced"
-                );
-                metrics.workers_replaced_total().inc_by(replaced as u64);
-            }
+        let replaced = scheduler.replace_workers(timeout(settings.hang_timeout_ms));
+        if replaced > 0 {
+            error!(
+                replaced,
+                "a worker died, or its forward pass does not end: it is replaced"
+            );
+            metrics.workers_replaced_total().inc_by(replaced as u64);
         }
         if let Some(limit) = timeout(settings.stall_timeout_ms) {
             let has_stalled = scheduler.is_stalled(limit);

@@ -219,10 +219,10 @@ impl<W: Work> Dispatch<W> {
         SeatId(state.seats.len() - 1)
     }
 
-    /// Gives up the workers that have had their batch for longer than `limit`, and says which. The
-    /// calls of their batches fail. As many others are to take their places: to those that wait
-    /// for a worker, they are there and idle.
-    pub(super) fn retire_hung(&self, limit: Duration) -> Vec<SeatId> {
+    /// Gives up the workers that have had their batch for longer than `limit`, and those that are
+    /// `dead`; says which. The calls of their batches fail. As many others are to take their
+    /// places: to those that wait for a worker, they are there and idle.
+    pub(super) fn retire(&self, limit: Option<Duration>, dead: &[SeatId]) -> Vec<SeatId> {
         let mut retired = Vec::new();
         let mut calls = Vec::new();
         {
@@ -235,19 +235,21 @@ impl<W: Work> Dispatch<W> {
                 ..
             } = &mut *state;
             for (place, seat) in seats.iter_mut().enumerate() {
-                let has_hung = seat
-                    .taken_at
-                    .is_some_and(|taken_at| now.saturating_duration_since(taken_at) > limit);
-                if !has_hung || seat.is_retired {
+                let id = SeatId(place);
+                let has_hung = seat.taken_at.zip(limit).is_some_and(|(taken_at, limit)| {
+                    now.saturating_duration_since(taken_at) > limit
+                });
+                if seat.is_retired || !has_hung && !dead.contains(&id) {
                     continue;
                 }
                 seat.is_retired = true;
-                *idle_workers += 1;
+                // One that died without a batch was idle, and so is who comes.
+                *idle_workers += usize::from(seat.taken_at.is_some());
                 if let Some(team) = seat.team.take() {
                     shared.retain(|(_, shared)| !Arc::ptr_eq(shared, &team));
                 }
                 calls.append(&mut seat.calls);
-                retired.push(SeatId(place));
+                retired.push(id);
             }
         }
         for call in calls {
@@ -368,7 +370,7 @@ impl<W: Work> Dispatch<W> {
 
     /// Waits for rows and takes a batch of them; meanwhile helps with other workers' batches.
     /// `batch` holds the worker's last one, which ends here. Returns `false` when the dispatch is
-    /// closed and nothing waits any more, or when the worker was [retired](Self::retire_hung).
+    /// closed and nothing waits any more, or when the worker was [retired](Self::retire).
     pub(super) fn next_batch(&self, batch: &mut Batch<W>) -> bool {
         // Requests, and at times an engine, are freed here, outside the lock.
         let had_batch = batch.work.take().is_some();

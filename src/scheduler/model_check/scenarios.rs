@@ -527,7 +527,7 @@ pub(super) fn given_up_workers(fault: Fault) {
         let mut others = Vec::new();
         for _ in 0..2 {
             tick();
-            let given_up = supervised.dispatch.retire_hung(Duration::ZERO).len();
+            let given_up = supervised.dispatch.retire(Some(Duration::ZERO), &[]).len();
             supervised.dispatch.check_invariants();
             others.extend(supervised.start_workers(given_up, Fault::None));
             thread::yield_now();

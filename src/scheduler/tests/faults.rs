@@ -173,15 +173,15 @@ fn a_worker_that_hangs_is_replaced_and_its_request_is_answered() {
     gate.entered();
     let waiting = submit(&sound, request(&[2.0]));
     // Nothing is wrong yet.
-    assert_eq!(stage.scheduler.replace_hung(AN_HOUR), 0);
+    assert_eq!(stage.scheduler.replace_workers(Some(AN_HOUR)), 0);
     assert!(!stage.scheduler.is_stalled(AN_HOUR));
     std::thread::yield_now();
     assert!(stage.scheduler.is_stalled(Duration::ZERO));
 
-    assert_eq!(stage.scheduler.replace_hung(Duration::ZERO), 1);
+    assert_eq!(stage.scheduler.replace_workers(Some(Duration::ZERO)), 1);
     assert_eq!(wait(hung), Err(InferError::Panicked));
     assert_eq!(values(wait(waiting)), [3.0]);
-    assert_eq!(stage.scheduler.replace_hung(Duration::ZERO), 0);
+    assert_eq!(stage.scheduler.replace_workers(Some(AN_HOUR)), 0);
     assert!(!stage.scheduler.is_stalled(Duration::ZERO));
 
     // The pass ends after all: its worker ends with it, and the other goes on.
@@ -191,4 +191,35 @@ fn a_worker_that_hangs_is_replaced_and_its_request_is_answered() {
         assert_eq!(values(wait(next)), [row + 1.0]);
     }
     stage.scheduler.close();
+}
+
+/// What a panic is called with, and whose own end is a panic with the next: one more than the
+/// worker catches.
+struct Grenade(usize);
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        if self.0 > 0 {
+            std::panic::panic_any(Self(self.0 - 1));
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_dies_is_replaced_and_its_requests_are_answered() {
+    let stage = Stage::new(SETTINGS);
+    let lane = stage.lane("m", |x, y| {
+        plus_one(x, y);
+        if x.contains(&PANICS) {
+            std::panic::panic_any(Grenade(2));
+        }
+    });
+    assert_eq!(stage.scheduler.replace_workers(None), 0);
+    let fatal = submit(&lane, request(&[PANICS]));
+    while stage.scheduler.replace_workers(None) == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(wait(fatal), Err(InferError::Panicked));
+    let next = submit(&lane, request(&[1.0]));
+    assert_eq!(values(wait(next)), [2.0]);
 }
