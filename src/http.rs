@@ -32,7 +32,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Uri};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
@@ -137,7 +138,8 @@ impl Routes {
         let segments = segments.as_ref().map(Segments::as_strs);
         let segments = segments.as_deref();
         if let Some(keys) = &server.app.keys
-            && !matches!(segments, Some(["v2", "health", _] | [""] | []))
+            && exchange.head.uri.path() != "/"
+            && !matches!(segments, Some(["v2", "health", "live" | "ready"]))
             && let Err(refusal) = access::check(&keys.get(), exchange)
         {
             return refusal.into_answer();
@@ -159,9 +161,14 @@ impl Routes {
         body: impl RequestBody,
     ) -> Result<Response, ApiError> {
         let mut request = Request::from_parts(exchange.head.clone(), Body::new(body));
+        // The length and what becomes of it for HEAD are the connection's business alone.
+        if request.method() == Method::HEAD {
+            *request.method_mut() = Method::GET;
+        }
         request.extensions_mut().insert(Arc::clone(exchange));
         let Ok(response) = self.others.clone().oneshot(request).await;
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        head.headers.remove(CONTENT_LENGTH);
         let body = body.collect().await.map_err(|error| {
             tracing::error!(%error, "an answer breaks off");
             ApiError::Internal

@@ -52,7 +52,7 @@ impl Keys {
     /// # Errors
     /// What is wrong, with the line; it never quotes a key.
     pub fn parse(text: &str, counter: impl Fn(&str) -> Counter) -> Result<Self, String> {
-        let mut keys: Vec<Key> = Vec::new();
+        let mut keys: Vec<(&str, [u8; 32])> = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
             let wrong = |what: &str| Err(format!("line {number}: {what}"));
             let line = line.trim();
@@ -85,20 +85,24 @@ impl Keys {
                 }
                 None => Sha256::digest(key).into(),
             };
-            if keys.iter().any(|key| key.digest == digest) {
+            if keys.iter().any(|(_, other)| *other == digest) {
                 return wrong("the key is there already");
             }
-            keys.push(Key {
-                name: name.into(),
-                requests: counter(name),
-                digest,
-            });
+            if keys.len() == MAX_KEYS {
+                return wrong("expected at most 1000 keys");
+            }
+            keys.push((name, digest));
         }
-        match keys.len() {
-            0 => Err("there is no key; expected a name and a key a line".to_owned()),
-            1..=MAX_KEYS => Ok(Self(keys)),
-            count => Err(format!("{count} keys; expected at most {MAX_KEYS}")),
+        if keys.is_empty() {
+            return Err("there is no key; expected a name and a key a line".to_owned());
         }
+        // Only names that are used count, and only then.
+        let keys = keys.into_iter().map(|(name, digest)| Key {
+            name: name.into(),
+            requests: counter(name),
+            digest,
+        });
+        Ok(Self(keys.collect()))
     }
 
     /// The key that a client sent; `None` if it is not valid.

@@ -104,6 +104,8 @@ struct Workers {
     started: usize,
     /// Those that are to be started yet.
     missing: usize,
+    /// The place of one that could not be started.
+    spare: Option<SeatId>,
 }
 
 /// The most workers that are ever given up. Each may still hold a core, and a server with so many
@@ -154,11 +156,16 @@ impl Scheduler {
         let mut workers = self.workers();
         workers.missing += count;
         while workers.missing > 0 {
-            let seat = self.dispatch.add_seat();
+            let seat = match workers.spare.take() {
+                Some(spare) => spare,
+                None => self.dispatch.add_seat(),
+            };
+            workers.spare = Some(seat);
             let dispatch = Arc::clone(&self.dispatch);
             let thread = thread::Builder::new()
                 .name(format!("worker-{}", workers.started))
                 .spawn(move || Worker::new(dispatch, seat).run())?;
+            workers.spare = None;
             workers.started += 1;
             workers.missing -= 1;
             workers.threads.push((seat, thread));
@@ -174,14 +181,13 @@ impl Scheduler {
             return 0;
         }
         let mut workers = self.workers();
-        if workers.started - workers.threads.len() >= MAX_RETIRED {
-            return 0;
-        }
         let dead = workers
             .threads
             .iter()
             .filter(|(_, thread)| thread.is_finished());
         let dead: Vec<SeatId> = dead.map(|&(seat, _)| seat).collect();
+        let given_up = workers.started - workers.threads.len();
+        let limit = limit.filter(|_| given_up < MAX_RETIRED);
         let retired = self.dispatch.retire(limit, &dead);
         // Nobody waits for their ends.
         workers.threads.retain(|(seat, _)| !retired.contains(seat));
@@ -192,8 +198,8 @@ impl Scheduler {
         retired.len()
     }
 
-    /// Whether rows have waited for longer than `limit` while no batch ended: only a fault of this
-    /// process explains that.
+    /// Whether rows came longer than `limit` ago and no worker has looked for rows since: only a
+    /// fault of this process explains that.
     #[must_use]
     pub fn is_stalled(&self, limit: Duration) -> bool {
         self.dispatch.is_stalled(limit)

@@ -44,9 +44,12 @@ pub use signals::{Signals, Stop};
 pub use threads::IoThreads;
 pub use tls::{Certificates, certificates};
 
-/// File descriptors that are not for connections: standard streams, the listener, the runtime's
-/// own, and the files of models that are being loaded.
-const RESERVED_FILES: usize = 64;
+/// The most connections of a listener that is not for clients.
+pub const SIDE_CONNECTIONS: usize = 64;
+
+/// File descriptors that are not for clients: standard streams, the listeners, the runtime's own,
+/// the files of models that are being loaded, and the connections of the other two listeners.
+const RESERVED_FILES: usize = 64 + 2 * SIDE_CONNECTIONS;
 
 /// How long connections that were cut may take to let go of what they hold. Nothing they wait for
 /// is slow: their tasks end at the next step.
@@ -61,6 +64,8 @@ pub struct Listen {
     pub address: SocketAddr,
     /// What connections are encrypted with, if they are.
     pub certificates: Option<Arc<Certificates>>,
+    /// The most connections open at once.
+    pub max_connections: usize,
 }
 
 impl Listen {
@@ -71,6 +76,7 @@ impl Listen {
             setting: "server.bind",
             address: config.server.bind,
             certificates,
+            max_connections: within_open_files(config.limits.max_connections, max_open_files()),
         }
     }
 }
@@ -161,7 +167,7 @@ impl<H: Handler> Server<H> {
             listener,
             address,
             certificates: listen.certificates,
-            max_connections: within_open_files(limits.max_connections, max_open_files()),
+            max_connections: listen.max_connections,
             connections: Arc::new(Connections {
                 handler,
                 lifecycle,
@@ -285,7 +291,7 @@ mod tests {
     fn connections_leave_files_for_everything_else() {
         assert_eq!(within_open_files(4096, None), 4096);
         assert_eq!(within_open_files(4096, Some(1_048_576)), 4096);
-        assert_eq!(within_open_files(4096, Some(1024)), 960);
+        assert_eq!(within_open_files(4096, Some(1024)), 832);
         assert_eq!(within_open_files(4096, Some(10)), 1);
     }
 }

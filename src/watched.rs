@@ -27,8 +27,16 @@ pub struct Watched<T> {
     files: Vec<PathBuf>,
     read: Read<T>,
     current: ArcSwap<T>,
-    seen: Mutex<Vec<Option<Identity>>>,
+    seen: Mutex<Seen>,
     metrics: Metrics,
+}
+
+/// What was found at the last look.
+struct Seen {
+    files: Vec<Option<Identity>>,
+    /// Why that could not be used. It is tried again at each look: what is wrong need not be in
+    /// the files.
+    refusal: Option<String>,
 }
 
 impl<T> fmt::Debug for Watched<T> {
@@ -60,7 +68,10 @@ impl<T: Send + Sync + 'static> Watched<T> {
         metrics: &Metrics,
     ) -> Result<Arc<Self>, String> {
         // Before the read: what changes behind it is read again.
-        let seen = identities(&files);
+        let seen = Seen {
+            files: identities(&files),
+            refusal: None,
+        };
         let current = ArcSwap::from_pointee(read(&files)?);
         Ok(Arc::new(Self {
             label,
@@ -81,22 +92,29 @@ impl<T: Send + Sync + 'static> Watched<T> {
     pub fn look(&self) {
         let now = identities(&self.files);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen == now {
+        let has_changed = seen.files != now;
+        if !has_changed && seen.refusal.is_none() {
             return;
         }
-        *seen = now;
-        let result = (self.read)(&self.files);
-        self.metrics.file_read(self.label, result.is_ok());
+        seen.files = now;
         let file = self.label.as_str();
-        match result {
+        match (self.read)(&self.files) {
             Ok(value) => {
+                self.metrics.file_read(self.label, true);
                 self.current.store(Arc::new(value));
+                seen.refusal = None;
                 info!(file, "read again");
             }
-            Err(reason) => error!(
-                file,
-                reason, "the new version is refused: the one before goes on"
-            ),
+            // Said before.
+            Err(reason) if !has_changed && seen.refusal.as_ref() == Some(&reason) => {}
+            Err(reason) => {
+                self.metrics.file_read(self.label, false);
+                error!(
+                    file,
+                    reason, "the new version is refused: the one before goes on"
+                );
+                seen.refusal = Some(reason);
+            }
         }
     }
 
@@ -161,7 +179,7 @@ mod tests {
         fs::remove_file(&file).unwrap();
         watched.look();
         assert_eq!(**watched.get(), 2);
-        // The same again is not read again.
+        // The same again is not said again.
         watched.look();
         assert!(page(
             "safeserve_file_reads_total{file=\"api_keys\",result=\"failed\"} 2\n"

@@ -26,7 +26,8 @@ use crate::model::repository::{
 };
 use crate::scheduler::{Scheduler, SchedulerSettings};
 use crate::server::{
-    self, BindError, Certificates, Drained, Handler, IoThreads, Listen, Server, Signals, Stop,
+    self, BindError, Certificates, Drained, Handler, IoThreads, Listen, SIDE_CONNECTIONS, Server,
+    Signals, Stop,
 };
 use crate::telemetry::{self, LogLevel};
 use crate::watched::Watched;
@@ -61,7 +62,7 @@ pub(super) fn run(settings: &Settings) -> Exit {
 /// What accepts connections and waits for signals; the connections have threads of their own.
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread()
-        // Only the load and the end block; they take one each.
+        // Loads, the end, and the files that are read again block; they take one each.
         .max_blocking_threads(4)
         .enable_all()
         .build()
@@ -192,6 +193,7 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
             setting: "operations.bind",
             address,
             certificates: None,
+            max_connections: SIDE_CONNECTIONS,
         };
         let routes = OperationsRoutes::new(Arc::clone(routes.app()));
         if let Err(error) = beside
@@ -207,6 +209,7 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
             setting: "admin.bind",
             address,
             certificates: files.certificates.clone(),
+            max_connections: SIDE_CONNECTIONS,
         };
         let routes = AdminRoutes::new(&routes, Arc::clone(keys), controls);
         if let Err(error) = beside
@@ -308,11 +311,15 @@ fn greet(
     reason = "who signals twice wants no drain, and nothing else stops a forward pass that runs"
 )]
 async fn first_stop(mut signals: Signals, mut asked: mpsc::Receiver<()>) -> Stop {
-    let stop = tokio::select! {
-        stop = signals.next() => stop,
-        Some(()) = asked.recv() => Stop::AfterDelay,
+    let (stop, by_signal) = tokio::select! {
+        stop = signals.next() => (stop, true),
+        Some(()) = asked.recv() => (Stop::AfterDelay, false),
     };
     tokio::spawn(async move {
+        // An orchestrator that asked for the drain first sends its signal all the same.
+        if !by_signal {
+            signals.next().await;
+        }
         signals.next().await;
         std::process::exit(Exit::Forced as i32);
     });
@@ -449,12 +456,18 @@ impl Beside {
         Ok(())
     }
 
-    /// Ends them all.
+    /// Ends them all, within a moment: the time for the drain is over.
     async fn stop(self) {
-        for (stop, running) in self.running {
-            // Either fails only if the listener has ended, which is what is wanted.
+        let (stops, running): (Vec<_>, Vec<_>) = self.running.into_iter().unzip();
+        for stop in stops {
+            // It fails only if the listener has ended, which is what is wanted.
             let _ = stop.send(Stop::Now);
-            let _ = running.await;
         }
+        let all = async {
+            for listener in running {
+                let _ = listener.await;
+            }
+        };
+        let _ = timeout(CLOSE_TIMEOUT, all).await;
     }
 }

@@ -159,7 +159,7 @@ impl Config {
             range(
                 "limits.max_header_bytes",
                 limits.max_header_bytes as u64,
-                // The HTTP library reads in steps of 8 KiB.
+                // What is read at once.
                 [8192, 1 << 20],
                 BYTES,
             ),

@@ -138,11 +138,16 @@ impl AdminRoutes {
     ) -> Result<Response, ApiError> {
         let repository = Arc::clone(&self.server.app.repository);
         let model = name.to_owned();
-        let changed = tokio::task::spawn_blocking(move || change(&repository, &model)).await;
-        let entries = changed.map_err(|error| {
-            tracing::error!(%error, "the change of a model failed");
+        // A load may take long, and the connections' own threads have others to serve.
+        let (done, changed) = tokio::sync::oneshot::channel();
+        let thread = std::thread::Builder::new().name("admin".into());
+        let started = thread.spawn(move || done.send(change(&repository, &model)));
+        let failed = |reason: &dyn fmt::Display| {
+            tracing::error!(%reason, "a model cannot be changed");
             ApiError::Internal
-        })?;
+        };
+        started.map_err(|error| failed(&error))?;
+        let entries = changed.await.map_err(|error| failed(&error))?;
         match entries {
             // The same words as for a request to it.
             None => Err(self

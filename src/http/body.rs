@@ -16,9 +16,11 @@ use super::HttpLimits;
 use super::error::ApiError;
 use super::json::excerpt;
 
-/// The most pieces of one body. The largest body in 8 KiB reads has a few thousand; one-byte
-/// chunks cost far more than they carry.
+/// The most small pieces of one body: one-byte chunks cost far more than they carry.
 const MAX_PIECES: usize = 65_536;
+
+/// What a read of a long body is never smaller than, unless its client sends it so.
+const SMALL_PIECE_BYTES: usize = 1024;
 
 /// What each request may hold without being counted. It is no more than a connection's own buffers
 /// take, so that the number of connections bounds it; and small requests, which come by the
@@ -95,13 +97,15 @@ async fn collect(
     share: &mut Share<'_>,
 ) -> Result<Bytes, ApiError> {
     let mut whole = BytesMut::new();
-    for _ in 0..MAX_PIECES {
+    let mut small_pieces = 0;
+    while small_pieces < MAX_PIECES {
         let Some(frame) = body.frame().await else {
             return Ok(whole.freeze());
         };
         let Ok(piece) = frame.map_err(|_| ApiError::BodyBroken)?.into_data() else {
             continue;
         };
+        small_pieces += usize::from(piece.len() < SMALL_PIECE_BYTES);
         let length = whole.len() + piece.len();
         if length > max_body_bytes {
             return Err(ApiError::BodyTooLarge { max_body_bytes });

@@ -13,8 +13,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -74,8 +74,8 @@ pub(super) struct SeatId(usize);
 struct Seat {
     /// When it took the batch that it has; `None` without one.
     taken_at: Option<Instant>,
-    /// The calls of that batch.
-    calls: Vec<Arc<Call>>,
+    /// The calls of that batch, which the worker holds: they are not freed here, under the lock.
+    calls: Vec<Weak<Call>>,
     /// The team of that batch if it is shared.
     team: Option<Arc<Team>>,
     /// Another worker has its place: it is to end when it comes back.
@@ -93,8 +93,9 @@ struct State<W> {
     /// Workers without a batch; they may help with another's.
     idle_workers: usize,
     seats: Vec<Seat>,
-    /// When a worker last came back from a batch.
-    last_end: Instant,
+    /// Since when rows have waited without any worker looking at them; those that expire
+    /// meanwhile change nothing.
+    unseen_since: Option<Instant>,
     /// Whether a forward pass runs on a caller's thread that asked for permission.
     runs_inline: bool,
     /// Workers in [`Dispatch::sleep`] that nobody has woken.
@@ -201,7 +202,7 @@ impl<W: Work> Dispatch<W> {
                 shared: Vec::new(),
                 idle_workers: rules.workers,
                 seats: Vec::with_capacity(rules.workers),
-                last_end: now(),
+                unseen_since: None,
                 runs_inline: false,
                 sleeping: 0,
                 wakeups: 0,
@@ -251,20 +252,21 @@ impl<W: Work> Dispatch<W> {
                 calls.append(&mut seat.calls);
                 retired.push(id);
             }
+            // What its lane holds was not for others while it was shared.
+            if !retired.is_empty() && state.has_takeable() {
+                self.call_one(&mut state);
+            }
         }
-        for call in calls {
+        for call in calls.iter().filter_map(Weak::upgrade) {
             call.fail(InferError::Panicked);
         }
         retired
     }
 
-    /// Whether rows have waited for longer than `limit`, and no worker has come back from a batch
-    /// since.
+    /// Whether rows came longer than `limit` ago, and no worker has looked for rows since.
     pub(super) fn is_stalled(&self, limit: Duration) -> bool {
-        let state = self.lock();
-        let now = now();
-        let waited = |id: &LaneId| state.lanes[id].queue.oldest_age(now) > limit;
-        now.saturating_duration_since(state.last_end) > limit && state.ready.iter().any(waited)
+        let since = self.lock().unseen_since;
+        since.is_some_and(|since| now().saturating_duration_since(since) > limit)
     }
 
     /// Adds a lane.
@@ -358,6 +360,7 @@ impl<W: Work> Dispatch<W> {
         if was_empty {
             state.ready.push_back(id);
         }
+        state.unseen_since.get_or_insert(arrived_at);
         if !state.is_shared(id) {
             self.call_one(&mut state);
         }
@@ -387,7 +390,6 @@ impl<W: Work> Dispatch<W> {
         }
         if had_batch {
             state.idle_workers += 1;
-            state.last_end = now();
             let seat = &mut state.seats[place];
             seat.taken_at = None;
             seat.team = None;
@@ -402,6 +404,7 @@ impl<W: Work> Dispatch<W> {
         let mut may_help = true;
         loop {
             self.wanted.store(false, Ordering::Relaxed);
+            state.unseen_since = None;
             match self.look(&mut state, now(), batch) {
                 Look::Took => {
                     state.idle_workers -= 1;
@@ -409,7 +412,7 @@ impl<W: Work> Dispatch<W> {
                     seat.taken_at = Some(batch.taken_at);
                     seat.team = batch.is_shared.then(|| Arc::clone(&batch.team));
                     let calls = batch.taken.parts.iter().map(|part| &part.call);
-                    seat.calls.extend(calls.cloned());
+                    seat.calls.extend(calls.map(Arc::downgrade));
                     // A push wakes one worker, but may bring work for several: pass it on.
                     if state.has_takeable() || batch.is_shared {
                         self.call_one(&mut state);

@@ -25,8 +25,9 @@ use crate::metrics::Refusal;
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections beyond the bound that are being told so at one time; more are closed without a
-/// word. They live on the descriptors that are kept free of connections, so half of those.
-const MAX_REFUSALS: usize = super::RESERVED_FILES / 2;
+/// word. They live on the descriptors that are kept free of connections, so a quarter of
+/// those.
+const MAX_REFUSALS: usize = super::RESERVED_FILES / 4;
 
 /// Accepts connections until the stage leaves [`Stage::Serving`], then takes those that the
 /// system had accepted already, whose clients may have sent requests.
@@ -109,11 +110,13 @@ pub(super) async fn accept<H: Handler>(
 
     // Asks the system itself: tokio would answer from what it heard last.
     match listener.into_std() {
-        Ok(listener) => {
-            while let Ok((socket, _)) = listener.accept() {
-                take(socket);
+        Ok(listener) => loop {
+            match listener.accept() {
+                Ok((socket, _)) => take(socket),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => break,
             }
-        }
+        },
         Err(error) => error!(%error, "cannot take the connections that wait at the stop"),
     }
 }

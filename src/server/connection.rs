@@ -69,15 +69,17 @@ pub(super) struct Connections<H> {
 impl<H: Handler> Connections<H> {
     /// Serves one connection to its end.
     pub(super) async fn serve(&self, socket: impl Socket + 'static) {
-        self.until_closed(Connection::new(self, socket).run()).await;
+        let connection = Connection::new(self, socket, Instant::now());
+        self.until_closed(connection.run()).await;
     }
 
-    /// The same behind a handshake, which has the time of a first head.
+    /// The same behind a handshake, whose time counts as the first head's.
     pub(super) async fn serve_tls(&self, socket: TcpStream, certificates: Arc<ServerConfig>) {
+        let start = Instant::now();
         self.until_closed(async {
             let handshake = TlsAcceptor::from(certificates).accept(socket);
             match timeout(self.timeouts.header, handshake).await {
-                Ok(Ok(socket)) => Connection::new(self, socket).run().await,
+                Ok(Ok(socket)) => Connection::new(self, socket, start).run().await,
                 Ok(Err(_)) => Closed::TlsHandshake,
                 Err(_) => Closed::HeaderTimeout,
             }
@@ -129,14 +131,14 @@ enum NoHead {
 }
 
 impl<'a, H: Handler> Connection<'a, H> {
-    fn new(server: &'a Connections<H>, socket: impl Socket + 'static) -> Self {
+    fn new(server: &'a Connections<H>, socket: impl Socket + 'static, start: Instant) -> Self {
         Self {
             server,
             wire: SharedWire::new(Wire::new(socket)),
             heads: Heads::default(),
             timer: Timer::default(),
             requests: 0,
-            waiting_since: Instant::now(),
+            waiting_since: start,
             begun: None,
             out: Vec::new(),
         }
@@ -147,7 +149,12 @@ impl<'a, H: Handler> Connection<'a, H> {
         loop {
             let head = match self.next_head().await {
                 Ok(head) => head,
-                Err(NoHead::Over(reason)) => return reason,
+                Err(NoHead::Over(Closed::Io)) => return Closed::Io,
+                Err(NoHead::Over(reason)) => {
+                    // TLS has a word for the end, without which it looks like an attack.
+                    wire::shut_down(&self.wire, &mut self.timer, LINGER, false).await;
+                    return reason;
+                }
                 Err(NoHead::Refused(answer, reason)) => {
                     return self.refuse(answer, reason).await;
                 }

@@ -17,6 +17,9 @@ use super::answer::{self, Answer};
 /// A head with more headers than this is parsed into memory of its own.
 const USUAL_HEADERS: usize = 32;
 
+/// The most bytes of empty lines before a head. Clients that send any send one.
+const MAX_EMPTY_BYTES: usize = 64;
+
 /// What a head may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadLimits {
@@ -49,6 +52,8 @@ pub(super) enum BodyLength {
 pub(super) struct Heads {
     /// How much of the input is known not to hold the end of a head.
     searched: usize,
+    /// Bytes of empty lines since the last head.
+    empty_bytes: usize,
 }
 
 impl Heads {
@@ -69,6 +74,15 @@ impl Heads {
                 .find(|empty| input.starts_with(empty.as_bytes()))
             {
                 input.advance(empty.len());
+                self.empty_bytes += empty.len();
+            }
+            // Lines without end would keep the connection busy and no clock running.
+            if self.empty_bytes > MAX_EMPTY_BYTES {
+                return Err(answer::MALFORMED);
+            }
+            // Half an empty line.
+            if **input == *b"\r" {
+                return Ok(None);
             }
         }
         let Some(end) = end_of_head(input, self.searched) else {
@@ -85,7 +99,7 @@ impl Heads {
         if end > limits.max_bytes {
             return Err(too_large(input));
         }
-        self.searched = 0;
+        *self = Self::default();
         let bytes = input.split_to(end).freeze();
         parse(&bytes, limits.max_headers).map(Some)
     }
@@ -183,7 +197,7 @@ fn read(bytes: &Bytes, request: &httparse::Request<'_, '_>) -> Result<Head, Answ
         parts,
         length: facts.body_length(is_old)?,
         keep_alive: if is_old {
-            facts.says_keep_alive
+            facts.says_keep_alive && !facts.says_close
         } else {
             !facts.says_close
         },

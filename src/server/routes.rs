@@ -44,6 +44,9 @@ pub fn routes(
     }))
 }
 
+/// The most bytes of a file of keys: the most keys, each as long as it may be, with its name.
+const MAX_KEYS_BYTES: u64 = 1 << 20;
+
 /// The keys of a file, read again when it changes.
 ///
 /// # Errors
@@ -57,7 +60,13 @@ pub fn keys(
     let counters = metrics.clone();
     let read = move |files: &[PathBuf]| {
         let file = &files[0];
-        let text = fs::read_to_string(file).map_err(|error| error.to_string());
+        let text = match fs::metadata(file) {
+            Ok(metadata) if metadata.len() > MAX_KEYS_BYTES => Err(format!(
+                "{} bytes; expected at most {MAX_KEYS_BYTES}",
+                metadata.len()
+            )),
+            _ => fs::read_to_string(file).map_err(|error| error.to_string()),
+        };
         text.and_then(|text| Keys::parse(&text, |name| counters.requests_by_key(name)))
             .map_err(|reason| format!("{setting}: {}: {reason}", file.display()))
     };

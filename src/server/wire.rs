@@ -200,16 +200,17 @@ impl Wire {
 
     /// Tells a client that waits for it to send its body.
     fn poll_continue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(sent) = &mut self.expects_continue {
+        let Some(sent) = &mut self.expects_continue else {
+            return Poll::Ready(Ok(()));
+        };
+        while *sent < CONTINUE.len() {
             match ready!(Pin::new(&mut self.socket).poll_write(cx, &CONTINUE[*sent..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => *sent += count,
             }
-            if *sent == CONTINUE.len() {
-                ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
-                self.expects_continue = None;
-            }
         }
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+        self.expects_continue = None;
         Poll::Ready(Ok(()))
     }
 
@@ -247,7 +248,12 @@ pub(super) enum WriteError {
     Timeout,
 }
 
-/// Writes a head and a body. The client may take nothing for `patience`.
+/// The least that a client takes of a long answer, in bytes a second: slower ones hold memory that
+/// others need.
+const SLOWEST_BYTES_A_SECOND: u64 = 16 << 10;
+
+/// Writes a head and a body. The client may take nothing for `patience`, and the whole may take that
+/// and as long as the slowest client is allowed.
 pub(super) async fn write(
     wire: &SharedWire,
     timer: &mut Timer,
@@ -256,6 +262,8 @@ pub(super) async fn write(
     body: &[u8],
 ) -> Result<(), WriteError> {
     let mut sent = 0_usize;
+    let bytes = (head.len() + body.len()) as u64;
+    let mut latest = None;
     let mut stalled_until = None;
     poll_fn(|cx| {
         let socket = &mut wire.lock().socket;
@@ -284,8 +292,11 @@ pub(super) async fn write(
                     stalled_until = None;
                 }
                 Poll::Pending => {
-                    let until = *stalled_until.get_or_insert_with(|| Instant::now() + patience);
-                    ready!(timer.poll(cx, until));
+                    let now = Instant::now();
+                    let at_slowest = Duration::from_secs(bytes / SLOWEST_BYTES_A_SECOND);
+                    let latest = *latest.get_or_insert(now + patience + at_slowest);
+                    let until = *stalled_until.get_or_insert(now + patience);
+                    ready!(timer.poll(cx, until.min(latest)));
                     return Poll::Ready(Err(WriteError::Timeout));
                 }
             }

@@ -49,7 +49,8 @@ impl Serving {
                 (Some("serving"), _) => break address.unwrap(),
                 (_, Some("operations.bind")) => operations = address,
                 (_, Some("admin.bind")) => admin = address,
-                other => panic!("{other:?}"),
+                // What else there is to say, as of the limit of open files.
+                _ => {}
             }
         };
         Self {
@@ -154,6 +155,9 @@ fn with_api_keys_only_health_is_for_everybody() {
     let clients = server.clients;
     for path in ["/", "/v2/health/live", "/v2/health/ready"] {
         assert_eq!(status(&get(clients, path, "")), 200, "{path}");
+    }
+    for path in ["//", "/v2/health/x", "/v2/health/live/x", "/%2e"] {
+        assert_eq!(status(&get(clients, path, "")), 401, "{path}");
     }
     for path in [
         "/v2",
@@ -492,4 +496,76 @@ fn with_authorities_for_clients_only_their_clients_are_served() {
     assert_eq!(status(&ask(Some(&welcome)).unwrap()), 200);
     assert!(ask(None).is_err());
     assert!(ask(Some(&ours.sign("client"))).is_err());
+}
+
+#[test]
+fn every_answer_says_its_length_once_and_the_same_to_head() {
+    let server = Serving::start(&[]);
+    for path in [
+        "/",
+        "/metrics",
+        "/nothing",
+        "/v2",
+        "/v1/models",
+        "/v2/health/live",
+    ] {
+        let lengths = ["GET", "HEAD"].map(|method| {
+            let stream = TcpStream::connect(server.clients).unwrap();
+            let answer = exchange(stream, &format!("{method} {path} HTTP/1.1\r\n"), "");
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            let lengths: Vec<usize> = head
+                .lines()
+                .filter_map(|line| line.strip_prefix("content-length: "))
+                .map(|length| length.parse().unwrap())
+                .collect();
+            let [length] = lengths[..] else {
+                panic!("{method} {path}: {head}");
+            };
+            assert_eq!(
+                body.len(),
+                if method == "GET" { length } else { 0 },
+                "{path}"
+            );
+            length
+        });
+        // The metrics page counts what was asked between the two.
+        assert!(lengths[0] == lengths[1] || path == "/metrics", "{path}");
+    }
+}
+
+#[test]
+fn a_signal_behind_an_operators_drain_ends_nothing_early() {
+    let directory = tempfile::tempdir().unwrap();
+    let keys = file(&directory, "keys", &format!("ops {KEY}\n"));
+    let mut server = Serving::start(&[
+        "--admin-bind",
+        "127.0.0.1:0",
+        "--admin-keys",
+        keys.to_str().unwrap(),
+        "--set",
+        "server.drain_delay_ms=3600000",
+    ]);
+    let drained = post(server.admin.unwrap(), "/admin/drain", &bearer(KEY));
+    assert_eq!(status(&drained), 200);
+    server.logs("draining: answering, not ready");
+    let signal = || {
+        let kill = format!("kill -TERM {}", server.child.id());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    signal();
+    assert_eq!(status(&post(server.clients, INFER, "")), 200);
+    // Two that come close together may be one to the process.
+    let exit = loop {
+        signal();
+        if let Some(exit) = server.child.try_wait().unwrap() {
+            break exit;
+        }
+    };
+    assert_eq!(exit.code(), Some(130));
 }

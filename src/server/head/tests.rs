@@ -50,6 +50,20 @@ fn a_head_may_come_byte_by_byte() {
 }
 
 #[test]
+fn empty_lines_may_be_cut_anywhere_and_have_a_bound() {
+    let mut input = BytesMut::new();
+    let mut heads = Heads::default();
+    for part in ["\r", "\n\r", "\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        input.extend_from_slice(part.as_bytes());
+        let head = heads.next(&mut input, LIMITS).unwrap();
+        assert_eq!(head.is_some(), part.len() > 2, "{part:?}");
+    }
+    assert!(next("\r\n".repeat(MAX_EMPTY_BYTES / 2).as_bytes()).is_ok());
+    let endless = "\r\n".repeat(MAX_EMPTY_BYTES / 2 + 1);
+    assert_eq!(next(endless.as_bytes()).unwrap_err(), answer::MALFORMED);
+}
+
+#[test]
 fn what_is_no_request_is_refused_before_its_end() {
     for garbage in [
         &b"\x16\x03\x01\x02\x00"[..],
@@ -160,6 +174,7 @@ fn who_keeps_the_connection() {
     };
     assert!(!old(""));
     assert!(old("Connection: Keep-Alive\r\n"));
+    assert!(!old("Connection: close, keep-alive\r\n"));
     assert!(post("Expect: 100-Continue\r\n").unwrap().expects_continue);
 }
 
