@@ -5,6 +5,7 @@
 
 mod architecture;
 mod connections;
+mod corpus;
 mod dependencies;
 mod disconnects;
 mod golden;
