@@ -23,7 +23,7 @@ pub(super) fn check(
     if media_type != b"application/json" {
         return broken("no JSON by its content type");
     }
-    let json = match may_be_infinite {
+    let json: Result<Value, _> = match may_be_infinite {
         true => serde_json::from_str(&finite(text)),
         false => serde_json::from_str(text),
     };

@@ -14,7 +14,7 @@ use safeserve::lifecycle::Lifecycle;
 use safeserve::server::{Handler, IoThreads, Listen, RequestBody, Server};
 
 use super::answer::check;
-use super::requests::SERVER;
+use super::requests::app;
 
 /// How long nothing may come from the server before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,6 +38,7 @@ impl Handler for Named {
 /// A server that runs until the process ends.
 static ADDRESS: LazyLock<SocketAddr> = LazyLock::new(|| {
     let (sender, address) = mpsc::channel();
+    let app = app();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -53,9 +54,9 @@ static ADDRESS: LazyLock<SocketAddr> = LazyLock::new(|| {
             let server = Server::bind(
                 Listen::for_clients(&config, None),
                 &config,
-                Named(Routes::new(Arc::clone(&SERVER.app))),
+                Named(Routes::new(Arc::clone(&app))),
                 Arc::new(Lifecycle::new()),
-                SERVER.app.metrics.clone(),
+                app.metrics.clone(),
             )
             .await
             .unwrap();

@@ -1,7 +1,7 @@
 //! Requests without a connection: bodies of both protocols, and paths with their headers.
 
 use std::fs;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
@@ -21,12 +21,22 @@ const KEY: &str = "0123456789abcdef";
 /// The model that says in its configuration that it takes and gives what is not finite.
 const MAY_BE_INFINITE: &str = "matrix";
 
-/// The models, without a socket.
-pub(super) static SERVER: LazyLock<TestServer> = LazyLock::new(TestServer::start);
-static ROUTES: LazyLock<Routes> = LazyLock::new(|| Routes::new(Arc::clone(&SERVER.app)));
-/// The same for those who have the key, and the file that it is in.
-static WITH_KEYS: LazyLock<(Routes, NamedTempFile)> = LazyLock::new(|| {
-    let app = &SERVER.app;
+thread_local! {
+    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    /// The models, whose files go when the thread ends.
+    static SERVER: TestServer = TestServer::start();
+    static ROUTES: Routes = Routes::new(app());
+    /// The same for those who have the key, and the file that it is in.
+    static WITH_KEYS: (Routes, NamedTempFile) = with_keys();
+}
+
+/// What is served.
+pub(super) fn app() -> Arc<App> {
+    SERVER.with(|server| Arc::clone(&server.app))
+}
+
+fn with_keys() -> (Routes, NamedTempFile) {
+    let app = app();
     let file = NamedTempFile::new().unwrap();
     fs::write(&file, format!("fuzz {KEY}\n")).unwrap();
     let keys = safeserve::server::keys(WatchedFile::ApiKeys, "keys", file.path(), &app.metrics);
@@ -39,10 +49,6 @@ static WITH_KEYS: LazyLock<(Routes, NamedTempFile)> = LazyLock::new(|| {
         has_metrics_page: true,
     }));
     (routes, file)
-});
-
-thread_local! {
-    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
 }
 
 /// The body of an inference request of the Open Inference Protocol.
@@ -75,7 +81,7 @@ fn post(path: &str, body: &[u8], may_be_infinite: bool) {
     let request = Request::post(path)
         .body(Full::new(Bytes::copy_from_slice(body)))
         .unwrap();
-    answer(&ROUTES, request, may_be_infinite);
+    ROUTES.with(|routes| answer(routes, request, may_be_infinite));
 }
 
 /// A request as on the wire, behind the byte that says its method: the target on the first line,
@@ -126,8 +132,10 @@ pub fn paths(data: &[u8]) {
         value.windows(KEY.len()).any(|part| part == KEY.as_bytes())
     });
     let request = request.map(|()| Full::new(Bytes::copy_from_slice(body)));
-    let routes = if has_keys { &WITH_KEYS.0 } else { &ROUTES };
-    let status = answer(routes, request, may_be_infinite);
+    let status = match has_keys {
+        true => WITH_KEYS.with(|(routes, _)| answer(routes, request, may_be_infinite)),
+        false => ROUTES.with(|routes| answer(routes, request, may_be_infinite)),
+    };
     if has_keys && is_keyless && !is_open {
         assert_eq!(status, 401, "without a key");
     }

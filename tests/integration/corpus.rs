@@ -26,7 +26,10 @@ fn no_input_of_the_corpus_breaks_a_promise() {
             }
         }
     }
-    assert!(broken.is_empty(), "what each broke stands above: {broken:?}");
+    assert!(
+        broken.is_empty(),
+        "what each broke stands above: {broken:?}"
+    );
 }
 
 #[test]
