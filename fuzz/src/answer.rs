@@ -38,7 +38,7 @@ pub(super) fn check(
         400..=499 => broken("no \"error\" or no \"code\""),
         // The corpus asks for deadlines that nobody can meet, and for a model that cannot be loaded.
         504 if json["code"] == "deadline_exceeded" => Ok(()),
-        503 if json["code"] == "model_not_ready" => Ok(()),
+        503 if json["code"] == "model_not_ready" || json["ready"] == false => Ok(()),
         _ => broken("a status that no client should cause"),
     }
 }

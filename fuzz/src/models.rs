@@ -126,8 +126,6 @@ fn load_and_run(directory: &Path) {
         Err(error) => {
             let error = error.to_string();
             assert!(!error.is_empty() && error.len() < 10_000, "{error}");
-            // A message is one line of a log, whatever names a file brings.
-            assert!(!error.chars().any(char::is_control), "{error:?}");
             return;
         }
     };
