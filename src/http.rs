@@ -32,7 +32,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Uri};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
@@ -153,15 +154,22 @@ impl Routes {
     }
 
     /// The answer of a route of axum's.
+    ///
+    /// Axum drops the body of an answer to HEAD and says a length of its own; both are the
+    /// connection's business, which would say the length again.
     async fn axum(
         &self,
         exchange: &Arc<Exchange>,
         body: impl RequestBody,
     ) -> Result<Response, ApiError> {
         let mut request = Request::from_parts(exchange.head.clone(), Body::new(body));
+        if request.method() == Method::HEAD {
+            *request.method_mut() = Method::GET;
+        }
         request.extensions_mut().insert(Arc::clone(exchange));
         let Ok(response) = self.others.clone().oneshot(request).await;
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        head.headers.remove(CONTENT_LENGTH);
         let body = body.collect().await.map_err(|error| {
             tracing::error!(%error, "an answer breaks off");
             ApiError::Internal
