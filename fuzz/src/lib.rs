@@ -19,9 +19,12 @@ pub use files::{keys, settings};
 pub use models::{config, index, weights};
 pub use requests::{infer, paths, predict};
 
+/// A target's name and function.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// Every target by its name, which is that of its corpus and of its binary.
 #[allow(dead_code)] // The binaries name one each.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[Target] = &[
     ("infer", infer),
     ("predict", predict),
     ("paths", paths),
