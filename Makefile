@@ -1,4 +1,4 @@
-.PHONY: run test lint bench bench-serve bench-scale bench-peers check miri
+.PHONY: run test lint bench bench-serve bench-scale bench-peers check fuzz miri
 
 run:
 	cargo run --release
@@ -31,6 +31,11 @@ bench-peers:
 
 check:
 	bash .ci/run
+
+# What reads bytes from outside, by cargo-fuzz: each target for FUZZ_SECONDS (300). ARGS="infer keys"
+# picks; docs/reliability.md has the last figures.
+fuzz:
+	fuzz/run $(ARGS)
 
 # Only the portable kernels: Miri interprets no vector intrinsics. Isolation is off because proptest
 # reads the environment.

@@ -155,13 +155,15 @@ impl Routes {
     }
 
     /// The answer of a route of axum's.
+    ///
+    /// Axum drops the body of an answer to HEAD and says a length of its own; both are the
+    /// connection's business, which would say the length again.
     async fn axum(
         &self,
         exchange: &Arc<Exchange>,
         body: impl RequestBody,
     ) -> Result<Response, ApiError> {
         let mut request = Request::from_parts(exchange.head.clone(), Body::new(body));
-        // The length and what becomes of it for HEAD are the connection's business alone.
         if request.method() == Method::HEAD {
             *request.method_mut() = Method::GET;
         }

@@ -2,9 +2,12 @@
 
 // A failed step of a test fails the test; clippy knows test functions but not what they call.
 #![allow(clippy::unwrap_used)]
+// The fuzzer's library, which `corpus` includes, stands on the server of the tests in `http`.
+#![allow(clippy::duplicate_mod)]
 
 mod architecture;
 mod connections;
+mod corpus;
 mod dependencies;
 mod disconnects;
 mod golden;

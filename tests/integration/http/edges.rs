@@ -38,6 +38,21 @@ async fn refusals_name_the_request_too() {
 }
 
 #[tokio::test]
+async fn the_length_is_said_by_the_connection_alone() {
+    let server = TestServer::start();
+    for path in ["/", "/metrics", "/nowhere", "/v2", "/v2/health/live"] {
+        let get = server.get(path).await;
+        let head = server.send(request(Method::HEAD, path, &[], "")).await;
+        for answer in [&get, &head] {
+            assert_eq!(answer.header("content-length"), None, "{path}");
+        }
+        // It drops the body to HEAD, and says how long it was.
+        assert_eq!(head.status, get.status, "{path}");
+        assert_eq!(head.body.is_empty(), get.body.is_empty(), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn requests_count_by_model_protocol_and_code() {
     let server = TestServer::start();
     server.post(ECHO, GOOD).await;

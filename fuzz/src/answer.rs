@@ -1,0 +1,145 @@
+//! What every answer promises, whatever was asked.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+/// Says which promise an answer breaks.
+///
+/// `may_be_infinite` is for models that say so in their configuration: their answers may hold the
+/// tokens `NaN`, `Infinity` and `-Infinity`.
+pub(super) fn check(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    may_be_infinite: bool,
+) -> Result<(), String> {
+    let text = str::from_utf8(body).map_err(|error| format!("the body: {error}"))?;
+    let broken = |what: &str| Err(format!("{what}: {status}: {text}"));
+    let media_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
+    if status == StatusCode::OK && media_type.starts_with(b"text/plain") {
+        return Ok(()); // The metrics page.
+    }
+    if media_type != b"application/json" {
+        return broken("no JSON by its content type");
+    }
+    let json: Result<Value, _> = match may_be_infinite {
+        true => serde_json::from_str(&finite(text)),
+        false => serde_json::from_str(text),
+    };
+    let Ok(json) = json else {
+        return broken("no JSON");
+    };
+    let has = |key: &str| json[key].as_str().is_some_and(|text| !text.is_empty());
+    match status.as_u16() {
+        200 if is_whole(&json) => Ok(()),
+        200 => broken("a null, or a number beyond FP32"),
+        400..=499 if has("error") && has("code") => Ok(()),
+        400..=499 => broken("no \"error\" or no \"code\""),
+        // The corpus asks for deadlines that nobody can meet, and for a model that cannot be loaded.
+        504 if json["code"] == "deadline_exceeded" => Ok(()),
+        503 if json["code"] == "model_not_ready" || json["ready"] == false => Ok(()),
+        _ => broken("a status that no client should cause"),
+    }
+}
+
+/// Whether every value is there and every number fits in what the models compute with.
+fn is_whole(json: &Value) -> bool {
+    match json {
+        Value::Null => false,
+        Value::Bool(_) | Value::String(_) => true,
+        Value::Number(number) => number.as_f64().is_some_and(|n| (n as f32).is_finite()),
+        Value::Array(values) => values.iter().all(is_whole),
+        Value::Object(members) => members.values().all(is_whole),
+    }
+}
+
+/// The text with a zero for each token that is no JSON number.
+fn finite(text: &str) -> String {
+    let mut finite = String::with_capacity(text.len());
+    let (mut in_string, mut rest) = (false, text);
+    while let Some(next) = rest.chars().next() {
+        let token = ["NaN", "-Infinity", "Infinity"]
+            .into_iter()
+            .find(|token| !in_string && rest.starts_with(token));
+        let length = match (token, next) {
+            (Some(token), _) => {
+                finite.push('0');
+                rest = &rest[token.len()..];
+                continue;
+            }
+            (None, '\\') if in_string && rest.len() > 1 => {
+                1 + rest[1..].chars().next().map_or(0, char::len_utf8)
+            }
+            (None, '"') => {
+                in_string = !in_string;
+                1
+            }
+            (None, other) => other.len_utf8(),
+        };
+        finite.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    finite
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(status: u16, body: &str, may_be_infinite: bool) -> Result<(), String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, "application/json".parse().unwrap());
+        let status = StatusCode::from_u16(status).unwrap();
+        check(status, &headers, body.as_bytes(), may_be_infinite)
+    }
+
+    #[test]
+    fn answers_that_keep_the_promises_pass() {
+        for (status, body) in [
+            (
+                200,
+                r#"{"predictions":[[1.5,-2],[3.4e38,1e-40]],"label":"NaN"}"#,
+            ),
+            (400, r#"{"error":"e","code":"c"}"#),
+            (504, r#"{"error":"e","code":"deadline_exceeded"}"#),
+        ] {
+            assert_eq!(checked(status, body, false), Ok(()));
+        }
+        let infinite = r#"{"predictions":[NaN,-Infinity,[Infinity]],"\"NaN":"\\"}"#;
+        assert_eq!(checked(200, infinite, true), Ok(()));
+    }
+
+    /// What the fuzzer is there to find, planted.
+    #[test]
+    fn an_answer_that_breaks_a_promise_is_found() {
+        for (status, body) in [
+            (200, r#"{"predictions":[[1,null]]}"#),
+            (200, r#"{"predictions":[[1,NaN]]}"#),
+            (200, r#"{"predictions":[[1e39]]}"#),
+            (200, r#"{"predictions":[[1]]"#),
+            (200, ""),
+            (204, "{}"),
+            (302, "{}"),
+            (400, "{}"),
+            (400, r#"{"error":"e"}"#),
+            (400, r#"{"error":"","code":"c"}"#),
+            (404, "not found"),
+            (500, r#"{"error":"e","code":"internal"}"#),
+            (503, r#"{"error":"e","code":"overloaded"}"#),
+            (504, r#"{"error":"e","code":"c"}"#),
+        ] {
+            let found = checked(status, body, false);
+            assert!(found.is_err(), "{status} {body}");
+        }
+        assert!(checked(200, r#"{"predictions":[NaN,null]}"#, true).is_err());
+        let bytes = check(
+            StatusCode::OK,
+            &HeaderMap::new(),
+            b"{\"a\":\"\xff\"}",
+            false,
+        );
+        assert!(bytes.is_err());
+        assert!(check(StatusCode::OK, &HeaderMap::new(), b"{}", false).is_err());
+    }
+}

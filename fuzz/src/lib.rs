@@ -1,0 +1,46 @@
+//! What is fuzzed: functions from bytes that came from outside to nothing, which panic if the server
+//! breaks a promise on them.
+//!
+//! `make fuzz` feeds them what libFuzzer invents; `tests/integration/corpus.rs` includes this file
+//! and feeds them the committed corpus. Where one byte says which of several things the others are
+//! for, it is the first, from `a` on, so that a corpus can be read and written by hand.
+
+mod answer;
+mod connection;
+mod files;
+mod models;
+mod requests;
+#[path = "../../tests/integration/http/server.rs"]
+#[allow(dead_code)] // What only the tests of the routes need.
+mod server;
+
+pub use connection::connection;
+pub use files::{keys, settings};
+pub use models::{config, index, weights};
+pub use requests::{infer, paths, predict};
+
+/// A target's name and function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target by its name, which is that of its corpus and of its binary.
+#[allow(dead_code)] // The binaries name one each.
+pub const TARGETS: &[Target] = &[
+    ("infer", infer),
+    ("predict", predict),
+    ("paths", paths),
+    ("connection", connection),
+    ("weights", weights),
+    ("index", index),
+    ("config", config),
+    ("keys", keys),
+    ("settings", settings),
+];
+
+/// The choice that the first byte makes, and the other bytes.
+fn choose<'a, T>(data: &'a [u8], choices: &'a [T]) -> Option<(&'a T, &'a [u8])> {
+    let (&byte, rest) = data.split_first()?;
+    Some((
+        &choices[usize::from(byte.wrapping_sub(b'a')) % choices.len()],
+        rest,
+    ))
+}

@@ -1,0 +1,153 @@
+//! Requests without a connection: bodies of both protocols, and paths with their headers.
+
+use std::fs;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+use safeserve::http::{App, Routes};
+use safeserve::metrics::WatchedFile;
+use tempfile::NamedTempFile;
+use tokio::runtime::{Builder, Runtime};
+
+use super::answer::check;
+use super::choose;
+use super::server::TestServer;
+
+/// The key of the server that asks for one.
+const KEY: &str = "0123456789abcdef";
+
+/// The model that says in its configuration that it takes and gives what is not finite.
+const MAY_BE_INFINITE: &str = "matrix";
+
+thread_local! {
+    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    /// The models, whose files go when the thread ends.
+    static SERVER: TestServer = TestServer::start();
+    static ROUTES: Routes = Routes::new(app());
+    /// The same for those who have the key, and the file that it is in.
+    static WITH_KEYS: (Routes, NamedTempFile) = with_keys();
+}
+
+/// What is served.
+pub(super) fn app() -> Arc<App> {
+    SERVER.with(|server| Arc::clone(&server.app))
+}
+
+fn with_keys() -> (Routes, NamedTempFile) {
+    let app = app();
+    let file = NamedTempFile::new().unwrap();
+    fs::write(&file, format!("fuzz {KEY}\n")).unwrap();
+    let keys = safeserve::server::keys(WatchedFile::ApiKeys, "keys", file.path(), &app.metrics);
+    let routes = Routes::new(Arc::new(App {
+        repository: Arc::clone(&app.repository),
+        metrics: app.metrics.clone(),
+        lifecycle: Arc::clone(&app.lifecycle),
+        limits: app.limits,
+        keys: Some(keys.unwrap()),
+        has_metrics_page: true,
+    }));
+    (routes, file)
+}
+
+/// The body of an inference request of the Open Inference Protocol.
+pub fn infer(data: &[u8]) {
+    const MODELS: &[&str] = &["echo", "pair", "matrix", "fruit", "coin", "steep"];
+    if let Some((model, body)) = choose(data, MODELS) {
+        post(&format!("/v2/models/{model}/infer"), body, false);
+    }
+}
+
+/// The body of a request to predict, classify or regress.
+pub fn predict(data: &[u8]) {
+    const CALLS: &[&str] = &[
+        "echo:predict",
+        "pair:predict",
+        "matrix:predict",
+        "fruit:predict",
+        "steep:predict",
+        "fruit:classify",
+        "coin:classify",
+        "half_plus_two:regress",
+    ];
+    if let Some((call, body)) = choose(data, CALLS) {
+        let may_be_infinite = call.starts_with(MAY_BE_INFINITE);
+        post(&format!("/v1/models/{call}"), body, may_be_infinite);
+    }
+}
+
+fn post(path: &str, body: &[u8], may_be_infinite: bool) {
+    let request = Request::post(path)
+        .body(Full::new(Bytes::copy_from_slice(body)))
+        .unwrap();
+    ROUTES.with(|routes| answer(routes, request, may_be_infinite));
+}
+
+/// A request as on the wire, behind the byte that says its method: the target on the first line,
+/// headers, an empty line, the body. A capital letter asks the server that wants a key.
+pub fn paths(data: &[u8]) {
+    let Some(byte) = data.first() else { return };
+    const METHODS: &[Method] = &[
+        Method::GET,
+        Method::POST,
+        Method::HEAD,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::PATCH,
+        Method::TRACE,
+        Method::CONNECT,
+    ];
+    let has_keys = byte.is_ascii_uppercase();
+    let lower = [&[byte.to_ascii_lowercase()], &data[1..]].concat();
+    let Some((method, rest)) = choose(&lower, METHODS) else {
+        return;
+    };
+    let mut lines = rest.splitn(2, |byte| *byte == b'\n');
+    let target = lines.next().unwrap_or_default();
+    let Ok(uri) = Uri::from_maybe_shared(Bytes::copy_from_slice(target)) else {
+        return;
+    };
+    let mut request = Request::new(());
+    *request.method_mut() = method.clone();
+    let may_be_infinite = uri.path().contains(MAY_BE_INFINITE) || uri.path().contains('%');
+    let is_open = ["", "/"].contains(&uri.path()) || uri.path().contains("health");
+    *request.uri_mut() = uri;
+    let mut body = lines.next().unwrap_or_default();
+    while let Some(end) = body.iter().position(|byte| *byte == b'\n') {
+        let (line, rest) = (&body[..end], &body[end + 1..]);
+        body = rest;
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            break;
+        };
+        let name = HeaderName::from_bytes(&line[..colon]);
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            request.headers_mut().append(name, value);
+        }
+    }
+    let is_keyless = !request.headers().values().any(|value| {
+        let value = value.as_bytes();
+        value.windows(KEY.len()).any(|part| part == KEY.as_bytes())
+    });
+    let request = request.map(|()| Full::new(Bytes::copy_from_slice(body)));
+    let status = match has_keys {
+        true => WITH_KEYS.with(|(routes, _)| answer(routes, request, may_be_infinite)),
+        false => ROUTES.with(|routes| answer(routes, request, may_be_infinite)),
+    };
+    if has_keys && is_keyless && !is_open {
+        assert_eq!(status, 401, "without a key");
+    }
+}
+
+/// Asks, checks the answer, and says its status.
+fn answer(routes: &Routes, request: Request<Full<Bytes>>, may_be_infinite: bool) -> u16 {
+    let (head, body) = RUNTIME
+        .with(|runtime| runtime.block_on(routes.answer(request)))
+        .into_parts();
+    if let Err(broken) = check(head.status, &head.headers, &body, may_be_infinite) {
+        panic!("{broken}");
+    }
+    head.status.as_u16()
+}
