@@ -1,0 +1,2 @@
+def run(command, scratch, names, show):
+    return []
