@@ -69,7 +69,7 @@ class Samples(list):
 @dataclass
 class Client:
     number: int
-    socket: socket.socket | None = None
+    socket: "socket.socket | None" = None
     out: memoryview | None = None
     received: bytearray = field(default_factory=bytearray)
     expected: object = None
