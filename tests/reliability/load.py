@@ -84,7 +84,8 @@ class Load:
 
     `request` gives the bytes and what is expected; `check` says what is wrong, or None.
     `rate`: requests a second of all clients together, else as fast as answers come.
-    `pause`: seconds that a client waits after a 503.
+    `nice`: how far it stands behind the server where both want a core.
+    `pause`: seconds that a client waits after a 503 or 504.
     """
 
     def __init__(
@@ -96,10 +97,11 @@ class Load:
         rate: float | None = None,
         pause: float = 0,
         timeout: float = 30,
+        nice: int = 0,
     ):
         self.address, self.request, self.check = address, request, check
         self.rate, self.pause, self.timeout = rate, pause, timeout
-        self.clients = clients
+        self.clients, self.nice = clients, nice
         self.answered = FORK.Value("L", 0)
         self.mine, theirs = FORK.Pipe()
         self.process = FORK.Process(target=self._run, args=(theirs,), daemon=True)
@@ -127,6 +129,7 @@ class Load:
     # In the process of its own.
 
     def _run(self, pipe) -> None:
+        os.nice(self.nice)
         stopping = threading.Event()
 
         def listen() -> None:
@@ -235,7 +238,7 @@ class Load:
             self._close(client)
         if answer is not None:
             self.answered.value += 1
-        pause = REFUSED_PAUSE if status == REFUSED else self.pause if status == 503 else 0
+        pause = REFUSED_PAUSE if status == REFUSED else self.pause if status in (503, 504) else 0
         if pause:
             heappush(self.paused, (now + pause, client.number))
         else:
