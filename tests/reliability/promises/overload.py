@@ -31,8 +31,8 @@ IMPATIENCE_SECONDS = 0.15
 
 
 def slow_model(t: Test) -> Path:
-    """A request of 64 rows is 540 million multiplications, some 10 ms; its weights fit in a cache."""
-    return t.models(slow=lambda folder: models.dense(folder, FEATURES, 1024, 5, 1))
+    """A request of 64 rows is 470 million multiplications, some 5 to 10 ms."""
+    return t.models(slow=lambda folder: models.dense(folder, FEATURES, 1024, 8, 1))
 
 
 def same(_client: int, _count: int) -> tuple[bytes, None]:

@@ -1,0 +1,68 @@
+"""Promise 4: whatever becomes of the log, requests do not notice."""
+
+import os
+import time
+from contextlib import ExitStack
+
+import load
+from server import Server
+from suite import Test, test
+from wire import predict
+
+
+IRIS = predict("iris", [[5.8, 2.7, 5.1, 1.9]])
+# At this level every request writes a line.
+SETTINGS = ("log.level=debug",)
+# More lines than wait in the log's queue (8,192) and in a pipe (64 kB).
+REQUESTS = 10_000
+
+
+def alternate(servers: list[Server], count: int) -> list[tuple[list[float], int]]:
+    """Asks each server in turn, so that what else the machine does meets all alike."""
+    times: list[list[float]] = [[] for _ in servers]
+    failed = [0] * len(servers)
+    connections = [server.connect() for server in servers]
+    for _ in range(count):
+        for place, connection in enumerate(connections):
+            started = time.monotonic()
+            failed[place] += connection.ask(IRIS).status != 200
+            times[place].append(time.monotonic() - started)
+    return list(zip(times, failed))
+
+
+@test(4)
+def a_log_that_cannot_be_written_costs_lines_only(t: Test) -> None:
+    """Log to a full disk, to a pipe nobody reads, or closed: all 200, times unchanged, drops counted."""
+    reader, writer = os.pipe()
+    with ExitStack() as stack, open("/dev/full", "wb") as full:
+
+        def start(**outputs: object) -> Server:
+            return stack.enter_context(t.server(*SETTINGS, **outputs))
+
+        stack.callback(os.close, reader)
+        written = start()
+        on_full = start(stderr=full, stdout=full)
+        on_pipe = start(stderr=writer)
+        os.close(writer)
+        closed = stack.enter_context(
+            t.server(*SETTINGS, wrap=("sh", "-c", 'exec "$0" "$@" >&- 2>&-'))
+        )
+        servers = [written, on_full, on_pipe, closed]
+        names = ["a file", "a full disk", "a full pipe", "nowhere (closed)"]
+        asked = t.times(REQUESTS)
+        measured = alternate(servers, asked)
+        usual = load.share(measured[0][0], 0.99)
+        for name, server, (times, failed) in zip(names, servers, measured):
+            t.equal(f"{name}: not 200 of {asked:,}", failed, 0)
+            if server is not written:
+                ratio = load.share(times, 0.99) / usual
+                t.at_most(f"{name}: p99 to that of a log in a file", ratio, 1.5, "x", f" of {usual * 1000:.2f} ms")
+        dropped = {name: server.value("safeserve_log_lines_dropped_total") for name, server in zip(names, servers)}
+        t.equal("a file: lines dropped", dropped["a file"], 0)
+        for name in ("a full disk", "a full pipe"):
+            t.hold(f"{name}: lines dropped {dropped[name]:.0f}", "> 0", dropped[name] > 0)
+        # A line for each request at least.
+        lines = written.log.read_bytes().count(b"\n")
+        t.at_least("a file: lines written", lines, asked)
+        for name, server in zip(names[1:], servers[1:]):
+            t.equal(f"{name}: exit code", server.stop(), 0)
