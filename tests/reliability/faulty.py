@@ -121,6 +121,39 @@ class LeaksMemory(Plain):
         return answer
 
 
+class Trickles(Plain):
+    """A leak of the size that a forgotten header has."""
+
+    def down(self, answer):
+        self.kept.append(bytes(answer.head) + os.urandom(1500))
+        return answer
+
+
+class LeaksFiles(Plain):
+    """One for each thousandth answer."""
+
+    def down(self, answer):
+        if self.every(1000):
+            self.kept.append(os.open("/dev/null", os.O_RDONLY))
+        return answer
+
+
+class LeaksThreads(Plain):
+    def down(self, answer):
+        if self.every(1000):
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+        return answer
+
+
+class Tires(Plain):
+    """Each answer takes longer than the one before it."""
+
+    def down(self, answer):
+        self.every(1)
+        time.sleep(self.count / 400_000)
+        return answer
+
+
 class Smuggles(Plain):
     """Believes a `Transfer-Encoding` beside a length, as RFC 7230 allowed."""
 

@@ -1,7 +1,9 @@
 """What a test gets and gives: servers and models to use, figures held against their bounds."""
 
+import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ import server
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLES = ROOT / "models"
+SCRATCH = ROOT / "target" / "reliability"
 # No single test takes longer on a slow machine.
 TEST_SECONDS = 100
 
@@ -158,3 +161,19 @@ def show(value: float, unit: str) -> str:
         return f"{value:.2f} x"
     number = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
     return f"{number} {unit}".strip()
+
+
+def program() -> str:
+    """The server that is tested: SAFESERVE, else the release build of what is here."""
+    named = os.environ.get("SAFESERVE")
+    if named:
+        return str(Path(named).resolve())
+    subprocess.run(["cargo", "build", "--release", "--locked", "--quiet"], cwd=ROOT, check=True)
+    return str(ROOT / "target" / "release" / "safeserve")
+
+
+def show_rows(rows: list[Row]) -> list[Row]:
+    """Prints rows of the table, and gives them back."""
+    for row in rows:
+        print(f"{row.promise} | {row.test} | {row.figure} | {row.bound} | {row.state}", flush=True)
+    return rows

@@ -80,7 +80,7 @@ def slow_senders_are_cut_and_nobody_else_notices(t: Test) -> None:
         t.none("neighbours' requests not answered with 200", [s for s in samples if s.status != 200], len(samples))
         quiet = samples.between(quiet_from, quiet_to).p99()
         beside = samples.between(quiet_to, slow_to).p99()
-        t.at_most("neighbours' p99", beside, max(2 * quiet, 0.02), "s", f", {quiet * 1000:.1f} ms before")
+        t.at_most("neighbours' p99", beside, max(2 * quiet, 0.01), "s", f", {quiet * 1000:.1f} ms before")
         wait_until(lambda: server.value("safeserve_connections_open") <= 1, 5, "connections are gone")
         t.at_most("files more than before", server.files() - files, 2)
 
@@ -120,7 +120,7 @@ def idle_connections_are_closed_at_their_limit(t: Test) -> None:
             assert answer.status == 200 and not answer.closes
         began = time.monotonic()
         for client in clients:
-            client.is_closed(5 * limit)
+            client.is_closed(max(0.01, began + 3 * limit - time.monotonic()))
             lasted.append(time.monotonic() - began)
         t.at_least("first closed, in limits", min(lasted) / limit, 0.95, "x")
         t.at_most("last closed, in limits", max(lasted) / limit, 1.3, "x", f" = {max(lasted):.2f} s")
