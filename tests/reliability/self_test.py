@@ -28,7 +28,7 @@ PLANTED = [
     ("Patient", "slow_senders_are_cut_and_nobody_else_notices", 0.2, "open after"),
     ("Patient", "idle_connections_are_closed_at_their_limit", 1, "last closed"),
     ("LeaksConnections", "clients_that_leave_leave_nothing", 0.1, "connections back to 0"),
-    ("LeaksConnections", "rows_of_clients_that_left_are_not_computed", 1, "an empty queue"),
+    ("LeaksConnections", "rows_of_clients_that_left_are_not_computed", 1, "no connections"),
     ("Mixes", "answers_belong_to_their_requests", 0.1, "another's"),
     ("Loses", "answers_belong_to_their_requests", 0.1, "lost"),
     ("WrongBits", "rows_have_the_same_bits_in_any_company", 1, "other bits"),
@@ -43,7 +43,7 @@ PLANTED = [
     ("StaysReady", "sigterm_under_load_loses_nothing", 0.3, "ready is 503"),
     ("EndsWithOne", "sigterm_under_load_loses_nothing", 0.3, "exit codes"),
     ("Deaf", "a_second_signal_ends_at_once", 1, ""),
-    ("Deaf", "sigterm_while_models_load_ends_at_once", 0.2, "slowest end"),
+    ("Deaf", "sigterm_while_models_load_ends_at_once", 0.3, "slowest end"),
     ("Failing", "a_rolling_restart_fails_nothing", 1, "failed requests"),
     ("Failing", "a_killed_replica_fails_nothing_after_a_second", 1, "failed later"),
     ("Failing", "a_frozen_replica_fails_nothing_after_the_check", 1, "failed later"),
@@ -60,6 +60,15 @@ PLANTED = [
     ("Mixes", "a_bad_network_gives_right_answers_or_none", 0.5, "wrong answers"),
     ("LeaksConnections", "a_bad_network_gives_right_answers_or_none", 0.5, "connections back to 0"),
 ]
+
+# The proxy itself spoils these: it takes the time that they measure, or a core, or accepts when the
+# server behind it does not. That they are quiet without a fault is what the full run shows.
+SPOILED = {
+    "overload_is_shed_and_the_rest_goes_on",
+    "deadlines_hold_under_overload",
+    "sigterm_under_load_loses_nothing",
+    "sigterm_while_models_load_ends_at_once",
+}
 
 
 def run(command: list[str], scratch: Path, names: list[str], show: Callable[[list[Row]], list[Row]]) -> list[Row]:
@@ -80,6 +89,8 @@ def run(command: list[str], scratch: Path, names: list[str], show: Callable[[lis
         found += show([Row(entry.promise, name, f"{fault}: {shown}", "noticed", "pass" if noticed else "FAIL")])
         quiet[name] = max(scale, quiet.get(name, 0))
     for name, scale in quiet.items():
+        if name in SPOILED:
+            continue
         entry = by_name[name]
         rows = entry.run([sys.executable, str(FAULTY), "none", *command], scratch, scale)
         failing = [f"{row.figure} ({row.bound})" for row in rows if row.state == "FAIL"]

@@ -1,5 +1,6 @@
 """A server process under test: starting, watching and ending it."""
 
+import ctypes
 import os
 import random
 import re
@@ -17,12 +18,19 @@ START_SECONDS = 30
 SERIES = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)",?')
 
+LIBC = ctypes.CDLL(None)
+
 # Everything that was started and has not been waited for: ended by its id when the run ends.
 running: set[subprocess.Popen] = set()
 
 
+def end_with_parent() -> None:
+    """Has the system end this process with the one that started it, however that ends (PR_SET_PDEATHSIG)."""
+    LIBC.prctl(1, signal.SIGKILL)
+
+
 def start(command: list[str], **options: object) -> subprocess.Popen:
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent, **options)
     running.add(process)
     return process
 

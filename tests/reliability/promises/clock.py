@@ -4,7 +4,8 @@ import os
 import time
 
 import tools
-from promises.overload import INSTANCES, SETTINGS, slow_model
+from promises.overload import INSTANCES, ROWS, SETTINGS, slow_model
+from server import wait_until
 from suite import Test, test
 from wire import get, predict
 
@@ -28,11 +29,12 @@ def a_jump_of_the_clock_changes_no_deadline(t: Test) -> None:
         years, statuses = set(), []
         for jump in ("+1y", "-1y", "+0", "+30d", "-3d"):
             # In flight while the clock jumps: one that is computed, others that wait, half a head.
-            connections = [server.connect() for _ in range(6)]
-            for connection in connections:
-                connection.send(allowed)
             half = server.connect()
             half.send(b"GET /v2/health/live HTTP/1.1\r\n")
+            connections = [server.connect() for _ in range(14)]
+            for connection in connections:
+                connection.send(allowed)
+            wait_until(lambda: server.value("safeserve_queued_rows") >= 4 * ROWS, 5, "a queue")
             clock.write_text(jump)
             statuses += [connection.read().status for connection in connections]
             answer = server.ask(get("/v2/health/live"))

@@ -80,5 +80,5 @@ def a_bad_network_gives_right_answers_or_none(t: Test) -> None:
         t.equal("requests in flight beside the scrape", metrics.sum("safeserve_http_requests_in_flight") - 1, 0)
         t.equal("queued rows", metrics.sum("safeserve_queued_rows"), 0)
         t.at_most("files more than before", server.files() - files, 2)
-        t.equal("threads more than before", server.threads() - threads, 0)
+        t.at_most("threads more than before", server.threads() - threads, 0)
         t.equal("panics", metrics.sum("safeserve_handler_panics_total") + metrics.sum("safeserve_panics_total"), 0)
