@@ -68,6 +68,8 @@ SPOILED = {
     "deadlines_hold_under_overload",
     "sigterm_under_load_loses_nothing",
     "sigterm_while_models_load_ends_at_once",
+    "no_file_left_stops_accepting_for_a_while_only",
+    "little_memory_refuses_bodies_and_does_not_abort",
 }
 
 

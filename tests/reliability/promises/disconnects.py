@@ -62,15 +62,18 @@ def clients_that_leave_leave_nothing(t: Test) -> None:
 @test(4)
 def rows_of_clients_that_left_are_not_computed(t: Test) -> None:
     """Rows that wait when their client leaves are never computed, and are counted as cancelled."""
-    repository = t.models(slow=lambda folder: models.dense(folder, 64, 2048, 6, 4))
-    row = predict("slow", [[0.5] * 64])
-    with t.server("scheduler.workers=1", "scheduler.max_batch_rows=1", models=repository) as server:
-        asked = t.times(200)
+    rows, asked = 128, 40
+    # Some 40 ms a pass: long beside the time in which 40 clients leave.
+    repository = t.models(slow=lambda folder: models.dense(folder, 64, 2048, 4, 1))
+    request = predict("slow", [[0.5] * 64] * rows)
+    with t.server("scheduler.workers=1", f"scheduler.max_batch_rows={rows}", models=repository) as server:
         clients = [server.connect() for _ in range(asked)]
         for client in clients:
-            client.send(row)
-        # As soon as some are computed all the others wait.
-        wait_until(lambda: server.value("safeserve_rows_total", model="slow") >= 3, 10, "rows are computed")
+            client.send(request)
+        # As soon as some are computed all the others wait, and a pass has just begun.
+        wait_until(lambda: server.value("safeserve_queued_rows", model="slow") >= asked / 2 * rows, 10, "a queue")
+        before = server.value("safeserve_rows_total", model="slow")
+        wait_until(lambda: server.value("safeserve_rows_total", model="slow") > before, 10, "rows are computed")
         # From the end of the queue to its head, so that the two meet once: whose row is computed has
         # not left, but for one.
         for client in reversed(clients):
@@ -78,12 +81,12 @@ def rows_of_clients_that_left_are_not_computed(t: Test) -> None:
         wait_until(lambda: server.value("safeserve_queued_rows", model="slow") == 0, 3, "an empty queue")
         wait_until(lambda: server.value("safeserve_connections_open") <= 1, 3, "no connections")
         metrics = server.metrics()
-        computed = metrics.sum("safeserve_rows_total", model="slow")
+        computed = metrics.sum("safeserve_rows_total", model="slow") / rows
         cancelled = metrics.sum("safeserve_rejections_total", model="slow", reason="cancelled")
         answered = metrics.sum("safeserve_requests_total", model="slow", code="200")
         t.hold(f"cancelled: {cancelled:.0f} of {asked}", "> a quarter: they did wait", cancelled > asked / 4)
-        # One batch is in the worker's hands when its client leaves.
-        t.at_most("rows computed", computed, asked - cancelled + 1, note=f", answered {answered:.0f}")
+        # One is in the worker's hands when its client leaves.
+        t.at_most("requests computed", computed, asked - cancelled + 1, note=f", answered {answered:.0f}")
         left = metrics.sum("safeserve_requests_total", model="slow", code="499")
         t.equal("sent = answered + left", answered + left, asked)
 
