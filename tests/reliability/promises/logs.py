@@ -1,6 +1,7 @@
 """Promise 4: whatever becomes of the log, requests do not notice."""
 
 import os
+import statistics
 import time
 from contextlib import ExitStack
 
@@ -17,17 +18,24 @@ SETTINGS = ("log.level=debug",)
 REQUESTS = 10_000
 
 
-def alternate(servers: list[Server], count: int) -> list[tuple[list[float], int]]:
-    """Asks each server in turn, so that what else the machine does meets all alike."""
-    times: list[list[float]] = [[] for _ in servers]
+BLOCKS = 10
+
+
+def alternate(servers: list[Server], count: int) -> list[tuple[float, int]]:
+    """The p99 and the failures of each server.
+
+    Each is asked in turn, so that what else the machine does meets all alike; and the p99 is the
+    median of ten, since what it does for a second may meet one alone.
+    """
+    times: list[list[list[float]]] = [[[] for _ in range(BLOCKS)] for _ in servers]
     failed = [0] * len(servers)
     connections = [server.connect() for server in servers]
-    for _ in range(count):
+    for number in range(count):
         for place, connection in enumerate(connections):
             started = time.monotonic()
             failed[place] += connection.ask(IRIS).status != 200
-            times[place].append(time.monotonic() - started)
-    return list(zip(times, failed))
+            times[place][number * BLOCKS // count].append(time.monotonic() - started)
+    return [(statistics.median(load.share(block, 0.99) for block in blocks), lost) for blocks, lost in zip(times, failed)]
 
 
 @test(4)
@@ -51,12 +59,11 @@ def a_log_that_cannot_be_written_costs_lines_only(t: Test) -> None:
         names = ["a file", "a full disk", "a full pipe", "nowhere (closed)"]
         asked = t.times(REQUESTS)
         measured = alternate(servers, asked)
-        usual = load.share(measured[0][0], 0.99)
-        for name, server, (times, failed) in zip(names, servers, measured):
+        usual = measured[0][0]
+        for name, server, (p99, failed) in zip(names, servers, measured):
             t.equal(f"{name}: not 200 of {asked:,}", failed, 0)
             if server is not written:
-                ratio = load.share(times, 0.99) / usual
-                t.at_most(f"{name}: p99 to that of a log in a file", ratio, 1.5, "x", f" of {usual * 1000:.2f} ms")
+                t.at_most(f"{name}: p99 to that of a log in a file", p99 / usual, 1.5, "x", f" of {usual * 1000:.2f} ms")
         dropped = {name: server.value("safeserve_log_lines_dropped_total") for name, server in zip(names, servers)}
         t.equal("a file: lines dropped", dropped["a file"], 0)
         for name in ("a full disk", "a full pipe"):

@@ -110,7 +110,7 @@ def who_does_not_read_is_cut(t: Test) -> None:
 
 @test(10)
 def idle_connections_are_closed_at_their_limit(t: Test) -> None:
-    """A kept connection is closed after the idle limit, not before, and at no other."""
+    """A kept connection is closed at the idle limit, not before it and not at another limit."""
     limit = 1.5
     with t.server(f"limits.idle_timeout_ms={limit * 1000:.0f}", "limits.header_timeout_ms=60000") as server:
         lasted = []
