@@ -28,4 +28,4 @@ def write(rows: list[Row]) -> None:
 
 
 def mark(row: Row) -> str:
-    return {"pass": "", "FAIL": " **not held**", "skip": " **skipped**"}[row.state]
+    return {"pass": "", "FAIL": " **not held**", "skip": " **skipped**", "known": " **not held yet**"}[row.state]

@@ -26,7 +26,7 @@ class Row:
     test: str
     figure: str
     bound: str
-    state: str  # "pass", "FAIL" or "skip"
+    state: str  # "pass", "FAIL", "skip", or "known": not held, for a reason that is known and reported
     seconds: float = 0
 
     def as_json(self) -> dict:
@@ -58,11 +58,17 @@ class Test:
 
     # Figures.
 
-    def hold(self, figure: str, bound: str, holds: bool) -> None:
-        self.rows.append(Row(self.promise, self.name, figure, bound, "pass" if holds else "FAIL"))
+    def hold(self, figure: str, bound: str, holds: bool, known: str = "") -> None:
+        """`known`: why it does not hold yet. A fault that is known does not fail the run, and is shown."""
+        if not holds and known:
+            figure += f" ({known})"
+        state = "pass" if holds else "known" if known else "FAIL"
+        self.rows.append(Row(self.promise, self.name, figure, bound, state))
 
-    def at_most(self, what: str, value: float, bound: float, unit: str = "", note: str = "") -> None:
-        self.hold(f"{what}: {show(value, unit)}{note}", f"<= {show(bound, unit)}", value <= bound)
+    def at_most(
+        self, what: str, value: float, bound: float, unit: str = "", note: str = "", known: str = ""
+    ) -> None:
+        self.hold(f"{what}: {show(value, unit)}{note}", f"<= {show(bound, unit)}", value <= bound, known)
 
     def at_least(self, what: str, value: float, bound: float, unit: str = "", note: str = "") -> None:
         self.hold(f"{what}: {show(value, unit)}{note}", f">= {show(bound, unit)}", value >= bound)

@@ -143,7 +143,7 @@ def bodies_of_no_length_stay_within_the_budget(t: Test) -> None:
 
 @test(1)
 def large_bodies_side_by_side_stay_within_the_budget(t: Test) -> None:
-    """32 bodies of 15 MB at once: 200 or 503, and memory bounded by the budget of all bodies (64 MiB here)."""
+    """32 bodies of 15 MB at once, three times: 200 or 503, and memory bounded by the budget of 64 MiB."""
     features = 1900
     repository = t.models(wide=lambda folder: models.dense(folder, features, 8, 1, 1))
     # Two bytes a number: the text that takes the most memory for its length once it is decoded.
@@ -174,12 +174,15 @@ def large_bodies_side_by_side_stay_within_the_budget(t: Test) -> None:
 
         before = server.resident_bytes()
         server.forget_peak()
-        side_by_side(send, 32)
-        t.none("answers other than 200 and 503", problems, 32)
+        for _ in range(3):
+            side_by_side(send, 32)
+        t.none("answers other than 200 and 503", problems, 3 * 32)
         t.hold(f"statuses: {counts(statuses)}", "some 200", 200 in statuses)
         # The budget counts the text, then the rows; while one is read into the other both are there,
-        # and four bytes a number are at most twice the text. Beside them: batches and answers.
-        grown = server.peak_bytes() - before
-        t.at_most("peak memory growth", grown, 3 * budget + 16 * MIB, "B", f", {grown / budget:.2f} x the budget")
+        # and four bytes a number are twice the text.
+        grown, kept = server.peak_bytes() - before, server.resident_bytes() - before
+        known = "glibc keeps large freed blocks; with GLIBC_TUNABLES=glibc.malloc.mmap_threshold=131072 it holds"
+        t.at_most("peak memory growth", grown, 150e6, "B", f", {grown / budget:.2f} x the budget", known)
+        t.at_most("memory kept afterwards", kept, 50e6, "B", "", known)
         answer = server.ask(post("/v1/models/wide:predict", json.dumps({"instances": [[0] * features]})))
         t.equal("served after it", answer.status, 200)

@@ -1,7 +1,6 @@
 """Promise 4: whatever becomes of the log, requests do not notice."""
 
 import os
-import statistics
 import time
 from contextlib import ExitStack
 
@@ -25,17 +24,18 @@ def alternate(servers: list[Server], count: int) -> list[tuple[float, int]]:
     """The p99 and the failures of each server.
 
     Each is asked in turn, so that what else the machine does meets all alike; and the p99 is the
-    median of ten, since what it does for a second may meet one alone.
+    least of ten, since that only adds, for a while and to one, and a log that is waited for to each.
     """
     times: list[list[list[float]]] = [[[] for _ in range(BLOCKS)] for _ in servers]
     failed = [0] * len(servers)
     connections = [server.connect() for server in servers]
-    for number in range(count):
+    for number in range(-FILLING, count):
         for place, connection in enumerate(connections):
             started = time.monotonic()
             failed[place] += connection.ask(IRIS).status != 200
-            times[place][number * BLOCKS // count].append(time.monotonic() - started)
-    return [(statistics.median(load.share(block, 0.99) for block in blocks), lost) for blocks, lost in zip(times, failed)]
+            if number >= 0:
+                times[place][number * BLOCKS // count].append(time.monotonic() - started)
+    return [(min(load.share(block, 0.99) for block in blocks), lost) for blocks, lost in zip(times, failed)]
 
 
 @test(4)
@@ -52,16 +52,14 @@ def a_log_that_cannot_be_written_costs_lines_only(t: Test) -> None:
         on_full = start(stderr=full, stdout=full)
         on_pipe = start(stderr=writer)
         os.close(writer)
-        closed = stack.enter_context(
-            t.server(*SETTINGS, wrap=("sh", "-c", 'exec "$0" "$@" >&- 2>&-'))
-        )
+        closed = stack.enter_context(t.server(*SETTINGS, wrap=("sh", "-c", 'exec "$0" "$@" >&- 2>&-')))
         servers = [written, on_full, on_pipe, closed]
         names = ["a file", "a full disk", "a full pipe", "nowhere (closed)"]
         asked = t.times(REQUESTS)
         measured = alternate(servers, asked)
         usual = measured[0][0]
         for name, server, (p99, failed) in zip(names, servers, measured):
-            t.equal(f"{name}: not 200 of {asked:,}", failed, 0)
+            t.equal(f"{name}: not 200 of {FILLING + asked:,}", failed, 0)
             if server is not written:
                 t.at_most(f"{name}: p99 to that of a log in a file", p99 / usual, 1.5, "x", f" of {usual * 1000:.2f} ms")
         dropped = {name: server.value("safeserve_log_lines_dropped_total") for name, server in zip(names, servers)}
@@ -70,6 +68,6 @@ def a_log_that_cannot_be_written_costs_lines_only(t: Test) -> None:
             t.hold(f"{name}: lines dropped {dropped[name]:.0f}", "> 0", dropped[name] > 0)
         # A line for each request at least.
         lines = written.log.read_bytes().count(b"\n")
-        t.at_least("a file: lines written", lines, asked)
+        t.at_least("a file: lines written", lines, FILLING + asked)
         for name, server in zip(names[1:], servers[1:]):
             t.equal(f"{name}: exit code", server.stop(), 0)
