@@ -107,7 +107,7 @@ def little_memory_refuses_bodies_and_does_not_abort(t: Test) -> None:
     features = 1900
     repository = t.models(wide=lambda folder: models.dense(folder, features, 8, 1, 1))
     row = "[" + ",".join(["0"] * features) + "]"
-    large = post("/v1/models/wide:predict", '{"instances":[' + ",".join([row] * 4000) + "]}")
+    large = post("/v1/models/wide:predict", '{"instances":[' + ",".join([row] * 1500) + "]}")
     small = predict("wide", [[0] * features])
     # What is counted as bodies has to fit the machine several times: see docs/reliability.md.
     settings = ("limits.max_inflight_body_bytes=25165824",)

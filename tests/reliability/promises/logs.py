@@ -13,10 +13,9 @@ from wire import predict
 IRIS = predict("iris", [[5.8, 2.7, 5.1, 1.9]])
 # At this level every request writes a line.
 SETTINGS = ("log.level=debug",)
-# More lines than wait in the log's queue (8,192) and in a pipe (64 kB).
-REQUESTS = 10_000
-
-
+# More lines than wait in the log's queue (8,192) and in a pipe (64 kB): only then it is full.
+FILLING = 9_000
+REQUESTS = 5_000
 BLOCKS = 10
 
 
