@@ -23,12 +23,15 @@ PLANTED = [
     ("Smuggles", "ambiguous_framing_is_refused_and_closed", 1, "got through"),
     ("NoChunks", "good_framing_is_served", 1, "not served"),
     ("Reorders", "pipelined_requests_are_answered_in_order", 1, "out of order"),
+    ("PlainText", "one_byte_chunks_are_cut_off", 1, ""),
+    ("Slow", "a_declared_length_over_the_limit_is_refused_at_once", 1, "slowest refusal"),
     ("Hoards", "bodies_of_no_length_stay_within_the_budget", 1, "peak memory"),
     ("Hoards", "large_bodies_side_by_side_stay_within_the_budget", 1, "peak memory"),
     ("Patient", "slow_senders_are_cut_and_nobody_else_notices", 0.2, "open after"),
     ("Patient", "idle_connections_are_closed_at_their_limit", 1, "last closed"),
     ("LeaksConnections", "clients_that_leave_leave_nothing", 0.1, "connections back to 0"),
     ("LeaksConnections", "rows_of_clients_that_left_are_not_computed", 1, "no connections"),
+    ("HangsUp", "a_client_that_half_closes_is_answered", 1, ""),
     ("Mixes", "answers_belong_to_their_requests", 0.1, "another's"),
     ("Loses", "answers_belong_to_their_requests", 0.1, "lost"),
     ("WrongBits", "rows_have_the_same_bits_in_any_company", 1, "other bits"),
@@ -52,6 +55,7 @@ PLANTED = [
     ("TornPages", "scrapes_side_by_side_are_whole", 1, "something wrong"),
     ("BadPage", "promtool_finds_nothing_wrong", 1, "promtool"),
     ("Backlog", "a_burst_of_connections_is_taken_at_once", 1, "second try"),
+    ("Spins", "few_files_limit_connections_not_the_server", 1, "cores used"),
     ("Spins", "no_file_left_stops_accepting_for_a_while_only", 1, "cores used"),
     ("Aborts", "little_memory_refuses_bodies_and_does_not_abort", 1, ""),
     ("SilentDrops", "a_log_that_cannot_be_written_costs_lines_only", 1, "lines dropped 0"),
@@ -68,6 +72,7 @@ SPOILED = {
     "deadlines_hold_under_overload",
     "sigterm_under_load_loses_nothing",
     "sigterm_while_models_load_ends_at_once",
+    "few_files_limit_connections_not_the_server",
     "no_file_left_stops_accepting_for_a_while_only",
     "little_memory_refuses_bodies_and_does_not_abort",
 }
@@ -97,5 +102,7 @@ def run(command: list[str], scratch: Path, names: list[str], show: Callable[[lis
         rows = entry.run([sys.executable, str(FAULTY), "none", *command], scratch, scale)
         failing = [f"{row.figure} ({row.bound})" for row in rows if row.state == "FAIL"]
         state = "FAIL" if failing else "pass"
-        found += show([Row(entry.promise, name, f"no fault: {'; '.join(failing)[:300] or 'nothing'}", "nothing noticed", state)])
+        found += show(
+            [Row(entry.promise, name, f"no fault: {'; '.join(failing)[:300] or 'nothing'}", "nothing noticed", state)]
+        )
     return found

@@ -65,9 +65,7 @@ class Test:
         state = "pass" if holds else "known" if known else "FAIL"
         self.rows.append(Row(self.promise, self.name, figure, bound, state))
 
-    def at_most(
-        self, what: str, value: float, bound: float, unit: str = "", note: str = "", known: str = ""
-    ) -> None:
+    def at_most(self, what: str, value: float, bound: float, unit: str = "", note: str = "", known: str = "") -> None:
         self.hold(f"{what}: {show(value, unit)}{note}", f"<= {show(bound, unit)}", value <= bound, known)
 
     def at_least(self, what: str, value: float, bound: float, unit: str = "", note: str = "") -> None:

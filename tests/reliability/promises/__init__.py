@@ -1,3 +1,35 @@
-"""The tests, by what they hold. Importing this registers all of them, in the order of the table."""
+"""The tests, by what they hold. Importing this registers all of them, in the order in which they run."""
 
-from promises import malformed, framing, bodies, slow_clients, disconnects, answers, overload, stopping, replicas, metrics, exhaustion, logs, clock, faults  # noqa: F401
+from promises import (
+    malformed,
+    framing,
+    bodies,
+    slow_clients,
+    disconnects,
+    answers,
+    overload,
+    stopping,
+    replicas,
+    metrics,
+    exhaustion,
+    logs,
+    clock,
+    faults,
+)
+
+__all__ = [
+    "malformed",
+    "framing",
+    "bodies",
+    "slow_clients",
+    "disconnects",
+    "answers",
+    "overload",
+    "stopping",
+    "replicas",
+    "metrics",
+    "exhaustion",
+    "logs",
+    "clock",
+    "faults",
+]

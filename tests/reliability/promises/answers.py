@@ -10,7 +10,18 @@ import models
 from suite import Test, test
 from wire import Answer, Connection, post
 
-ODD_IDS = ['plain', 'quote"quote', "back\\slash", "ünïcode", "a/b?c=d&e", "{}", "tab\tand\nline", "\u2028", "' OR 1=1", ""]
+ODD_IDS = [
+    "plain",
+    'quote"quote',
+    "back\\slash",
+    "ünïcode",
+    "a/b?c=d&e",
+    "{}",
+    "tab\tand\nline",
+    "\u2028",
+    "' OR 1=1",
+    "",
+]
 
 
 @test(4)
@@ -74,7 +85,7 @@ def rows_have_the_same_bits_in_any_company(t: Test) -> None:
             start = generator.randrange(64)
             chosen = [(start + place) % 64 for place in range(count)]
             got = ask(connection, [rows[index] for index in chosen])
-            for index, bits in zip(chosen, got):
+            for index, bits in zip(chosen, got, strict=True):
                 compared += 1
                 if bits != alone[index]:
                     different.append(f"row {index} among {count}")

@@ -25,7 +25,9 @@ def a_jump_of_the_clock_changes_no_deadline(t: Test) -> None:
         "DONT_FAKE_MONOTONIC": "1",
     }
     allowed = predict("slow", INSTANCES, "X-Request-Timeout-Ms: 5000")
-    with t.server(*SETTINGS, "limits.header_timeout_ms=1000", models=slow_model(t), env=os.environ | environment) as server:
+    with t.server(
+        *SETTINGS, "limits.header_timeout_ms=1000", models=slow_model(t), env=os.environ | environment
+    ) as server:
         years, statuses = set(), []
         for jump in ("+1y", "-1y", "+0", "+30d", "-3d"):
             # In flight while the clock jumps: one that is computed, others that wait, half a head.

@@ -1,6 +1,5 @@
 """Promise 4: who leaves gives back what was taken for it: sockets, files, its place in the queue."""
 
-
 import load
 import models
 from server import wait_until

@@ -56,11 +56,18 @@ def a_bad_network_gives_right_answers_or_none(t: Test) -> None:
                 for again in range(2):
                     rows = [[number, again, row, 0.5] for row in range(3)]
                     answer = connection.ask(
-                        post("/v1/models/echo:predict", json.dumps({"instances": rows}), f"X-Request-Id: {number}.{again}")
+                        post(
+                            "/v1/models/echo:predict",
+                            json.dumps({"instances": rows}),
+                            f"X-Request-Id: {number}.{again}",
+                        )
                     )
                     # A request cut by the network may get 400 or 408; an answer is the one to it.
                     if answer.status == 200:
-                        same = answer.json()["predictions"] == rows and answer.header("x-request-id") == f"{number}.{again}"
+                        same = (
+                            answer.json()["predictions"] == rows
+                            and answer.header("x-request-id") == f"{number}.{again}"
+                        )
                         (right if same else wrong).append(answer.body)
                     elif answer.status not in (400, 408) or answer.refusal():
                         wrong.append(f"{answer.status} {answer.body!r}")
@@ -74,7 +81,9 @@ def a_bad_network_gives_right_answers_or_none(t: Test) -> None:
             worker.join()
         proxy.close()
         t.none("wrong answers", wrong, runs)
-        t.hold(f"right: {len(right)}, none: {len(none)}", "both: faults did and did not hit", bool(right) and bool(none))
+        t.hold(
+            f"right: {len(right)}, none: {len(none)}", "both: faults did and did not hit", bool(right) and bool(none)
+        )
         wait_until(lambda: server.value("safeserve_connections_open") <= 1, 5, "connections back to 0")
         metrics = server.metrics()
         t.equal("requests in flight beside the scrape", metrics.sum("safeserve_http_requests_in_flight") - 1, 0)

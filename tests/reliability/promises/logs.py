@@ -60,7 +60,9 @@ def a_log_that_cannot_be_written_costs_lines_only(t: Test) -> None:
         for name, server, (p99, failed) in zip(names, servers, measured):
             t.equal(f"{name}: not 200 of {FILLING + asked:,}", failed, 0)
             if server is not written:
-                t.at_most(f"{name}: p99 to that of a log in a file", p99 / usual, 1.5, "x", f" of {usual * 1000:.2f} ms")
+                t.at_most(
+                    f"{name}: p99 to that of a log in a file", p99 / usual, 1.5, "x", f" of {usual * 1000:.2f} ms"
+                )
         dropped = {name: server.value("safeserve_log_lines_dropped_total") for name, server in zip(names, servers)}
         t.equal("a file: lines dropped", dropped["a file"], 0)
         for name in ("a full disk", "a full pipe"):

@@ -36,7 +36,18 @@ def corpus() -> list[tuple[str, bytes]]:
         "[18446744073709551616,4]", "[9223372036854775807,4]", "[4611686018427387904,4]", f"[{'1,' * 999}4]",
         "[5000,4]", "[1e0,4]", "[true,4]",
     ]  # fmt: skip
-    data = ["null", "{}", "[]", "1", '"1234"', "[1,2,3]", "[1,2,3,4,5]", "[[1,2],[3,4]]", "[[1,2,3,4],[1]]", "[[[1,2,3,4]]]]"]
+    data = [
+        "null",
+        "{}",
+        "[]",
+        "1",
+        '"1234"',
+        "[1,2,3]",
+        "[1,2,3,4,5]",
+        "[[1,2],[3,4]]",
+        "[[1,2,3,4],[1]]",
+        "[[[1,2,3,4]]]]",
+    ]
     v1 = [f'{{"instances":[[1,2,3,{number}]]}}' for number in numbers] + [
         '{"instances":[]}', '{"instances":[[]]}', '{"instances":[1,2,3,4]}', '{"instances":[[1,2,3]]}',
         '{"instances":[[1,2,3,4],[1]]}', '{"instances":[{"features":[1,2,3]}]}', '{"instances":[{"other":[1,2,3,4]}]}',
@@ -50,7 +61,10 @@ def corpus() -> list[tuple[str, bytes]]:
         + [tensor("[1,4]", datatype=kind) for kind in ('"FP64"', '"fp32"', '""', "1", "null")]
         + [tensor("[1,4]", name=name) for name in ('"other"', '""', "1", "null", '"features\\u0000"')]
         + ['{"inputs":[{"name":"features"}]}', '{"inputs":[{}]}', GOOD[V2].replace("FP32", "BYTES")]
-        + [GOOD[V2].replace('"id":"7"', f'"parameters":{{"timeout":{value}}}') for value in ("-1", '"a"', "1.5", "1e400")]
+        + [
+            GOOD[V2].replace('"id":"7"', f'"parameters":{{"timeout":{value}}}')
+            for value in ("-1", '"a"', "1.5", "1e400")
+        ]
         + [GOOD[V2][:-1] + ',"outputs":[{"name":"none"}]}', GOOD[V2].replace("]}]}", ']},{"name":"features"}]}')]
     )
     bodies = [(path, body) for body in both for path in (V1, V2)]
@@ -180,9 +194,7 @@ def no_answer_holds_a_number_that_is_none(t: Test) -> None:
         problems, refused = [], 0
         rows = ["1e39,1", "3.4e38,1", "-3.4e38,1", "1e9,1", "NaN,1", "Infinity,1", "1e400,1", "1,2", "3e8,1"]
         requests = [post("/v1/models/steep:predict", f'{{"instances":[[{row}],[0,0]]}}') for row in rows]
-        requests += [
-            post("/v2/models/steep/infer", tensor("[1,2]", f"[{row}]", name='"x"')) for row in rows
-        ]
+        requests += [post("/v2/models/steep/infer", tensor("[1,2]", f"[{row}]", name='"x"')) for row in rows]
         for data in requests:
             answer = server.ask(data)
             text = answer.body.decode()

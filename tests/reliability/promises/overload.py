@@ -110,7 +110,9 @@ def overload_is_shed_and_the_rest_goes_on(t: Test) -> None:
         t.hold(f"offered: {offered:.1f} x what it could do", ">= 3 x: it was overload", offered >= 3)
         t.none("503 without Retry-After", [sample for sample in shed if not sample.retry_after], len(shed))
         ratio = statistics.median(pair[0] for pair in pairs)
-        t.at_least("goodput to the unloaded peak", ratio, 0.9, "%", f" of {peak:.0f}/s, median of 3 rounds side by side")
+        t.at_least(
+            "goodput to the unloaded peak", ratio, 0.9, "%", f" of {peak:.0f}/s, median of 3 rounds side by side"
+        )
         t.none("liveness other than 200", liveness.problems, len(liveness.seconds))
         t.at_most("liveness p99", load.share(liveness.seconds, 0.99), 1, "s")
         t.at_most("back to answers in 100 ms after", recovered, 2, "s")

@@ -131,7 +131,9 @@ def a_frozen_replica_fails_nothing_after_the_check(t: Test) -> None:
         wait_until(lambda: clients.answered.value > answered + 3 * REQUESTS_A_SECOND, 20, "three more seconds")
         one.replicas[0].signal(signal.SIGCONT)
         before = one.replicas[0].value("safeserve_rows_total")
-        back = wait_until(lambda: one.replicas[0].value("safeserve_rows_total") > before + 50, 10, "it has clients again")
+        back = wait_until(
+            lambda: one.replicas[0].value("safeserve_rows_total") > before + 50, 10, "it has clients again"
+        )
         samples = clients.stop()
     failed = failures(samples)
     t.none("failed later than 1.5 s after", [s for s in failed if s.ended > frozen + NOTICED_SECONDS], len(samples))
