@@ -269,7 +269,7 @@ class Collapses(Plain):
     def down(self, answer):
         if answer.status == 503:
             self.other, self.overloaded_at = answer, time.monotonic()
-        elif is_prediction(answer) and time.monotonic() - self.overloaded_at < 0.2 and self.every(2):
+        elif is_prediction(answer) and time.monotonic() - self.overloaded_at < 0.05 and self.every(2):
             return self.other
         return answer
 

@@ -43,7 +43,7 @@ PLANTED = [
     ("Late", "deadlines_hold_under_overload", 0.3, "p99 of 200s"),
     ("ForgetsDeadlines", "what_cannot_be_in_time_is_not_computed", 1, "statuses"),
     ("Abrupt", "sigterm_under_load_loses_nothing", 0.3, ""),
-    ("StaysReady", "sigterm_under_load_loses_nothing", 0.3, "ready is 503"),
+    ("StaysReady", "sigterm_under_load_loses_nothing", 0.3, ""),
     ("EndsWithOne", "sigterm_under_load_loses_nothing", 0.3, "exit codes"),
     ("Deaf", "a_second_signal_ends_at_once", 1, ""),
     ("Deaf", "sigterm_while_models_load_ends_at_once", 0.3, "slowest end"),
@@ -68,6 +68,8 @@ PLANTED = [
 # The proxy itself spoils these: it takes the time that they measure, or a core, or accepts when the
 # server behind it does not. That they are quiet without a fault is what the full run shows.
 SPOILED = {
+    "clients_that_leave_leave_nothing",
+    "a_burst_of_connections_is_taken_at_once",
     "overload_is_shed_and_the_rest_goes_on",
     "deadlines_hold_under_overload",
     "sigterm_under_load_loses_nothing",
