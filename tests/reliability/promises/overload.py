@@ -1,7 +1,8 @@
 """Promise 5: more than it can do is refused in words and at once; what it can do, it goes on doing.
 
 The model is slow on purpose, and one thread computes: the load generator and what refuses need a
-core of their own, or the figures would be about who gets the processor.
+core of their own, or the figures would be about who gets the processor. For the same reason the
+seconds in which something else than the server held the core of the thread that computes do not count.
 """
 
 import statistics
@@ -39,6 +40,18 @@ def same(_client: int, _count: int) -> tuple[bytes, None]:
     return REQUEST, None
 
 
+def kept_waiting(server: Server) -> tuple[float, float]:
+    """Seconds that the computing thread was ready and had no core, and that the server's others had one."""
+    waited, others = 0.0, 0.0
+    for task in Path(f"/proc/{server.pid}/task").iterdir():
+        ran, ready, _ = map(int, (task / "schedstat").read_text().split())
+        if (task / "comm").read_text().strip() == "worker-0":
+            waited += ready / 1e9
+        else:
+            others += ran / 1e9
+    return waited, others
+
+
 class Liveness:
     """Asks for liveness 20 times a second, until it is left."""
 
@@ -73,27 +86,31 @@ def overload_is_shed_and_the_rest_goes_on(t: Test) -> None:
     window = max(1.0, 3 * t.scale)
     with t.server(*SETTINGS, models=slow_model(t)) as server:
 
-        def rate(clients: int, pause: float) -> tuple[float, load.Samples]:
-            """Answers of 200 a second, and all samples."""
+        def rate(clients: int, pause: float) -> tuple[float, float, load.Samples]:
+            """Answers of 200 a second, the same a second in which the server had a core, and all samples."""
             with load.Load(server.address, same, clients, pause=pause, nice=5) as running:
                 # Past the connecting, and the queue's filling.
                 wait_until(lambda: running.answered.value > 2 * clients, 20, "answers")
+                waited, others = kept_waiting(server)
                 begun = time.monotonic()
                 time.sleep(window)
                 ended = time.monotonic()
+                waited, others = (after - before for after, before in zip(kept_waiting(server), (waited, others)))
                 samples = running.stop()
             good = len(samples.between(begun, ended).of(200))
-            return good / (ended - begun), samples
+            # What the server's own threads took from the one that computes is the price of refusing.
+            foreign = max(0.0, waited - others)
+            return good / (ended - begun), good / (ended - begun - foreign), samples
 
         pairs, all_samples = [], load.Samples()
         with Liveness(server) as liveness:
             for _ in range(3):
                 # Clients enough that one always waits, too few to be refused.
-                peak, unloaded = rate(8, 0)
+                peak, peak_with_core, unloaded = rate(8, 0)
                 assert not unloaded.of(503), "the peak is without refusals"
-                goodput, samples = rate(256, IMPATIENCE_SECONDS)
+                goodput, goodput_with_core, samples = rate(256, IMPATIENCE_SECONDS)
                 offered = len(samples) / max(1, len(samples.of(200)))
-                pairs.append((goodput / peak, peak, offered))
+                pairs.append((goodput_with_core / peak_with_core, peak, offered, goodput / peak))
                 all_samples += samples
 
             def is_quick() -> bool:
@@ -109,10 +126,9 @@ def overload_is_shed_and_the_rest_goes_on(t: Test) -> None:
         t.none("answers other than 200 and 503", others, len(all_samples))
         t.hold(f"offered: {offered:.1f} x what it could do", ">= 3 x: it was overload", offered >= 3)
         t.none("503 without Retry-After", [sample for sample in shed if not sample.retry_after], len(shed))
-        ratio = statistics.median(pair[0] for pair in pairs)
-        t.at_least(
-            "goodput to the unloaded peak", ratio, 0.9, "%", f" of {peak:.0f}/s, median of 3 rounds side by side"
-        )
+        ratio, raw = (statistics.median(pair[place] for pair in pairs) for place in (0, 3))
+        note = f" of {peak:.0f}/s, a second with a core; by the clock {raw * 100:.1f} %; median of 3 rounds"
+        t.at_least("goodput to the unloaded peak", ratio, 0.9, "%", note)
         t.none("liveness other than 200", liveness.problems, len(liveness.seconds))
         t.at_most("liveness p99", load.share(liveness.seconds, 0.99), 1, "s")
         t.at_most("back to answers in 100 ms after", recovered, 2, "s")
