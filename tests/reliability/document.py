@@ -13,12 +13,12 @@ END = "<!-- end figures -->"
 
 def write(rows: list[Row]) -> None:
     claims = {entry.name: entry.claim for entry in entries}
-    lines = ["| Promise | Test | Last figures, with their bounds |", "|---|---|---|"]
+    lines = ["| Promise | Test and command | Last figures, with their bounds |", "|---|---|---|"]
     by_test = [list(group) for _, group in groupby(rows, key=lambda row: row.test)]
     for group in sorted(by_test, key=lambda group: group[0].promise):
         promise, name = group[0].promise, group[0].test
         figures = "<br>".join(f"{row.figure} ({row.bound}){mark(row)}" for row in group)
-        lines.append(f"| {promise} | {claims[name]} `{name}` | {figures.replace('|', '/')} |")
+        lines.append(f"| {promise} | {claims[name]} `tests/reliability/run {name}` | {figures.replace('|', '/')} |")
     model = next(line for line in open("/proc/cpuinfo") if line.startswith("model name")).split(": ")[1].strip()
     lines += ["", f"{model}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, load average "
               f"{os.getloadavg()[0]:.1f} at the end of the run."]  # fmt: skip

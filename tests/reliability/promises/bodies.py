@@ -137,7 +137,8 @@ def bodies_of_no_length_stay_within_the_budget(t: Test) -> None:
         piece = b"%x\r\n" % MIB + b"0," * (MIB // 2) + b"\r\n"
         found = counts(push(t, server, "Transfer-Encoding: chunked", piece))
         t.hold(f"statuses: {found}", "413, 503, or reset (0)", set(found) <= {0, 413, 503} and len(found) > 0)
-        t.at_most("peak memory growth, in budgets", (server.peak_bytes() - before) / budget, 1.25, "x")
+        growth = (server.peak_bytes() - before) / budget
+        t.at_most("peak memory growth, in budgets", growth, 1.25, "x", "", "once in 20 runs; glibc keeps freed blocks")
         t.equal("alive after it", server.is_alive(), True)
 
 
