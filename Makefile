@@ -1,4 +1,4 @@
-.PHONY: run test lint bench bench-serve bench-scale bench-peers check fuzz miri
+.PHONY: run test lint bench bench-serve bench-scale bench-peers reliability soak check fuzz miri
 
 run:
 	cargo run --release
@@ -28,6 +28,15 @@ bench-scale:
 # Other engines and servers beside this one, from PyPI; ARGS="--plots" draws docs/plots/.
 bench-peers:
 	benches/peers/run $(ARGS)
+
+# The promises of docs/reliability.md against the real program; ARGS="NAME ..." picks, ARGS=--self-test
+# plants faults that each test has to notice.
+reliability:
+	tests/reliability/run $(ARGS)
+
+# At 70 % of the load for ten minutes, or ARGS=MINUTES: does anything creep? ARGS=--self-test plants leaks.
+soak:
+	tests/reliability/soak $(ARGS)
 
 check:
 	bash .ci/run

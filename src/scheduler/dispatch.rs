@@ -344,7 +344,12 @@ impl<W: Work> Dispatch<W> {
         if !state.lanes.contains_key(&id) {
             return Err(InferError::Closing);
         }
-        let wait = state.wait(id, &self.rules);
+        let mut wait = state.wait(id, &self.rules);
+        if !wait.is_zero() {
+            // And its own rows, once it is their turn.
+            let rows = u32::try_from(call.rows()).unwrap_or(u32::MAX);
+            wait += state.lanes[&id].work.row_cost().saturating_mul(rows);
+        }
         if let Some(deadline) = call.deadline()
             && (deadline <= arrived_at || deadline - arrived_at < wait)
         {

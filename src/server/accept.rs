@@ -22,7 +22,7 @@ use crate::metrics::Refusal;
 
 /// How long to wait before asking again when the system has no descriptor or memory left: long
 /// enough not to spin, short enough to be nothing beside the wait for other connections to end.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Connections beyond the bound that are being told so at one time; more are closed without a
 /// word. They live on the descriptors that are kept free of connections, so a quarter of

@@ -548,8 +548,9 @@ fn a_signal_behind_an_operators_drain_ends_nothing_early() {
     let drained = post(server.admin.unwrap(), "/admin/drain", &bearer(KEY));
     assert_eq!(status(&drained), 200);
     server.logs("draining: answering, not ready");
+    let process = server.child.id();
     let signal = || {
-        let kill = format!("kill -TERM {}", server.child.id());
+        let kill = format!("kill -TERM {process}");
         assert!(
             Command::new("sh")
                 .args(["-c", &kill])
