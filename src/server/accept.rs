@@ -22,7 +22,7 @@ use crate::metrics::Refusal;
 
 /// How long to wait before asking again when the system has no descriptor or memory left: long
 /// enough not to spin, short enough to be nothing beside the wait for other connections to end.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(25);
 
 /// Connections beyond the bound that are being told so at one time; more are closed without a
 /// word. They live on the descriptors that are kept free of connections, so a quarter of
@@ -60,7 +60,10 @@ pub(super) async fn accept<H: Handler>(
                 if let Ok(socket) = into_tokio(socket) {
                     match certificates {
                         None => connections.serve(socket).await,
-                        Some(certificates) => connections.serve_tls(socket, certificates).await,
+                        // Boxed, so that plain connections have no room for a handshake.
+                        Some(certificates) => {
+                            Box::pin(connections.serve_tls(socket, certificates)).await;
+                        }
                     }
                 }
                 drop(permit);

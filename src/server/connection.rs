@@ -10,7 +10,6 @@
 //! word. Each wait here has its limit, and each refusal its reason.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -264,7 +263,8 @@ impl<'a, H: Handler> Connection<'a, H> {
             }
         };
         let request = Request::from_parts(head.parts, body);
-        let mut answer = pin!(self.server.handler.answer(request));
+        // In memory of its own, which an idle connection has no use for.
+        let mut answer = Box::pin(self.server.handler.answer(request));
         poll_fn(|cx| {
             if let Poll::Ready(response) = answer.as_mut().poll(cx) {
                 return Poll::Ready(Some(response));
