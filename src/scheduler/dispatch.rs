@@ -328,7 +328,7 @@ impl<W: Work> Dispatch<W> {
     /// # Errors
     /// [`InferError::Closing`]; [`InferError::Overloaded`] if the lane has no room;
     /// [`InferError::DeadlineExceeded`] if the deadline has passed, or will have after the
-    /// [wait](State::wait) (an empty lane refuses none, so that a wrong estimate cannot keep
+    /// [wait](State::wait) and its own rows (an empty lane refuses none, so that a wrong estimate cannot keep
     /// itself alive).
     pub(super) fn push(
         &self,

@@ -68,9 +68,10 @@ fn a_deadline_that_cannot_be_met_is_refused_at_once() {
     // An empty lane refuses none: an estimate far too high is put right by what runs.
     let waiting = push(50).unwrap();
     let _more = dispatch.push(lane, request(&[0.0; 59])).unwrap();
-    // 60 rows of 100 s each, by two workers.
+    // 60 rows of 100 s each, by two workers, and then its own.
     assert_eq!(push(2_900).err(), Some(InferError::DeadlineExceeded));
-    assert!(push(3_100).is_ok());
+    assert_eq!(push(3_050).err(), Some(InferError::DeadlineExceeded));
+    assert!(push(3_200).is_ok());
     drop(waiting);
     dispatch.check_invariants();
     assert_eq!(push(0).err(), Some(InferError::DeadlineExceeded));
