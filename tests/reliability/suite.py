@@ -16,8 +16,8 @@ import server
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLES = ROOT / "models"
 SCRATCH = ROOT / "target" / "reliability"
-# Units of what other programs on the machine can spoil: times and ratios of times.
-OF_TIME = {"s", "x", "%"}
+# Units of what other programs on the machine can spoil: times, rates and ratios of them.
+OF_TIME = {"s", "x", "%", "/s"}
 # Set by --shared-machine: bounds on those are shown and fail nothing.
 shared_machine = False
 # No single test takes longer on a slow machine.

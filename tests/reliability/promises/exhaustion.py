@@ -95,11 +95,10 @@ def no_file_left_stops_accepting_for_a_while_only(t: Test) -> None:
         t.at_most("cores used meanwhile", share, 0.5)
         for client in [*clients, *first]:
             client.close()
-        known = "8 files at a time and a pause of 100 ms between: 200 that wait take up to 2.5 s"
-        t.at_most("answers again after", wait_until(lambda: answers_again(server), 10, "an answer"), 2, "s", "", known)
+        t.at_most("answers again after", wait_until(lambda: answers_again(server), 10, "an answer"), 2, "s")
         errors = server.value("safeserve_accept_errors_total")
-        # Ten a second while there is none.
-        t.hold(f"failed accepts: {errors:.0f}", "1 to 50: there was no file, and no spinning", 1 <= errors <= 50)
+        # Forty a second while there is none.
+        t.hold(f"failed accepts: {errors:.0f}", "1 to 200: there was no file, and no spinning", 1 <= errors <= 200)
 
 
 @test(5)

@@ -102,7 +102,7 @@ def a_rolling_restart_fails_nothing(t: Test) -> None:
         samples = clients.stop()
     t.none("failed requests", failures(samples), len(samples))
     t.equal("exit codes", set(codes), {0})
-    t.at_least("requests a second", rate(samples), 0.9 * REQUESTS_A_SECOND)
+    t.at_least("requests a second", rate(samples), 0.9 * REQUESTS_A_SECOND, "/s")
     t.at_most("slowest answer", max(samples.seconds()), 1, "s")
 
 
@@ -118,7 +118,7 @@ def a_killed_replica_fails_nothing_after_a_second(t: Test) -> None:
     failed = failures(samples)
     t.none("failed later than 1 s after", [s for s in failed if s.ended > killed + 1], len(samples))
     t.at_most("failed within the first second", len(failed), 32)
-    t.at_least("requests a second", rate(samples), 0.9 * REQUESTS_A_SECOND)
+    t.at_least("requests a second", rate(samples), 0.9 * REQUESTS_A_SECOND, "/s")
 
 
 @test(7)
