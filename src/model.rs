@@ -7,7 +7,7 @@ mod manifest;
 pub mod repository;
 mod weights;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -196,8 +196,29 @@ impl LoadError {
     }
 }
 
+/// Passes text on with its control characters escaped. Names in a model's files stand in messages,
+/// and whoever wrote them must not steer the terminal that these are read on.
+struct Printable<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Printable<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some(at) = rest.find(char::is_control) {
+            let (plain, from) = rest.split_at(at);
+            self.0.write_str(plain)?;
+            let mut characters = from.chars();
+            if let Some(control) = characters.next() {
+                write!(self.0, "{}", control.escape_default())?;
+            }
+            rest = characters.as_str();
+        }
+        self.0.write_str(rest)
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Printable(f);
         match self {
             Self::ConfigFile { error } => write!(f, "{CONFIG_FILE}: {error}"),
             Self::ConfigSyntax { error } | Self::Config { error } => {
@@ -216,7 +237,7 @@ impl fmt::Display for LoadError {
             Self::LayerWeights { layer, role, error } => {
                 write!(f, "{CONFIG_FILE}: layer {layer:?}: {role}: {error}")
             }
-            Self::Weights { error } => error.fmt(f),
+            Self::Weights { error } => write!(f, "{error}"),
         }
     }
 }

@@ -126,6 +126,7 @@ fn load_and_run(directory: &Path) {
         Err(error) => {
             let error = error.to_string();
             assert!(!error.is_empty() && error.len() < 10_000, "{error}");
+            assert!(!error.contains(char::is_control), "{error:?}");
             return;
         }
     };

@@ -34,6 +34,21 @@ pub(super) fn expect_get(method: &Method) -> Result<(), ApiError> {
     }
 }
 
+/// Answers `/v2/health/CHECK`; `None` if there is no such check.
+pub(super) fn check(
+    app: &App,
+    exchange: &Exchange,
+    check: &str,
+) -> Option<Result<Response, ApiError>> {
+    let answer = match check {
+        "live" => live,
+        "ready" => ready,
+        _ => return None,
+    };
+    exchange.is_for(Route::Health);
+    Some(expect_get(&exchange.head.method).map(|()| answer(app)))
+}
+
 /// What KServe's client reads as the server's sign of life.
 async fn root(request: Request) -> Result<impl IntoResponse, ApiError> {
     Exchange::of(&request).is_for(Route::Health);
@@ -44,7 +59,7 @@ async fn root(request: Request) -> Result<impl IntoResponse, ApiError> {
 
 /// Whether the process does its work: load never makes it fail, only work that nobody does. A
 /// server that drains is live.
-pub(super) fn live(app: &App) -> Response {
+fn live(app: &App) -> Response {
     let is_live = app.lifecycle.is_live();
     let mut body = Writer::default();
     body.object(|body| body.key("live").bool(is_live));
@@ -52,7 +67,7 @@ pub(super) fn live(app: &App) -> Response {
 }
 
 /// Whether new requests are welcome.
-pub(super) fn ready(app: &App) -> Response {
+fn ready(app: &App) -> Response {
     let is_ready = app.lifecycle.is_ready();
     let mut body = Writer::default();
     body.object(|body| body.key("ready").bool(is_ready));

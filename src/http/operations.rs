@@ -40,19 +40,14 @@ impl OperationsRoutes {
         let head = &exchange.head;
         let segments = Segments::of(head.uri.path());
         let segments = segments.as_ref().map(Segments::as_strs);
-        let is_for = |route| {
-            exchange.is_for(route);
-            expect_get(&head.method)
+        let answer = match segments.as_deref() {
+            Some(["v2", "health", check]) => health::check(&self.app, exchange, check),
+            Some(["metrics"]) => {
+                exchange.is_for(Route::Metrics);
+                Some(expect_get(&head.method).and_then(|()| metrics_page(&self.app)))
+            }
+            _ => None,
         };
-        match segments.as_deref() {
-            Some(["v2", "health", "live"]) => {
-                is_for(Route::Health).map(|()| health::live(&self.app))
-            }
-            Some(["v2", "health", "ready"]) => {
-                is_for(Route::Health).map(|()| health::ready(&self.app))
-            }
-            Some(["metrics"]) => is_for(Route::Metrics).and_then(|()| metrics_page(&self.app)),
-            _ => Err(ApiError::unknown_path(&head.uri)),
-        }
+        answer.unwrap_or_else(|| Err(ApiError::unknown_path(&head.uri)))
     }
 }

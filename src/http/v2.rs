@@ -37,13 +37,9 @@ pub(super) async fn answer(
             expect_get(method)?;
             return Ok(metadata::server());
         }
-        ["health", check @ ("live" | "ready")] => {
-            exchange.is_for(Route::Health);
-            expect_get(method)?;
-            return Ok(match check {
-                "live" => health::live(&server.app),
-                _ => health::ready(&server.app),
-            });
+        ["health", check] => {
+            let answer = health::check(&server.app, exchange, check);
+            return answer.unwrap_or_else(|| Err(ApiError::unknown_path(&exchange.head.uri)));
         }
         ["repository", "index"] => {
             exchange.is_for(Route::V2Index);

@@ -62,6 +62,22 @@ impl Serving {
         }
     }
 
+    /// With an operators' API for those who have `KEY`, and one more setting. The directory holds the
+    /// file of keys.
+    fn with_operators(setting: &str) -> (Self, TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = file(&directory, "keys", &format!("ops {KEY}\n"));
+        let server = Self::start(&[
+            "--admin-bind",
+            "127.0.0.1:0",
+            "--admin-keys",
+            keys.to_str().unwrap(),
+            "--set",
+            setting,
+        ]);
+        (server, directory)
+    }
+
     /// Waits for a line of the log.
     fn logs(&mut self, message: &str) -> serde_json::Value {
         loop {
@@ -255,16 +271,7 @@ fn the_operations_listener_has_health_and_metrics_and_nothing_else() {
 
 #[test]
 fn the_operators_api_is_nowhere_without_its_listener_and_never_without_a_key() {
-    let directory = tempfile::tempdir().unwrap();
-    let keys = file(&directory, "keys", &format!("ops {KEY}\n"));
-    let mut server = Serving::start(&[
-        "--admin-bind",
-        "127.0.0.1:0",
-        "--admin-keys",
-        keys.to_str().unwrap(),
-        "--set",
-        "server.drain_delay_ms=0",
-    ]);
+    let (mut server, _keys) = Serving::with_operators("server.drain_delay_ms=0");
     let admin = server.admin.unwrap();
     let calls = ["/admin/log-level", "/admin/log-level/debug", "/admin/drain"];
     for path in calls {
@@ -535,16 +542,7 @@ fn every_answer_says_its_length_once_and_the_same_to_head() {
 
 #[test]
 fn a_signal_behind_an_operators_drain_ends_nothing_early() {
-    let directory = tempfile::tempdir().unwrap();
-    let keys = file(&directory, "keys", &format!("ops {KEY}\n"));
-    let mut server = Serving::start(&[
-        "--admin-bind",
-        "127.0.0.1:0",
-        "--admin-keys",
-        keys.to_str().unwrap(),
-        "--set",
-        "server.drain_delay_ms=3600000",
-    ]);
+    let (mut server, _keys) = Serving::with_operators("server.drain_delay_ms=3600000");
     let drained = post(server.admin.unwrap(), "/admin/drain", &bearer(KEY));
     assert_eq!(status(&drained), 200);
     server.logs("draining: answering, not ready");

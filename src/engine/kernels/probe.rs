@@ -83,16 +83,25 @@ impl Task for Read<'_> {
                 *chain = simd.max(*chain, simd.read(values));
             }
         }
-        for values in rest.chunks(S::LANES) {
-            largest[0] = simd.max(largest[0], simd.read(values));
-        }
-        let first = largest[0];
-        simd.reduce_max(
-            largest
-                .into_iter()
-                .fold(first, |all, one| simd.max(all, one)),
-        )
+        largest_of(simd, largest, rest)
     }
+}
+
+/// The largest of the lanes of some vectors, at least one, and of what did not fill them.
+#[inline(always)]
+fn largest_of<S: Simd, const VECTORS: usize>(
+    simd: S,
+    mut largest: [S::Vector; VECTORS],
+    rest: &[f32],
+) -> f32 {
+    for values in rest.chunks(S::LANES) {
+        largest[0] = simd.max(largest[0], simd.read(values));
+    }
+    let first = largest[0];
+    let all = largest
+        .into_iter()
+        .fold(first, |all, one| simd.max(all, one));
+    simd.reduce_max(all)
 }
 
 struct ReadInStreams<'a> {
@@ -121,15 +130,7 @@ impl Task for ReadInStreams<'_> {
                 }
             }
         }
-        for values in rest.chunks(S::LANES) {
-            largest[0] = simd.max(largest[0], simd.read(values));
-        }
-        let first = largest[0];
-        simd.reduce_max(
-            largest
-                .into_iter()
-                .fold(first, |all, one| simd.max(all, one)),
-        )
+        largest_of(simd, largest, rest)
     }
 }
 
