@@ -17,6 +17,7 @@ use super::example::curl;
 use super::table::{Overview, overview};
 use super::{Exit, VERSION, build_info, print, report};
 use crate::config::{self, Config, Level, Settings, cpu_budget, memory_budget};
+use crate::engine::kernels::pages;
 use crate::http::{AdminRoutes, Controls, OperationsRoutes};
 use crate::keys::Keys;
 use crate::lifecycle::Lifecycle;
@@ -40,6 +41,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const SUPERVISION_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) fn run(settings: &Settings) -> Exit {
+    // Before the first large block is asked for.
+    pages::return_freed();
     let config = &settings.config;
     let metrics = Metrics::new(build_info());
     let log = telemetry::install(&config.log, metrics.log_lines_dropped_total().clone());

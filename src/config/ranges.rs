@@ -193,12 +193,16 @@ impl Config {
                 [1, DAY_MS],
                 SLOW_CLIENTS,
             ),
-            range(
-                "limits.max_inflight_body_bytes",
-                limits.max_inflight_body_bytes as u64,
-                [limits.max_body_bytes as u64, 1 << 40],
-                "it has to hold at least one body of limits.max_body_bytes",
-            ),
+            (limits.max_inflight_body_bytes > 0)
+                .then(|| {
+                    range(
+                        "limits.max_inflight_body_bytes",
+                        limits.max_inflight_body_bytes as u64,
+                        [limits.max_body_bytes as u64, 1 << 40],
+                        "it has to hold at least one body of limits.max_body_bytes; 0 takes what fits",
+                    )
+                })
+                .flatten(),
             range(
                 "limits.max_request_rows",
                 limits.max_request_rows as u64,

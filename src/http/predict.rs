@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 
 use super::Server;
 use super::answer::{self, Response};
-use super::body::{RequestBody, expect_json};
+use super::body::{self, RequestBody, expect_json};
 use super::deadline::deadline;
 use super::error::ApiError;
 use super::exchange::Exchange;
@@ -52,6 +52,26 @@ const LARGE_BODY_BYTES: usize = 512 << 10;
 
 /// The number of values from which on writing an answer takes as long.
 const LARGE_ANSWER_VALUES: usize = 64 << 10;
+
+/// The longest text of a number with the comma behind it: `-1.1754944e-38,`.
+const NUMBER_TEXT_BYTES: usize = 15;
+
+/// The most bytes of rows that can be decoded from a body of so many bytes: numbers of one digit,
+/// as far as the model takes them.
+fn most_decoded_bytes(signature: &Signature, body_bytes: usize, max_rows: usize) -> usize {
+    let row: usize = signature.inputs.iter().map(TensorSpec::row_elements).sum();
+    let numbers = (body_bytes / 2).min(row.saturating_mul(max_rows));
+    numbers * size_of::<f32>()
+}
+
+/// The bytes of so many rows' answer, as numbers and as text, which are there side by side while the
+/// one is written from the other.
+fn answer_bytes(signature: &Signature, rows: usize) -> usize {
+    let outputs = signature.outputs.iter();
+    let row: usize = outputs.map(|output| output.spec.row_elements()).sum();
+    row.saturating_mul(rows)
+        .saturating_mul(size_of::<f32>() + NUMBER_TEXT_BYTES)
+}
 
 /// Runs what takes long on a thread where nobody waits for it, anything else here.
 async fn beside_others<T: Send + 'static>(
@@ -120,20 +140,28 @@ pub(super) async fn predict<F: Format>(
         }
         error
     };
-    let read = server.bodies.read(body, &app.limits).await;
-    let (body, mut share) = read.map_err(count)?;
+    let mut share = server.budget.share();
+    let read = body::read(body, &app.limits, &mut share).await;
+    let body = read.map_err(count)?;
     if let Some(refusal) = refusal {
         return Err(refusal);
     }
     let max_rows = app.limits.max_request_rows;
+    let signature = &served.model.signature;
+    let decoded = most_decoded_bytes(signature, body.len(), max_rows);
+    share.set(body.len() + decoded).map_err(count)?;
     let (format, rows) = beside_others(body.len() > LARGE_BODY_BYTES, {
         let served = Arc::clone(&served);
         move || F::decode(&body, &served.model.signature, max_rows)
     })
     .await?;
-    // The body is gone, its rows are here until they are answered.
+    // The body is gone, its rows are here until they are answered; and what is computed can be
+    // answered.
     let row_bytes = rows.inputs.iter().map(|input| size_of_val(&input[..]));
-    share.set(row_bytes.sum()).map_err(count)?;
+    let answer_bytes = answer_bytes(&served.model.signature, rows.rows);
+    share
+        .set(row_bytes.sum::<usize>() + answer_bytes)
+        .map_err(count)?;
 
     let deadline = deadline(&head.headers, rows.timeout, exchange.started, &app.limits)?;
     let response = served
@@ -155,5 +183,6 @@ pub(super) async fn predict<F: Format>(
         format.encode(&served.model, &response)
     })
     .await?;
+    let document = share.of_answer(document.into_bytes());
     Ok(answer::json(StatusCode::OK, document))
 }
