@@ -131,6 +131,8 @@ pub struct Models {
     pub settle_ms: u64,
     /// How long files that are not complete are waited for.
     pub incomplete_timeout_ms: u64,
+    /// How long looking at the directory, or reading a version, may take; 0 for ever.
+    pub load_timeout_ms: u64,
     /// Which versions are served.
     pub versions: VersionPolicies,
     /// The most models.

@@ -79,6 +79,12 @@ impl Config {
                 "0 loads files at once, also those of a copy that is under way",
             ),
             range(
+                "models.load_timeout_ms",
+                models.load_timeout_ms,
+                [0, DAY_MS],
+                "0 waits for ever",
+            ),
+            range(
                 "models.incomplete_timeout_ms",
                 models.incomplete_timeout_ms,
                 [0, DAY_MS],
