@@ -24,7 +24,12 @@ pub(super) fn build(
     _description: &Description,
     _weights: &mut Weights,
 ) -> Result<Graph, LoadError> {
-    match config.take("load").map(Field::string).transpose()?.as_deref() {
+    match config
+        .take("load")
+        .map(Field::string)
+        .transpose()?
+        .as_deref()
+    {
         Some("panics") => panic!("planted"),
         Some("hangs") => hang(),
         _ => {}
