@@ -1,0 +1,33 @@
+"""schemathesis: everything that the server's own description allows and forbids, against the server."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from calls import Site, call, equal
+
+SECONDS = 60
+CONFIG = Path(__file__).resolve().parent.parent / "schemathesis.toml"
+
+
+@call("openapi.json", "is a valid OpenAPI 3.1 document; /docs shows it")
+def document(site: Site) -> None:
+    found = httpx.get(f"http://{site.http}/openapi.json", timeout=10)
+    equal(found.json()["openapi"][:3], "3.1")
+    page = httpx.get(f"http://{site.http}/docs/", timeout=10, follow_redirects=True)
+    equal(page.status_code, 200)
+    assert "swagger" in page.text.lower()
+
+
+@call("schemathesis", f"all checks for {SECONDS} s")
+def schemathesis(site: Site) -> None:
+    program = Path(sys.executable).parent / "schemathesis"
+    command = [program, "--config-file", CONFIG, "run", f"http://{site.http}/openapi.json", "--checks", "all"]
+    command += ["--max-time", str(SECONDS)]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=SECONDS * 5)
+    log = site.scratch / "schemathesis.log"
+    log.write_text(done.stdout + done.stderr)
+    print("\n".join(done.stdout.splitlines()[-60:]), file=sys.stderr)
+    equal(done.returncode, 0)
