@@ -17,6 +17,7 @@ mod error;
 mod exchange;
 mod health;
 pub mod json;
+mod openapi;
 mod operations;
 mod path;
 mod predict;
@@ -118,6 +119,7 @@ impl Routes {
         });
         let others = Router::new()
             .merge(health::routes(server.app.has_metrics_page))
+            .merge(openapi::routes())
             .fallback(async |uri: Uri| ApiError::unknown_path(&uri))
             .with_state(Arc::clone(&server));
         Self { server, others }

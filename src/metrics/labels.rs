@@ -145,6 +145,8 @@ label! {
         Health => "health",
         /// This page.
         Metrics => "metrics",
+        /// The description of the API, and its page.
+        Docs => "docs",
         /// The operators' API.
         Admin => "admin",
         /// Every other path.
