@@ -188,7 +188,8 @@ impl fmt::Display for ApiError {
             Self::NonFiniteAnswer { output } => write!(
                 f,
                 "output {output:?} holds NaN or an infinity, which JSON numbers cannot carry; \
-                 ask for it at /v1/models, whose clients read such tokens"
+                 ask for it as binary data (\"binary_data\": true), or at /v1/models, whose clients \
+                 read such tokens"
             ),
             Self::DeadlineExceeded { allowed } => write!(
                 f,

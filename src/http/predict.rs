@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method};
 
 use super::Server;
-use super::answer::{self, Response};
+use super::answer::Response;
 use super::body::{RequestBody, expect_json};
 use super::deadline::deadline;
 use super::error::ApiError;
 use super::exchange::Exchange;
-use super::json::Writer;
 use crate::metrics::{Protocol, Rejection};
 use crate::model::{Model, Signature};
 use crate::request::{InferError, InferRequest, InferResponse};
@@ -75,15 +74,22 @@ async fn beside_others<T: Send + 'static>(
 pub(super) trait Format: Sized + Send + 'static {
     const PROTOCOL: Protocol;
 
+    /// What a head says about how its body is laid out; nothing for formats with one layout.
+    type Layout: Send + 'static;
+
+    /// Reads the layout from a head.
+    fn layout(headers: &HeaderMap) -> Result<Self::Layout, ApiError>;
+
     /// Reads a body.
     fn decode(
         body: &[u8],
+        layout: Self::Layout,
         signature: &Signature,
         max_rows: usize,
     ) -> Result<(Self, Rows), ApiError>;
 
     /// Writes the answer.
-    fn encode(self, model: &Model, response: &InferResponse) -> Result<Writer, ApiError>;
+    fn encode(self, model: &Model, response: &InferResponse) -> Result<Response, ApiError>;
 }
 
 /// Answers a predict request for a model version; `None` is the newest that is ready.
@@ -125,10 +131,11 @@ pub(super) async fn predict<F: Format>(
     if let Some(refusal) = refusal {
         return Err(refusal);
     }
+    let layout = F::layout(&head.headers)?;
     let max_rows = app.limits.max_request_rows;
     let (format, rows) = beside_others(body.len() > LARGE_BODY_BYTES, {
         let served = Arc::clone(&served);
-        move || F::decode(&body, &served.model.signature, max_rows)
+        move || F::decode(&body, layout, &served.model.signature, max_rows)
     })
     .await?;
     // The body is gone, its rows are here until they are answered.
@@ -151,9 +158,8 @@ pub(super) async fn predict<F: Format>(
             (error, _) => error.into(),
         })?;
     let values: usize = response.outputs.iter().map(Vec::len).sum();
-    let document = beside_others(values > LARGE_ANSWER_VALUES, move || {
+    beside_others(values > LARGE_ANSWER_VALUES, move || {
         format.encode(&served.model, &response)
     })
-    .await?;
-    Ok(answer::json(StatusCode::OK, document))
+    .await
 }

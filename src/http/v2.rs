@@ -1,13 +1,15 @@
-//! The Open Inference Protocol, version 2, over REST with JSON bodies.
+//! The Open Inference Protocol, version 2, over REST, with Triton's extensions of it.
 //!
-//! Source: `specification/protocol/inference_rest.md` of the open-inference-protocol.
+//! Sources: `specification/protocol/inference_rest.md` of the open-inference-protocol, and
+//! `protocol/extension_*.md` of Triton.
 
+mod binary;
 mod index;
 mod infer;
+mod inputs;
 mod metadata;
+mod outputs;
 mod shape;
-
-use http::HeaderName;
 
 pub(super) use index::{answer as index, answer_with as index_of};
 
@@ -19,9 +21,6 @@ use super::exchange::Exchange;
 use super::health::{self, expect_get};
 use super::predict::predict;
 use crate::metrics::Route;
-
-/// Says that binary tensors follow the JSON.
-const BINARY_HEADER: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// Answers what is below `/v2`.
 pub(super) async fn answer(
@@ -62,9 +61,6 @@ pub(super) async fn answer(
         }
         ["infer"] => {
             exchange.is_for(Route::V2Infer);
-            if exchange.head.headers.contains_key(BINARY_HEADER) {
-                return Err(infer::binary_not_served(&format!("header {BINARY_HEADER}")));
-            }
             predict::<infer::Infer>(server, exchange, body, name, version).await
         }
         _ => Err(ApiError::unknown_path(&exchange.head.uri)),

@@ -1,5 +1,6 @@
 //! The routes in process: what clients send, and what they get for it.
 
+mod binary;
 mod document;
 mod edges;
 mod mutations;

@@ -1,5 +1,8 @@
 //! `:classify` and `:regress`.
 
+use http::{HeaderMap, StatusCode};
+
+use super::super::answer::{self, Response};
 use super::super::error::ApiError;
 use super::super::json::Writer;
 use super::super::predict::{Format, Rows};
@@ -19,8 +22,15 @@ pub(super) struct Classify;
 impl Format for Classify {
     const PROTOCOL: Protocol = Protocol::V1;
 
+    type Layout = ();
+
+    fn layout(_: &HeaderMap) -> Result<(), ApiError> {
+        Ok(())
+    }
+
     fn decode(
         body: &[u8],
+        (): (),
         signature: &Signature,
         max_rows: usize,
     ) -> Result<(Self, Rows), ApiError> {
@@ -30,7 +40,7 @@ impl Format for Classify {
         Ok((Self, examples::decode(body, signature, max_rows)?))
     }
 
-    fn encode(self, model: &Model, response: &InferResponse) -> Result<Writer, ApiError> {
+    fn encode(self, model: &Model, response: &InferResponse) -> Result<Response, ApiError> {
         let Signature { task, labels, .. } = &model.signature;
         let columns = model.signature.outputs[0].spec.row_elements();
         let pair = |body: &mut Writer, label: &str, score: f32| {
@@ -58,7 +68,7 @@ impl Format for Classify {
                 }
             });
         });
-        Ok(body)
+        Ok(answer::json(StatusCode::OK, body))
     }
 }
 
@@ -83,8 +93,15 @@ pub(super) struct Regress;
 impl Format for Regress {
     const PROTOCOL: Protocol = Protocol::V1;
 
+    type Layout = ();
+
+    fn layout(_: &HeaderMap) -> Result<(), ApiError> {
+        Ok(())
+    }
+
     fn decode(
         body: &[u8],
+        (): (),
         signature: &Signature,
         max_rows: usize,
     ) -> Result<(Self, Rows), ApiError> {
@@ -97,10 +114,10 @@ impl Format for Regress {
         Ok((Self, examples::decode(body, signature, max_rows)?))
     }
 
-    fn encode(self, _: &Model, response: &InferResponse) -> Result<Writer, ApiError> {
+    fn encode(self, _: &Model, response: &InferResponse) -> Result<Response, ApiError> {
         let mut body = Writer::with_capacity(256);
         body.object(|body| body.key("results").f32s(&response.outputs[0]));
-        Ok(body)
+        Ok(answer::json(StatusCode::OK, body))
     }
 }
 

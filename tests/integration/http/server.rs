@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use safeserve::http::{App, HttpLimits, Routes};
 use safeserve::lifecycle::Lifecycle;
@@ -94,6 +95,8 @@ pub(super) struct TestServer {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
+    pub(super) bytes: Bytes,
+    /// The same as text, as far as it is text.
     pub(super) body: String,
 }
 
@@ -172,7 +175,8 @@ impl TestServer {
         Answer {
             status: head.status.as_u16(),
             headers: head.headers,
-            body: String::from_utf8(body.to_vec()).unwrap(),
+            body: String::from_utf8_lossy(&body).into_owned(),
+            bytes: body,
         }
     }
 
