@@ -4,12 +4,15 @@
 //! `protocol/extension_*.md` of Triton.
 
 mod binary;
+mod classes;
+mod config;
 mod index;
 mod infer;
 mod inputs;
 mod metadata;
 mod outputs;
 mod shape;
+mod stats;
 
 pub(super) use index::{answer as index, answer_with as index_of};
 
@@ -40,9 +43,15 @@ pub(super) async fn answer(
             let answer = health::check(&server.app, exchange, check);
             return answer.unwrap_or_else(|| Err(ApiError::unknown_path(&exchange.head.uri)));
         }
-        ["repository", "index"] => {
+        // Triton's repositories may have names; here there is one, by whatever name.
+        ["repository", "index"] | ["repository", _, "index"] => {
             exchange.is_for(Route::V2Index);
             return index::answer(server, exchange, body).await;
+        }
+        ["models", "stats"] => {
+            exchange.is_for(Route::V2Stats);
+            expect_get(method)?;
+            return Ok(stats::all(server));
         }
         ["models", name, "versions", version, ref rest @ ..] => (name, Some(version), rest),
         ["models", name, ref rest @ ..] => (name, None, rest),
@@ -58,6 +67,16 @@ pub(super) async fn answer(
             exchange.is_for(Route::V2ModelReady);
             expect_get(method)?;
             metadata::model_ready(server, name, version)
+        }
+        ["config"] => {
+            exchange.is_for(Route::V2Config);
+            expect_get(method)?;
+            config::model(server, name, version)
+        }
+        ["stats"] => {
+            exchange.is_for(Route::V2Stats);
+            expect_get(method)?;
+            stats::model(server, name, version)
         }
         ["infer"] => {
             exchange.is_for(Route::V2Infer);

@@ -3,6 +3,7 @@
 mod binary;
 mod document;
 mod edges;
+mod extensions;
 mod mutations;
 mod refusals;
 mod server;

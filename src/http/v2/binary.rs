@@ -147,7 +147,11 @@ impl Element {
             }
             // Without a branch a value, so that it is computed many at a time.
             let block = &values[start..];
-            if !allow_non_finite && !block.iter().fold(true, |all, value| all & value.is_finite()) {
+            if !allow_non_finite
+                && !block
+                    .iter()
+                    .fold(true, |all, value| all & value.is_finite())
+            {
                 let position = block.iter().position(|value| !value.is_finite());
                 return Err(start + position.unwrap_or(0));
             }
@@ -185,14 +189,6 @@ pub(super) enum Values<'a> {
 }
 
 impl Values<'_> {
-    /// Whether no number is NaN or infinite.
-    pub(super) fn are_finite(&self) -> bool {
-        match self {
-            Self::Numbers(values) => values.iter().fold(true, |all, value| all & value.is_finite()),
-            _ => true,
-        }
-    }
-
     /// Writes them as a JSON array.
     pub(super) fn write(&self, body: &mut Writer) {
         match self {

@@ -7,14 +7,16 @@ use http::HeaderMap;
 
 use super::super::answer::Response;
 use super::super::error::ApiError;
-use super::super::json::{Reader, Writer, excerpt};
+use super::super::json::{Kind, Reader, Writer, excerpt};
 use super::super::predict::{Format, Rows};
 use super::binary::{Blobs, Layout, Values, answer};
+use super::classes::Ranked;
 use super::inputs::{Inputs, raw};
 use super::outputs::Asked;
 use crate::metrics::Protocol;
 use crate::model::{Model, OutputSource, Signature};
 use crate::request::InferResponse;
+use crate::tensor::DataType;
 
 /// What a request says about its answer.
 #[derive(Debug)]
@@ -134,6 +136,10 @@ impl Format for Infer {
         let json_values: usize = self.outputs.iter().map(json_values).sum();
         let mut body = Writer::with_capacity(256 + 12 * json_values);
         let mut blobs = Vec::new();
+        // The engine's own answers are finite unless the model allows others.
+        let is_finite = |values: &[f32]| {
+            !signature.allow_non_finite || values.iter().fold(true, |all, v| all & v.is_finite())
+        };
         let mut not_finite = None;
         // Worked out once for the two outputs that show classes.
         let classes = OnceCell::new();
@@ -150,27 +156,44 @@ impl Format for Infer {
             body.key("outputs").array(|body| {
                 for asked in &self.outputs {
                     let output = &signature.outputs[asked.position];
-                    let values = match output.source {
-                        OutputSource::Engine(index) => Values::Numbers(&response.outputs[index]),
-                        OutputSource::ClassId => Values::ClassIds(classes()),
-                        OutputSource::Label => Values::Labels(&signature.labels, classes()),
+                    let mut datatype = output.spec.datatype;
+                    let mut row_shape = &*output.spec.row_shape;
+                    let classes_a_row;
+                    let values = match (output.source, asked.classes) {
+                        (OutputSource::Engine(index), None) => {
+                            let values = &response.outputs[index];
+                            if !is_binary(asked) && !is_finite(values) {
+                                not_finite = Some((&output.spec.name, false));
+                            }
+                            Values::Numbers(values)
+                        }
+                        (OutputSource::Engine(index), Some(most)) => {
+                            let values = &response.outputs[index];
+                            if !is_finite(values) {
+                                not_finite = Some((&output.spec.name, true));
+                                continue;
+                            }
+                            let ranked = Ranked::of(signature, asked.position, values, most);
+                            datatype = DataType::Bytes;
+                            classes_a_row = [ranked.classes];
+                            row_shape = &classes_a_row;
+                            Values::Texts(ranked.texts)
+                        }
+                        (OutputSource::ClassId, _) => Values::ClassIds(classes()),
+                        (OutputSource::Label, _) => Values::Labels(&signature.labels, classes()),
                     };
                     body.object(|body| {
                         body.key("name").string(&output.spec.name);
-                        body.key("datatype").string(output.spec.datatype.as_str());
+                        body.key("datatype").string(datatype.as_str());
                         body.key("shape").array(|body| {
                             body.integer(response.rows);
-                            let extents = output.spec.row_shape.iter();
-                            extents.for_each(|&extent| body.integer(extent));
+                            row_shape.iter().for_each(|&extent| body.integer(extent));
                         });
                         if is_binary(asked) {
                             body.key("parameters").object(|body| {
                                 body.key("binary_data_size").integer(values.binary_bytes());
                             });
                             return blobs.push(values);
-                        }
-                        if signature.allow_non_finite && !values.are_finite() {
-                            not_finite = Some(output.spec.name.clone());
                         }
                         body.key("data");
                         values.write(body);
@@ -179,7 +202,10 @@ impl Format for Infer {
             });
         });
         match not_finite {
-            Some(output) => Err(ApiError::NonFiniteAnswer { output }),
+            Some((output, is_ranked)) => Err(ApiError::NonFiniteAnswer {
+                output: output.clone(),
+                is_ranked,
+            }),
             None => Ok(answer(body, &blobs)),
         }
     }
@@ -196,6 +222,7 @@ impl Parameters {
                     parameters.timeout = Some(timeout).filter(|wait| !wait.is_zero());
                 }
                 "binary_data_output" => parameters.is_binary = reader.bool()?,
+                "sequence_id" => no_sequence(reader)?,
                 _ if key.starts_with("triton_") => {
                     return Err(ApiError::invalid(
                         "reserved_parameter",
@@ -211,4 +238,25 @@ impl Parameters {
         })?;
         Ok(parameters)
     }
+}
+
+/// Reads the sequence that a request belongs to, of which there can be none: an answer that knows
+/// nothing of the requests before would be a wrong one. 0 and an empty text are Triton's words for
+/// none.
+fn no_sequence(reader: &mut Reader<'_>) -> Result<(), ApiError> {
+    let at = reader.mark();
+    let is_none = match reader.peek()? {
+        Kind::String => reader.string()?.is_empty(),
+        _ => reader.u64()? == 0,
+    };
+    if is_none {
+        return Ok(());
+    }
+    Err(ApiError::invalid(
+        "not_served",
+        format!(
+            "{}: models keep nothing from one request to the next; leave the sequence out",
+            reader.path(at)
+        ),
+    ))
 }

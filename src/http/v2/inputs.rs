@@ -49,11 +49,7 @@ impl Tensor<'_> {
 }
 
 impl<'a, 'b> Inputs<'a, 'b> {
-    pub(super) fn new(
-        signature: &'a Signature,
-        max_rows: usize,
-        blobs: Option<Blobs<'b>>,
-    ) -> Self {
+    pub(super) fn new(signature: &'a Signature, max_rows: usize, blobs: Option<Blobs<'b>>) -> Self {
         Self {
             signature,
             max_rows,

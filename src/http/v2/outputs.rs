@@ -3,7 +3,7 @@
 use super::super::error::ApiError;
 use super::super::json::{Reader, excerpt};
 use super::inputs::missing;
-use crate::model::Signature;
+use crate::model::{OutputSource, Signature};
 
 /// An output that is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +12,15 @@ pub(super) struct Asked {
     pub(super) position: usize,
     /// Whether it goes out as binary data, if the request says so of this one.
     pub(super) is_binary: Option<bool>,
+    /// How many classes of each row it shall name instead of its values, at least 1.
+    pub(super) classes: Option<usize>,
+}
+
+/// The parameters of an output.
+#[derive(Default)]
+struct Parameters {
+    is_binary: Option<bool>,
+    classes: Option<usize>,
 }
 
 impl Asked {
@@ -20,6 +29,7 @@ impl Asked {
         (0..signature.outputs.len()).map(|position| Self {
             position,
             is_binary: None,
+            classes: None,
         })
     }
 
@@ -31,12 +41,12 @@ impl Asked {
     ) -> Result<Self, ApiError> {
         let place = reader.mark();
         let mut name = None;
-        let mut is_binary = None;
+        let mut parameters = Parameters::default();
         reader.object(|reader, key| {
             match key {
                 "name" => name = Some(reader.string()?),
                 "parameters" if reader.null()? => {}
-                "parameters" => is_binary = parameters(reader)?,
+                "parameters" => parameters = Parameters::read(reader)?,
                 _ => reader.skip()?,
             }
             Ok::<_, ApiError>(())
@@ -61,38 +71,62 @@ impl Asked {
                 format!("output {name:?} is asked for twice"),
             ));
         }
+        let Parameters { is_binary, classes } = parameters;
+        let source = signature.outputs[position].source;
+        if classes.is_some() && !matches!(source, OutputSource::Engine(_)) {
+            return Err(ApiError::invalid(
+                "wrong_task",
+                format!(
+                    "{}.parameters.classification: output {name:?} has no scores to name classes \
+                     by; ask it of {:?}",
+                    reader.path(place),
+                    signature.outputs[0].spec.name
+                ),
+            ));
+        }
         Ok(Self {
             position,
             is_binary,
+            classes,
         })
     }
 }
 
-fn parameters(reader: &mut Reader<'_>) -> Result<Option<bool>, ApiError> {
-    let mut is_binary = None;
-    reader.object(|reader, key| {
-        let at = reader.mark();
-        let not_served = |reader: &Reader<'_>, what: &str| {
-            ApiError::invalid("not_served", format!("{}: {what}", reader.path(at)))
-        };
-        match key {
-            "binary_data" => is_binary = Some(reader.bool()?),
-            "classification" => {
-                return Err(not_served(
-                    reader,
-                    "the classification extension (tritonclient's class_count) is not served; ask \
-                     for the outputs \"class_id\" and \"label\"",
-                ));
+impl Parameters {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ApiError> {
+        let mut parameters = Self::default();
+        reader.object(|reader, key| {
+            let at = reader.mark();
+            match key {
+                "binary_data" => parameters.is_binary = Some(reader.bool()?),
+                "classification" => {
+                    let classes = reader.u64()?;
+                    if classes == 0 {
+                        return Err(ApiError::invalid(
+                            "out_of_range",
+                            format!(
+                                "{}: expected a number of classes, 1 or more, got 0; leave it out \
+                                 for the values themselves",
+                                reader.path(at)
+                            ),
+                        ));
+                    }
+                    // More than fit is all of them.
+                    parameters.classes = Some(usize::try_from(classes).unwrap_or(usize::MAX));
+                }
+                "shared_memory_region" => {
+                    return Err(ApiError::invalid(
+                        "not_served",
+                        format!(
+                            "{}: shared memory is not served; take the values from the answer",
+                            reader.path(at)
+                        ),
+                    ));
+                }
+                _ => reader.skip()?,
             }
-            "shared_memory_region" => {
-                return Err(not_served(
-                    reader,
-                    "shared memory is not served; take the values from the answer",
-                ));
-            }
-            _ => reader.skip()?,
-        }
-        Ok(())
-    })?;
-    Ok(is_binary)
+            Ok(())
+        })?;
+        Ok(parameters)
+    }
 }

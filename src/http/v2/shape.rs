@@ -94,7 +94,10 @@ pub(super) fn check(
         match (form, Element::named(datatype).is_some()) {
             (Form::Binary, true) => {}
             (Form::Json, true) => {
-                let mend = format_args!("send {0} values and say so, or {datatype} values as binary data", spec.datatype);
+                let mend = format_args!(
+                    "send {0} values and say so, or {datatype} values as binary data",
+                    spec.datatype
+                );
                 return mismatch("datatype_mismatch", mend);
             }
             (_, false) => {

@@ -125,7 +125,10 @@ async fn what_an_output_says_wins_over_what_the_request_says() {
         if answer.header(LENGTH).is_none() {
             assert_eq!(answer.header("content-type"), Some("application/json"));
             assert_eq!(
-                answer.json()["outputs"][0]["data"].as_array().unwrap().len(),
+                answer.json()["outputs"][0]["data"]
+                    .as_array()
+                    .unwrap()
+                    .len(),
                 2
             );
             return vec![false; 2];
@@ -138,9 +141,7 @@ async fn what_an_output_says_wins_over_what_the_request_says() {
     };
     let on = json!({"binary_data_output": true});
     let off = json!({"binary_data_output": false});
-    let named = |first: Value, second: Value| {
-        json!([{"name": "sum", "parameters": first}, {"name": "joined", "parameters": second}])
-    };
+    let named = |first: Value, second: Value| json!([{"name": "sum", "parameters": first}, {"name": "joined", "parameters": second}]);
     let binary = |is_binary: bool| json!({"binary_data": is_binary});
     assert_eq!(forms(json!(null), json!(null)).await, [false, false]);
     assert_eq!(forms(json!(null), off.clone()).await, [false, false]);

@@ -88,7 +88,10 @@ fn binary_bodies() -> Vec<(&'static str, Option<String>, String, Vec<u8>)> {
         let json = inputs(&[input("x", datatype, "[1,2]", "8")]);
         bodies.push((V2, None, json, vec![0; 8]));
     }
-    let two = [input("a", "FP32", "[1,2]", "8"), input("b", "FP32", "[1,2]", "8")];
+    let two = [
+        input("a", "FP32", "[1,2]", "8"),
+        input("b", "FP32", "[1,2]", "8"),
+    ];
     bodies.push((PAIR, None, inputs(&two), vec![0; 12]));
     bodies.push((PAIR, None, inputs(&two), vec![0; 20]));
     bodies.push((PAIR, None, inputs(&two[..1]), vec![0; 8]));
@@ -110,7 +113,12 @@ fn binary_bodies() -> Vec<(&'static str, Option<String>, String, Vec<u8>)> {
         r#""name":"x","datatype":"FP32","parameters":{"binary_data_size":8}"#,
         r#""name":"z","datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}"#,
     ] {
-        bodies.push((V2, None, format!(r#"{{"inputs":[{{{members}}}]}}"#), vec![0; 8]));
+        bodies.push((
+            V2,
+            None,
+            format!(r#"{{"inputs":[{{{members}}}]}}"#),
+            vec![0; 8],
+        ));
     }
 
     // Not finite.
@@ -123,7 +131,12 @@ fn binary_bodies() -> Vec<(&'static str, Option<String>, String, Vec<u8>)> {
     let raw = |path, bytes| (path, Some("0".to_owned()), String::new(), vec![0; bytes]);
     bodies.extend([0, 7, 9, 72].map(|bytes| raw(V2, bytes)));
     bodies.push(raw(PAIR, 8));
-    bodies.push((V2, Some("0".into()), String::new(), [f32::NAN; 2].map(f32::to_le_bytes).concat()));
+    bodies.push((
+        V2,
+        Some("0".into()),
+        String::new(),
+        [f32::NAN; 2].map(f32::to_le_bytes).concat(),
+    ));
     bodies
 }
 
@@ -340,7 +353,13 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         r#""outputs":[{"name":"y"},{"name":"y"}]"#,
         r#""outputs":[{"name":"y","parameters":{"binary_data":1}}]"#,
         r#""outputs":[{"name":"y","parameters":{"shared_memory_region":"r"}}]"#,
+        r#""outputs":[{"name":"y","parameters":{"classification":0}}]"#,
+        r#""outputs":[{"name":"y","parameters":{"classification":-1}}]"#,
+        r#""outputs":[{"name":"y","parameters":{"classification":true}}]"#,
         r#""parameters":[]"#,
+        r#""parameters":{"sequence_id":7,"sequence_start":true}"#,
+        r#""parameters":{"sequence_id":"a"}"#,
+        r#""parameters":{"sequence_id":true}"#,
         r#""parameters":{"timeout":-1}"#,
         r#""parameters":{"timeout":"1"}"#,
         r#""parameters":{"timeout":1.5}"#,
@@ -350,6 +369,13 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         r#""parameters":{"a":1,"a":2}"#,
     ] {
         add(V2, &with(members));
+    }
+
+    let fruit = r#"{"inputs":[{"name":"colour","datatype":"FP32","shape":[1,3],"data":[1,2,3]}],
+        "outputs":[{"name":"label","parameters":{"classification":1}}]}"#;
+    add("/v2/models/fruit/infer", fruit);
+    for datatype in ["FP16", "BF16"] {
+        add(V2, &tensor("[1,2]", "[1,2]").replace("FP32", datatype));
     }
 
     // V1, predict.
@@ -495,6 +521,16 @@ const PLACES: &[(Method, &str)] = &[
     (Method::PUT, "/v2/repository/index"),
     (Method::GET, "/v2/repository"),
     (Method::POST, "/v2/repository/models/echo/load"),
+    (Method::POST, "/v2/repository/models/echo/unload"),
+    (Method::PUT, "/v2/repository/main/index"),
+    (Method::POST, "/v2/models/stats"),
+    (Method::POST, "/v2/models/echo/stats"),
+    (Method::GET, "/v2/models/unknown/stats"),
+    (Method::GET, "/v2/models/broken/stats"),
+    (Method::GET, "/v2/models/echo/versions/9/stats"),
+    (Method::POST, "/v2/models/echo/config"),
+    (Method::GET, "/v2/models/unknown/config"),
+    (Method::GET, "/v2/models/echo/versions/9/config"),
     (Method::PUT, "/v2/models/echo/infer"),
     (Method::PATCH, "/v2/models/echo/infer"),
     (Method::TRACE, "/v2/models/echo/infer"),
