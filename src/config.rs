@@ -131,6 +131,8 @@ pub struct Models {
     pub settle_ms: u64,
     /// How long files that are not complete are waited for.
     pub incomplete_timeout_ms: u64,
+    /// How long looking at the directory, or reading a version, may take; 0 for ever.
+    pub load_timeout_ms: u64,
     /// Which versions are served.
     pub versions: VersionPolicies,
     /// The most models.
@@ -181,7 +183,8 @@ pub struct Limits {
     pub max_body_bytes: usize,
     /// How long a request's body may take.
     pub body_timeout_ms: u64,
-    /// The most bytes of all bodies in memory.
+    /// The most bytes of all bodies in memory, with what comes of them; 0 for
+    /// [what fits](Limits::inflight_bytes).
     pub max_inflight_body_bytes: usize,
     /// The most rows of a request.
     pub max_request_rows: usize,
@@ -239,11 +242,27 @@ impl Config {
     }
 }
 
+/// Sixteen of the largest bodies by default: more at a time would not be faster.
+const MOST_INFLIGHT_BYTES: usize = 256 << 20;
+
 impl Limits {
     /// The deadline of requests that ask for none.
     #[must_use]
     pub fn default_deadline(&self) -> Option<Duration> {
         (self.default_deadline_ms > 0).then(|| Duration::from_millis(self.default_deadline_ms))
+    }
+
+    /// The most bytes of all bodies in memory, with what comes of them, in a process that may use
+    /// `memory` bytes.
+    #[must_use]
+    pub fn inflight_bytes(&self, memory: Option<u64>) -> usize {
+        if self.max_inflight_body_bytes > 0 {
+            return self.max_inflight_body_bytes;
+        }
+        // Beside the weights, which may take four fifths, and the process itself.
+        let eighth = memory.map_or(u64::MAX, |bytes| bytes / 8);
+        let eighth = usize::try_from(eighth).unwrap_or(usize::MAX);
+        eighth.min(MOST_INFLIGHT_BYTES).max(self.max_body_bytes)
     }
 }
 

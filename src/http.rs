@@ -11,6 +11,7 @@ mod access;
 mod admin;
 mod answer;
 mod body;
+mod budget;
 mod deadline;
 mod error;
 mod exchange;
@@ -43,7 +44,8 @@ use crate::metrics::Metrics;
 use crate::model::repository::ModelRepository;
 use crate::watched::Watched;
 use answer::Response;
-use body::{BodyBudget, RequestBody};
+use body::RequestBody;
+use budget::Budget;
 use error::ApiError;
 use exchange::Exchange;
 use path::Segments;
@@ -72,7 +74,8 @@ pub struct HttpLimits {
     pub max_body_bytes: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
-    /// The most bytes of all bodies together that are held at one time.
+    /// The most bytes of all bodies together, with the rows and answers that come of them, that are
+    /// held at one time.
     pub max_inflight_body_bytes: usize,
     /// The most rows of one request.
     pub max_request_rows: usize,
@@ -86,7 +89,7 @@ pub struct HttpLimits {
 #[derive(Debug)]
 struct Server {
     app: Arc<App>,
-    bodies: BodyBudget,
+    budget: Budget,
 }
 
 /// Every route of the server.
@@ -110,7 +113,7 @@ impl Routes {
     #[must_use]
     pub fn new(app: Arc<App>) -> Self {
         let server = Arc::new(Server {
-            bodies: BodyBudget::new(app.limits.max_inflight_body_bytes),
+            budget: Budget::new(app.limits.max_inflight_body_bytes),
             app,
         });
         let others = Router::new()
@@ -224,7 +227,7 @@ mod tests {
                 keys: None,
                 has_metrics_page: true,
             }),
-            bodies: BodyBudget::new(100),
+            budget: Budget::new(100),
         })
     }
 

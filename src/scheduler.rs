@@ -25,6 +25,7 @@ mod cost;
 mod dispatch;
 mod policy;
 mod queue;
+mod seats;
 mod sync;
 mod worker;
 
@@ -45,8 +46,9 @@ use crate::metrics::{ModelMetrics, Rejection, UpDown};
 use crate::request::{InferError, InferRequest, InferResponse, Timing};
 
 use call::Answer;
-use dispatch::{Dispatch, LaneId, Rules, SeatId};
+use dispatch::{Dispatch, LaneId, Rules};
 use policy::{BatchPolicy, InlinePolicy, Place};
+use seats::SeatId;
 use worker::{LaneWork, Worker};
 
 /// How long a lane's warm-up goes on to larger batches.
@@ -217,7 +219,6 @@ impl Scheduler {
             metrics,
             settings,
             cost: cost::CostTable::default(),
-            batch_rows: self.settings.max_batch_rows,
             queued_rows: AtomicUsize::new(0),
         });
         let id = self.dispatch.add_lane(Arc::clone(&work));

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use tokio::runtime::{Builder, Runtime};
@@ -17,6 +17,7 @@ use super::example::curl;
 use super::table::{Overview, overview};
 use super::{Exit, VERSION, build_info, print, report};
 use crate::config::{self, Config, Level, Settings, cpu_budget, memory_budget};
+use crate::engine::kernels::pages;
 use crate::http::{AdminRoutes, Controls, OperationsRoutes};
 use crate::keys::Keys;
 use crate::lifecycle::Lifecycle;
@@ -40,6 +41,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const SUPERVISION_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) fn run(settings: &Settings) -> Exit {
+    // Before the first large block is asked for.
+    pages::return_freed();
     let config = &settings.config;
     let metrics = Metrics::new(build_info());
     let log = telemetry::install(&config.log, metrics.log_lines_dropped_total().clone());
@@ -90,9 +93,8 @@ pub(super) fn scheduler_settings(config: &Config) -> SchedulerSettings {
 /// Which models are served and how their directory is followed.
 pub(super) fn repository_settings(config: &Config) -> RepositorySettings {
     let models = &config.models;
-    let poll_interval = Duration::from_millis(models.poll_interval_ms);
     let watch = WatchSettings {
-        poll_interval: (!poll_interval.is_zero()).then_some(poll_interval),
+        poll_interval: limit(models.poll_interval_ms),
         settle: Duration::from_millis(models.settle_ms),
         patience: Duration::from_millis(models.incomplete_timeout_ms),
     };
@@ -107,7 +109,13 @@ pub(super) fn repository_settings(config: &Config) -> RepositorySettings {
             0 => memory_budget().map_or(u64::MAX, |bytes| bytes / 5 * 4),
             bytes => bytes,
         },
+        load_timeout: limit(models.load_timeout_ms),
     }
+}
+
+/// A time limit of so many milliseconds; 0 is none.
+fn limit(ms: u64) -> Option<Duration> {
+    (ms > 0).then(|| Duration::from_millis(ms))
 }
 
 async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
@@ -240,6 +248,7 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
     tokio::spawn(supervise(
         config.scheduler.clone(),
         Arc::clone(&scheduler),
+        Arc::clone(&io_threads),
         Arc::clone(&lifecycle),
         metrics.clone(),
     ));
@@ -326,17 +335,18 @@ async fn first_stop(mut signals: Signals, mut asked: mpsc::Receiver<()>) -> Stop
     stop
 }
 
-/// Replaces workers that hang, and says when work waits that nobody does.
+/// Replaces workers that hang, and says when work waits that nobody does. A thread of connections
+/// cannot be replaced: what it holds is lost when the process is started again.
 async fn supervise(
     settings: config::Scheduler,
     scheduler: Arc<Scheduler>,
+    io_threads: Arc<IoThreads>,
     lifecycle: Arc<Lifecycle>,
     metrics: Metrics,
 ) {
-    let timeout = |ms| (ms > 0).then(|| Duration::from_millis(ms));
     loop {
         tokio::time::sleep(SUPERVISION_INTERVAL).await;
-        let replaced = scheduler.replace_workers(timeout(settings.hang_timeout_ms));
+        let replaced = scheduler.replace_workers(limit(settings.hang_timeout_ms));
         if replaced > 0 {
             error!(
                 replaced,
@@ -344,10 +354,17 @@ async fn supervise(
             );
             metrics.workers_replaced_total().inc_by(replaced as u64);
         }
-        if let Some(limit) = timeout(settings.stall_timeout_ms) {
-            let has_stalled = scheduler.is_stalled(limit);
+        if let Some(limit) = limit(settings.stall_timeout_ms) {
+            let silent = io_threads.silent_for(Instant::now()) > limit;
+            let has_stalled = scheduler.is_stalled(limit) || silent;
             if has_stalled && lifecycle.is_live() {
-                error!("rows wait and no forward pass ends: not live");
+                error!(
+                    "not live: {}",
+                    match silent {
+                        true => "a thread of connections does not come back from what it does",
+                        false => "rows wait and no forward pass ends",
+                    }
+                );
             }
             lifecycle.set_stalled(has_stalled);
         }

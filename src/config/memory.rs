@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-/// The bytes of memory that this process may use: the least limit of its cgroup and those above,
-/// or the machine's memory. `None` where the operating system does not say.
+/// The bytes of memory that this process may use: the least of its cgroup's limit and those above,
+/// its own limit of address space, and the machine's memory. `None` where the operating system does
+/// not say.
 #[must_use]
 pub fn memory_budget() -> Option<u64> {
     budget(&|path| fs::read_to_string(path).ok())
@@ -12,6 +13,7 @@ pub fn memory_budget() -> Option<u64> {
 
 fn budget(read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
     let mut limits = cgroup_limits(read);
+    limits.extend(address_space(read));
     limits.extend(machine_bytes(read));
     limits.into_iter().min()
 }
@@ -42,6 +44,15 @@ fn cgroup_limits(read: &dyn Fn(&Path) -> Option<String>) -> Vec<u64> {
         }));
     }
     limits
+}
+
+/// What `ulimit -v` allows, if it does not allow all.
+fn address_space(read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
+    let text = read(Path::new("/proc/self/limits"))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Max address space"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 fn machine_bytes(read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
@@ -103,6 +114,16 @@ mod tests {
             ("/sys/fs/cgroup/x/memory.max", "1\n"),
         ];
         assert_eq!(with(&first), Some(2048));
+    }
+
+    #[test]
+    fn a_limit_of_address_space_counts() {
+        let limits = |text| with(&[MACHINE, ("/proc/self/limits", text)]);
+        let header = "Limit  Soft Limit  Hard Limit  Units\n";
+        let some = format!("{header}Max address space  8192  unlimited  bytes\n");
+        assert_eq!(limits(&some), Some(8192));
+        let none = format!("{header}Max address space  unlimited  unlimited  bytes\n");
+        assert_eq!(limits(&none), Some(16 << 10));
     }
 
     #[test]

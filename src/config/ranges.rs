@@ -79,6 +79,12 @@ impl Config {
                 "0 loads files at once, also those of a copy that is under way",
             ),
             range(
+                "models.load_timeout_ms",
+                models.load_timeout_ms,
+                [0, DAY_MS],
+                "0 waits for ever",
+            ),
+            range(
                 "models.incomplete_timeout_ms",
                 models.incomplete_timeout_ms,
                 [0, DAY_MS],
@@ -193,12 +199,16 @@ impl Config {
                 [1, DAY_MS],
                 SLOW_CLIENTS,
             ),
-            range(
-                "limits.max_inflight_body_bytes",
-                limits.max_inflight_body_bytes as u64,
-                [limits.max_body_bytes as u64, 1 << 40],
-                "it has to hold at least one body of limits.max_body_bytes",
-            ),
+            (limits.max_inflight_body_bytes > 0)
+                .then(|| {
+                    range(
+                        "limits.max_inflight_body_bytes",
+                        limits.max_inflight_body_bytes as u64,
+                        [limits.max_body_bytes as u64, 1 << 40],
+                        "it has to hold at least one body of limits.max_body_bytes; 0 takes what fits",
+                    )
+                })
+                .flatten(),
             range(
                 "limits.max_request_rows",
                 limits.max_request_rows as u64,

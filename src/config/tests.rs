@@ -416,3 +416,17 @@ fn the_page_of_limits_has_every_limit_with_its_default() {
         assert_eq!(setting.value.to_string(), value, "{line}");
     }
 }
+
+#[test]
+fn the_budget_of_bodies_fits_the_memory_unless_it_is_set() {
+    let mut limits = Config::defaults().limits;
+    let mebibytes = |limits: &Limits, memory: Option<u64>| {
+        limits.inflight_bytes(memory.map(|mebibytes| mebibytes << 20)) >> 20
+    };
+    assert_eq!(mebibytes(&limits, None), 256);
+    assert_eq!(mebibytes(&limits, Some(64 << 10)), 256);
+    assert_eq!(mebibytes(&limits, Some(512)), 64);
+    assert_eq!(mebibytes(&limits, Some(64)), 16, "one body");
+    limits.max_inflight_body_bytes = 20 << 20;
+    assert_eq!(mebibytes(&limits, Some(64 << 10)), 20);
+}

@@ -9,9 +9,9 @@ use super::json::Writer;
 /// An answer. It is whole before the first byte of it goes out, so that no answer breaks off.
 pub(super) type Response = http::Response<Bytes>;
 
-/// An answer whose body is the document that was written.
-pub(super) fn json(status: StatusCode, document: Writer) -> Response {
-    let mut response = Response::new(document.into_bytes().into());
+/// An answer whose body is this JSON document.
+pub(super) fn json<B>(status: StatusCode, document: impl Into<B>) -> http::Response<B> {
+    let mut response = http::Response::new(document.into());
     *response.status_mut() = status;
     response
         .headers_mut()

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use axum::BoxError;
@@ -13,6 +12,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 
 use super::HttpLimits;
+use super::budget::Share;
 use super::error::ApiError;
 use super::json::excerpt;
 
@@ -22,71 +22,39 @@ const MAX_PIECES: usize = 65_536;
 /// What a read of a long body is never smaller than, unless its client sends it so.
 const SMALL_PIECE_BYTES: usize = 1024;
 
-/// What each request may hold without being counted. It is no more than a connection's own buffers
-/// take, so that the number of connections bounds it; and small requests, which come by the
-/// hundred thousand a second, leave the count alone.
-const UNCOUNTED_BYTES: usize = 16 << 10;
-
 /// The body of a request, from wherever it comes.
 pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static {}
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> RequestBody for B {}
 
-/// Counts the bytes that requests hold now: their bodies, then the rows decoded from them.
-#[derive(Debug)]
-pub(super) struct BodyBudget {
-    used_bytes: AtomicUsize,
-    max_bytes: usize,
-    uncounted_bytes: usize,
-}
-
-impl BodyBudget {
-    pub(super) fn new(max_bytes: usize) -> Self {
-        Self {
-            used_bytes: AtomicUsize::new(0),
-            max_bytes,
-            uncounted_bytes: UNCOUNTED_BYTES,
-        }
+/// Reads a body whole; its bytes count in its share of the budget.
+///
+/// A declared length over the limit is refused before a byte is read. The budget is charged as
+/// bytes come: a client that only declares a body takes nothing from the others.
+///
+/// # Errors
+/// 413 for too many bytes, 408 for too slow, 503 when other bodies take all the memory, 400
+/// for too many pieces or a broken transfer.
+pub(super) async fn read(
+    body: impl RequestBody,
+    limits: &HttpLimits,
+    share: &mut Share<'_>,
+) -> Result<Bytes, ApiError> {
+    let max_body_bytes = limits.max_body_bytes;
+    let declared = usize::try_from(body.size_hint().lower());
+    if declared.map_or(true, |declared| declared > max_body_bytes) {
+        return Err(ApiError::BodyTooLarge { max_body_bytes });
     }
-
-    /// Reads a body whole; its bytes count until the share is set to others or dropped.
-    ///
-    /// A declared length over the limit is refused before a byte is read. The budget is charged as
-    /// bytes come: a client that only declares a body takes nothing from the others.
-    ///
-    /// # Errors
-    /// 413 for too many bytes, 408 for too slow, 503 when other bodies take all the memory, 400
-    /// for too many pieces or a broken transfer.
-    pub(super) async fn read(
-        &self,
-        body: impl RequestBody,
-        limits: &HttpLimits,
-    ) -> Result<(Bytes, Share<'_>), ApiError> {
-        let too_large = ApiError::BodyTooLarge {
-            max_body_bytes: limits.max_body_bytes,
-        };
-        let declared = usize::try_from(body.size_hint().lower());
-        if declared.map_or(true, |declared| declared > limits.max_body_bytes) {
-            return Err(too_large);
-        }
-        let mut share = Share {
-            budget: self,
-            bytes: 0,
-        };
-        let bytes = {
-            let mut collected = pin!(collect(body, limits.max_body_bytes, &mut share));
-            // Most bodies came with their head and need no clock.
-            let at_once = poll_fn(|cx| Poll::Ready(collected.as_mut().poll(cx))).await;
-            match at_once {
-                Poll::Ready(bytes) => bytes?,
-                Poll::Pending => tokio::time::timeout(limits.body_timeout, collected)
-                    .await
-                    .unwrap_or(Err(ApiError::BodyTimeout {
-                        limit: limits.body_timeout,
-                    }))?,
-            }
-        };
-        Ok((bytes, share))
+    let mut collected = pin!(collect(body, max_body_bytes, share));
+    // Most bodies came with their head and need no clock.
+    let at_once = poll_fn(|cx| Poll::Ready(collected.as_mut().poll(cx))).await;
+    match at_once {
+        Poll::Ready(bytes) => bytes,
+        Poll::Pending => tokio::time::timeout(limits.body_timeout, collected)
+            .await
+            .unwrap_or(Err(ApiError::BodyTimeout {
+                limit: limits.body_timeout,
+            })),
     }
 }
 
@@ -117,42 +85,6 @@ async fn collect(
         whole.extend_from_slice(&piece);
     }
     Err(ApiError::BodyInTooManyPieces)
-}
-
-/// One request's part of the budget.
-pub(super) struct Share<'a> {
-    budget: &'a BodyBudget,
-    bytes: usize,
-}
-
-impl Share<'_> {
-    /// Counts so many bytes from now on, instead of those before.
-    ///
-    /// # Errors
-    /// 503 if that is more than the budget has left.
-    pub(super) fn set(&mut self, bytes: usize) -> Result<(), ApiError> {
-        let counted = bytes.saturating_sub(self.budget.uncounted_bytes);
-        let before = std::mem::replace(&mut self.bytes, counted);
-        let used_bytes = &self.budget.used_bytes;
-        if counted > before {
-            let more = counted - before;
-            if used_bytes.fetch_add(more, Ordering::Relaxed) + more > self.budget.max_bytes {
-                return Err(ApiError::BodiesOverBudget);
-            }
-        } else if counted < before {
-            used_bytes.fetch_sub(before - counted, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        if self.bytes > 0 {
-            let used_bytes = &self.budget.used_bytes;
-            used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        }
-    }
 }
 
 /// Refuses bodies that say that they are something else than plain JSON.
@@ -220,13 +152,11 @@ mod tests {
     use http_body::Frame;
 
     use super::*;
+    use crate::http::budget::Budget;
 
     /// A budget of 100 bytes in which every byte counts.
-    fn budget() -> BodyBudget {
-        BodyBudget {
-            uncounted_bytes: 0,
-            ..BodyBudget::new(100)
-        }
+    fn budget() -> Budget {
+        Budget::of_every_byte(100)
     }
 
     fn limits(max_body_bytes: usize) -> HttpLimits {
@@ -240,9 +170,9 @@ mod tests {
         }
     }
 
-    async fn read(budget: &BodyBudget, body: Body) -> Result<Vec<u8>, &'static str> {
-        match budget.read(body, &limits(60)).await {
-            Ok((bytes, _share)) => Ok(bytes.to_vec()),
+    async fn read(budget: &Budget, body: Body) -> Result<Vec<u8>, &'static str> {
+        match super::read(body, &limits(60), &mut budget.share()).await {
+            Ok(bytes) => Ok(bytes.to_vec()),
             Err(ApiError::BodyTooLarge { .. }) => Err("too large"),
             Err(ApiError::BodiesOverBudget) => Err("over budget"),
             Err(ApiError::BodyTimeout { .. }) => Err("timeout"),
@@ -297,7 +227,7 @@ mod tests {
             read(&budget, Body::from(vec![0; 61])).await,
             Err("too large")
         );
-        assert_eq!(budget.used_bytes.into_inner(), 0, "all is given back");
+        assert_eq!(budget.used_bytes(), 0, "all is given back");
     }
 
     #[tokio::test]
@@ -309,7 +239,9 @@ mod tests {
     #[tokio::test]
     async fn bodies_share_a_budget_while_they_are_held() {
         let budget = budget();
-        let held = budget.read(Body::from(vec![0; 60]), &limits(60)).await;
+        let mut share = budget.share();
+        let body = Body::from(vec![0; 60]);
+        let held = super::read(body, &limits(60), &mut share).await;
         assert_eq!(
             read(&budget, Body::from(vec![0; 41])).await,
             Err("over budget")
@@ -319,39 +251,12 @@ mod tests {
             read(&budget, Body::from(vec![0; 40])).await,
             Ok(vec![0; 40])
         );
-        drop(held);
+        assert!(held.is_ok());
+        drop(share);
         assert_eq!(
             read(&budget, Body::from(vec![0; 41])).await,
             Ok(vec![0; 41])
         );
-    }
-
-    #[tokio::test]
-    async fn rows_that_wait_count_like_the_body_they_came_in() {
-        let budget = budget();
-        let body = Body::from(vec![0; 10]);
-        let Ok((_, mut share)) = budget.read(body, &limits(60)).await else {
-            panic!("there is room");
-        };
-        assert!(share.set(90).is_ok());
-        let over = read(&budget, Body::from(vec![0; 11])).await;
-        assert_eq!(over, Err("over budget"));
-        assert!(share.set(20).is_ok());
-        assert!(read(&budget, Body::from(vec![0; 60])).await.is_ok());
-        assert!(share.set(101).is_err());
-        drop(share);
-        assert_eq!(budget.used_bytes.into_inner(), 0);
-    }
-
-    #[tokio::test]
-    async fn small_requests_are_not_counted() {
-        let budget = BodyBudget::new(100);
-        let limits = limits(UNCOUNTED_BYTES + 101);
-        let held = |bytes| budget.read(Body::from(vec![0; bytes]), &limits);
-        let _small = [held(UNCOUNTED_BYTES).await, held(UNCOUNTED_BYTES).await];
-        assert_eq!(budget.used_bytes.load(Ordering::Relaxed), 0);
-        assert!(held(UNCOUNTED_BYTES + 100).await.is_ok());
-        assert!(held(UNCOUNTED_BYTES + 101).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

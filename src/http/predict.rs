@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 
 use super::Server;
 use super::answer::Response;
-use super::body::{RequestBody, expect_json};
+use super::body::{self, RequestBody, expect_json};
 use super::deadline::deadline;
 use super::error::ApiError;
 use super::exchange::Exchange;
@@ -52,6 +52,26 @@ const LARGE_BODY_BYTES: usize = 512 << 10;
 /// The number of values from which on writing an answer takes as long.
 const LARGE_ANSWER_VALUES: usize = 64 << 10;
 
+/// The longest text of a number with the comma behind it: `-1.1754944e-38,`.
+const NUMBER_TEXT_BYTES: usize = 15;
+
+/// The most bytes of rows that can be decoded from a body of so many bytes: numbers of one digit,
+/// as far as the model takes them.
+fn most_decoded_bytes(signature: &Signature, body_bytes: usize, max_rows: usize) -> usize {
+    let row: usize = signature.inputs.iter().map(TensorSpec::row_elements).sum();
+    let numbers = (body_bytes / 2).min(row.saturating_mul(max_rows));
+    numbers * size_of::<f32>()
+}
+
+/// The bytes of so many rows' answer, as numbers and as text, which are there side by side while the
+/// one is written from the other.
+fn answer_bytes(signature: &Signature, rows: usize) -> usize {
+    let outputs = signature.outputs.iter();
+    let row: usize = outputs.map(|output| output.spec.row_elements()).sum();
+    row.saturating_mul(rows)
+        .saturating_mul(size_of::<f32>() + NUMBER_TEXT_BYTES)
+}
+
 /// Runs what takes long on a thread where nobody waits for it, anything else here.
 async fn beside_others<T: Send + 'static>(
     takes_long: bool,
@@ -89,7 +109,11 @@ pub(super) trait Format: Sized + Send + 'static {
     ) -> Result<(Self, Rows), ApiError>;
 
     /// Writes the answer.
-    fn encode(self, model: &Model, response: &InferResponse) -> Result<Response, ApiError>;
+    fn encode(
+        self,
+        model: &Model,
+        response: &InferResponse,
+    ) -> Result<http::Response<Vec<u8>>, ApiError>;
 }
 
 /// Answers a predict request for a model version; `None` is the newest that is ready.
@@ -126,21 +150,29 @@ pub(super) async fn predict<F: Format>(
         }
         error
     };
-    let read = server.bodies.read(body, &app.limits).await;
-    let (body, mut share) = read.map_err(count)?;
+    let mut share = server.budget.share();
+    let read = body::read(body, &app.limits, &mut share).await;
+    let body = read.map_err(count)?;
     if let Some(refusal) = refusal {
         return Err(refusal);
     }
     let layout = F::layout(&head.headers)?;
     let max_rows = app.limits.max_request_rows;
+    let signature = &served.model.signature;
+    let decoded = most_decoded_bytes(signature, body.len(), max_rows);
+    share.set(body.len() + decoded).map_err(count)?;
     let (format, rows) = beside_others(body.len() > LARGE_BODY_BYTES, {
         let served = Arc::clone(&served);
         move || F::decode(&body, layout, &served.model.signature, max_rows)
     })
     .await?;
-    // The body is gone, its rows are here until they are answered.
+    // The body is gone, its rows are here until they are answered; and what is computed can be
+    // answered.
     let row_bytes = rows.inputs.iter().map(|input| size_of_val(&input[..]));
-    share.set(row_bytes.sum()).map_err(count)?;
+    let answer_bytes = answer_bytes(&served.model.signature, rows.rows);
+    share
+        .set(row_bytes.sum::<usize>() + answer_bytes)
+        .map_err(count)?;
 
     let deadline = deadline(&head.headers, rows.timeout, exchange.started, &app.limits)?;
     let response = served
@@ -158,8 +190,9 @@ pub(super) async fn predict<F: Format>(
             (error, _) => error.into(),
         })?;
     let values: usize = response.outputs.iter().map(Vec::len).sum();
-    beside_others(values > LARGE_ANSWER_VALUES, move || {
+    let answer = beside_others(values > LARGE_ANSWER_VALUES, move || {
         format.encode(&served.model, &response)
     })
-    .await
+    .await?;
+    Ok(answer.map(|body| share.of_answer(body)))
 }

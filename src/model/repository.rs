@@ -18,6 +18,7 @@ mod error;
 mod files;
 mod life;
 mod loader;
+mod patience;
 mod plan;
 mod served;
 mod state;
@@ -56,6 +57,8 @@ pub struct RepositorySettings {
     pub max_versions: usize,
     /// The most bytes of weights in memory.
     pub max_weight_bytes: u64,
+    /// How long looking at the directory, or reading a version, may take; `None`: for ever.
+    pub load_timeout: Option<Duration>,
 }
 
 /// How changes in a directory are noticed.
@@ -80,6 +83,7 @@ impl RepositorySettings {
             max_models: usize::MAX,
             max_versions: usize::MAX,
             max_weight_bytes: u64::MAX,
+            load_timeout: None,
         }
     }
 }

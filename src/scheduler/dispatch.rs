@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use super::call::{Answer, Call};
 use super::policy::{BatchPolicy, Decision, Situation};
 use super::queue::{LaneQueue, Taken};
+use super::seats::{SeatId, Seats};
 use super::sync::{Condvar, Mutex, MutexGuard, now};
 use crate::engine::kernels::Team;
 use crate::metrics::Release;
@@ -34,8 +35,8 @@ pub(super) trait Work {
     /// the lane has left and nothing changes any more.
     fn set_queued_rows(&self, rows: usize);
 
-    /// What a row costs in a full batch, as far as that is known.
-    fn row_cost(&self) -> Duration;
+    /// What a forward pass over so many rows costs, as far as that is known.
+    fn cost(&self, rows: usize) -> Duration;
 
     /// Whether so many rows are so much work that several workers should share it.
     fn pays_to_share(&self, rows: usize) -> bool;
@@ -65,23 +66,6 @@ pub(super) struct Dispatch<W> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LaneId(u64);
 
-/// A worker's place; never used again for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SeatId(usize);
-
-/// What is known of a worker from outside.
-#[derive(Default)]
-struct Seat {
-    /// When it took the batch that it has; `None` without one.
-    taken_at: Option<Instant>,
-    /// The calls of that batch, which the worker holds: they are not freed here, under the lock.
-    calls: Vec<Weak<Call>>,
-    /// The team of that batch if it is shared.
-    team: Option<Arc<Team>>,
-    /// Another worker has its place: it is to end when it comes back.
-    is_retired: bool,
-}
-
 struct State<W> {
     lanes: BTreeMap<LaneId, LaneState<W>>,
     next_lane: u64,
@@ -92,7 +76,7 @@ struct State<W> {
     shared: Vec<(LaneId, Arc<Team>)>,
     /// Workers without a batch; they may help with another's.
     idle_workers: usize,
-    seats: Vec<Seat>,
+    seats: Seats,
     /// Since when rows have waited without any worker looking at them; those that expire
     /// meanwhile change nothing.
     unseen_since: Option<Instant>,
@@ -108,6 +92,14 @@ struct State<W> {
 struct LaneState<W> {
     queue: LaneQueue,
     work: Arc<W>,
+}
+
+impl<W: Work> LaneState<W> {
+    /// What a row costs in a full batch, in seconds.
+    fn row_seconds(&self, rules: &Rules) -> f64 {
+        let rows = rules.batch.max_batch_rows;
+        self.work.cost(rows).as_secs_f64() / rows as f64
+    }
 }
 
 impl<W: Work> State<W> {
@@ -150,7 +142,7 @@ impl<W: Work> State<W> {
             .map(|ready| {
                 let lane = &self.lanes[ready];
                 let rows = lane.queue.rows().min(most);
-                lane.work.row_cost().as_secs_f64() * rows as f64
+                lane.row_seconds(rules) * rows as f64
             })
             .sum();
         Duration::try_from_secs_f64(seconds / rules.workers as f64).unwrap_or(Duration::MAX)
@@ -201,7 +193,7 @@ impl<W: Work> Dispatch<W> {
                 ready: VecDeque::new(),
                 shared: Vec::new(),
                 idle_workers: rules.workers,
-                seats: Vec::with_capacity(rules.workers),
+                seats: Seats::default(),
                 unseen_since: None,
                 runs_inline: false,
                 sleeping: 0,
@@ -215,52 +207,32 @@ impl<W: Work> Dispatch<W> {
 
     /// The place of another worker.
     pub(super) fn add_seat(&self) -> SeatId {
-        let mut state = self.lock();
-        state.seats.push(Seat::default());
-        SeatId(state.seats.len() - 1)
+        self.lock().seats.add()
     }
 
-    /// Gives up the workers that have had their batch for longer than `limit`, and those that are
-    /// `dead`; says which. The calls of their batches fail. As many others are to take their
-    /// places: to those that wait for a worker, they are there and idle.
+    /// Gives up the workers that [hang](Seats::retire), and those that are `dead`; says which. The
+    /// calls of their batches fail. As many others are to take their places: to those that wait for
+    /// a worker, they are there and idle.
     pub(super) fn retire(&self, limit: Option<Duration>, dead: &[SeatId]) -> Vec<SeatId> {
-        let mut retired = Vec::new();
-        let mut calls = Vec::new();
-        {
+        let retired = {
             let mut state = self.lock();
-            let now = now();
-            let State {
-                seats,
-                shared,
-                idle_workers,
-                ..
-            } = &mut *state;
-            for (place, seat) in seats.iter_mut().enumerate() {
-                let id = SeatId(place);
-                let has_hung = seat.taken_at.zip(limit).is_some_and(|(taken_at, limit)| {
-                    now.saturating_duration_since(taken_at) > limit
-                });
-                if seat.is_retired || !has_hung && !dead.contains(&id) {
-                    continue;
-                }
-                seat.is_retired = true;
-                // One that died without a batch was idle, and so is who comes.
-                *idle_workers += usize::from(seat.taken_at.is_some());
-                if let Some(team) = seat.team.take() {
-                    shared.retain(|(_, shared)| !Arc::ptr_eq(shared, &team));
-                }
-                calls.append(&mut seat.calls);
-                retired.push(id);
-            }
+            let retired = state.seats.retire(now(), limit, dead);
+            // One without a batch was idle, and so is who comes.
+            state.idle_workers += retired.had_batch;
+            state.shared.retain(|(_, team)| {
+                let is_of = |retired: &Arc<Team>| Arc::ptr_eq(retired, team);
+                !retired.teams.iter().any(is_of)
+            });
             // What its lane holds was not for others while it was shared.
-            if !retired.is_empty() && state.has_takeable() {
+            if !retired.seats.is_empty() && state.has_takeable() {
                 self.call_one(&mut state);
             }
-        }
-        for call in calls.iter().filter_map(Weak::upgrade) {
+            retired
+        };
+        for call in retired.calls.iter().filter_map(Weak::upgrade) {
             call.fail(InferError::Panicked);
         }
-        retired
+        retired.seats
     }
 
     /// Whether rows came longer than `limit` ago, and no worker has looked for rows since.
@@ -347,8 +319,8 @@ impl<W: Work> Dispatch<W> {
         let mut wait = state.wait(id, &self.rules);
         if !wait.is_zero() {
             // And its own rows, once it is their turn.
-            let rows = u32::try_from(call.rows()).unwrap_or(u32::MAX);
-            wait += state.lanes[&id].work.row_cost().saturating_mul(rows);
+            let own = state.lanes[&id].row_seconds(&self.rules) * call.rows() as f64;
+            wait = wait.saturating_add(Duration::try_from_secs_f64(own).unwrap_or(Duration::MAX));
         }
         if let Some(deadline) = call.deadline()
             && (deadline <= arrived_at || deadline - arrived_at < wait)
@@ -389,16 +361,9 @@ impl<W: Work> Dispatch<W> {
         }
 
         let mut state = self.lock();
-        let SeatId(place) = batch.seat;
-        if state.seats[place].is_retired {
-            return false;
-        }
-        if had_batch {
+        if had_batch && !state.seats.is_retired(batch.seat) {
             state.idle_workers += 1;
-            let seat = &mut state.seats[place];
-            seat.taken_at = None;
-            seat.team = None;
-            seat.calls.clear();
+            state.seats.ended(batch.seat);
         }
         if was_shared {
             state
@@ -407,17 +372,15 @@ impl<W: Work> Dispatch<W> {
         }
         // After a help in vain a worker sleeps: the batch's rest is not for sharing.
         let mut may_help = true;
-        loop {
+        while !state.seats.is_retired(batch.seat) {
             self.wanted.store(false, Ordering::Relaxed);
             state.unseen_since = None;
             match self.look(&mut state, now(), batch) {
                 Look::Took => {
                     state.idle_workers -= 1;
-                    let seat = &mut state.seats[place];
-                    seat.taken_at = Some(batch.taken_at);
-                    seat.team = batch.is_shared.then(|| Arc::clone(&batch.team));
-                    let calls = batch.taken.parts.iter().map(|part| &part.call);
-                    seat.calls.extend(calls.map(Arc::downgrade));
+                    let team = batch.is_shared.then(|| Arc::clone(&batch.team));
+                    let (taken_at, parts) = (batch.taken_at, &batch.taken.parts);
+                    state.seats.took(batch.seat, taken_at, parts, team);
                     // A push wakes one worker, but may bring work for several: pass it on.
                     if state.has_takeable() || batch.is_shared {
                         self.call_one(&mut state);
@@ -432,9 +395,11 @@ impl<W: Work> Dispatch<W> {
                         let team = Arc::clone(team);
                         // Others who sleep may help too.
                         self.wake_one(&mut state);
+                        state.seats.helps(batch.seat, Some(Arc::clone(&team)));
                         drop(state);
                         may_help = !team.help(|| !self.wanted.load(Ordering::Relaxed));
                         state = self.lock();
+                        state.seats.helps(batch.seat, None);
                     } else {
                         state = self.sleep(state, held_until);
                         may_help = true;
@@ -442,6 +407,7 @@ impl<W: Work> Dispatch<W> {
                 }
             }
         }
+        false
     }
 
     /// Lets no request in any more. Workers finish what waits, then
@@ -479,7 +445,8 @@ impl<W: Work> Dispatch<W> {
                 }
             };
             let max_batch_rows = self.rules.batch.max_batch_rows;
-            lane.queue.take(max_batch_rows, now, &mut batch.taken);
+            let pass = lane.work.cost(lane.queue.rows().min(max_batch_rows));
+            lane.queue.take(max_batch_rows, now, pass, &mut batch.taken);
             lane.work.set_queued_rows(lane.queue.rows());
             batch.work = Some(Arc::clone(&lane.work));
             batch.release = release;
@@ -577,9 +544,7 @@ impl<W: Work> Dispatch<W> {
         assert!(state.ready.iter().all(|id| state.lanes.contains_key(id)));
         assert!(state.idle_workers <= self.rules.workers);
         assert!(state.sleeping + state.wakeups <= self.rules.workers);
-        let busy = |seat: &&Seat| seat.taken_at.is_some() && !seat.is_retired;
-        let busy = state.seats.iter().filter(busy).count();
-        assert_eq!(state.idle_workers + busy, self.rules.workers);
+        assert_eq!(state.idle_workers + state.seats.busy(), self.rules.workers);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<W>> {

@@ -48,7 +48,8 @@ pub(super) struct Taken {
     pub(super) parts: Vec<Part>,
     /// Their rows, summed.
     pub(super) rows: usize,
-    /// Calls to be refused, because their deadline passed while they waited.
+    /// Calls to be refused, because their deadline passed while they waited, or will have when they
+    /// are computed.
     pub(super) expired: Vec<Arc<Call>>,
     /// Calls of which a part failed: answered already, to be dropped.
     pub(super) failed: Vec<Arc<Call>>,
@@ -95,17 +96,33 @@ impl LaneQueue {
         number
     }
 
-    /// Takes a batch of at most `max_rows` rows from the front.
+    /// Takes a batch of at most `max_rows` rows from the front; its forward pass is expected to take
+    /// `pass`.
     ///
     /// A call that fits a batch is never split: it waits for the next one, which begins with
     /// it. A call larger than a batch fills this one, and its rest stays at the front.
-    /// Expired and failed calls leave without counting as rows of the batch.
-    pub(super) fn take(&mut self, max_rows: usize, now: Instant, taken: &mut Taken) {
+    /// Failed calls, and those that have expired or will have when the pass ends, leave without
+    /// counting as rows of the batch. Where that would leave nothing to compute, only what has
+    /// expired already leaves: an expectation that is wrong is put right by passes that run.
+    pub(super) fn take(
+        &mut self,
+        max_rows: usize,
+        now: Instant,
+        pass: Duration,
+        taken: &mut Taken,
+    ) {
+        // Mostly the first that is asked, the one that came last, has the time.
+        let has_time =
+            |waiting: &Waiting| !waiting.call.has_failed() && !waiting.call.is_expired(now + pass);
+        let ends = match self.waiting.iter().rev().any(has_time) {
+            true => now + pass,
+            false => now,
+        };
         while let Some(first) = self.waiting.front_mut() {
             let left = first.rows_left();
             let drop_to = if first.call.has_failed() {
                 Some(&mut taken.failed)
-            } else if first.call.is_expired(now) {
+            } else if first.call.is_expired(ends) {
                 Some(&mut taken.expired)
             } else {
                 None

@@ -3,5 +3,6 @@
 mod admission;
 mod faults;
 mod queue;
+mod seats;
 mod serving;
 mod stage;

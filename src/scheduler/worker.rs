@@ -12,8 +12,9 @@ use super::LaneSettings;
 use super::batch::{JoinBuffers, first_non_finite, split, with_slices};
 use super::call::{Answer, Pass};
 use super::cost::CostTable;
-use super::dispatch::{Batch, Dispatch, SeatId, Work};
+use super::dispatch::{Batch, Dispatch, Work};
 use super::queue::Part;
+use super::seats::SeatId;
 use crate::engine::kernels::Team;
 use crate::engine::{Engine, Outputs, Workspace};
 use crate::metrics::{ModelMetrics, Release};
@@ -27,8 +28,6 @@ pub(super) struct LaneWork {
     pub(super) metrics: ModelMetrics,
     pub(super) settings: LaneSettings,
     pub(super) cost: CostTable,
-    /// The rows of a full batch.
-    pub(super) batch_rows: usize,
     /// The rows that wait, for whoever cannot wait for the queue's lock.
     pub(super) queued_rows: AtomicUsize,
 }
@@ -41,9 +40,8 @@ impl Work for LaneWork {
         self.metrics.queued_rows().add(count(rows) - count(before));
     }
 
-    fn row_cost(&self) -> Duration {
-        let batch = self.cost.estimate(self.batch_rows).unwrap_or_default();
-        batch.div_f64(self.batch_rows as f64)
+    fn cost(&self, rows: usize) -> Duration {
+        self.cost.estimate(rows).unwrap_or_default()
     }
 
     fn pays_to_share(&self, rows: usize) -> bool {

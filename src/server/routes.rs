@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use super::{Handler, RequestBody};
-use crate::config::Config;
+use crate::config::{Config, memory_budget};
 use crate::http::{AdminRoutes, App, HttpLimits, OperationsRoutes, Routes};
 use crate::keys::Keys;
 use crate::lifecycle::Lifecycle;
@@ -34,7 +34,7 @@ pub fn routes(
         limits: HttpLimits {
             max_body_bytes: limits.max_body_bytes,
             body_timeout: Duration::from_millis(limits.body_timeout_ms),
-            max_inflight_body_bytes: limits.max_inflight_body_bytes,
+            max_inflight_body_bytes: limits.inflight_bytes(memory_budget()),
             max_request_rows: limits.max_request_rows,
             max_deadline: Duration::from_millis(limits.max_deadline_ms),
             default_deadline: limits.default_deadline(),

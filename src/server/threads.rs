@@ -5,9 +5,10 @@
 //! thread nearly every request: that costs more than reading a small request does.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -23,6 +24,8 @@ struct IoThread {
     runtime: Handle,
     /// How many connections it has.
     connections: Arc<AtomicUsize>,
+    /// When it was asked to give a sign; `None` once it has.
+    asked_at: Arc<Mutex<Option<Instant>>>,
     /// Dropped to end it.
     _running: oneshot::Sender<()>,
 }
@@ -37,6 +40,13 @@ impl IoThreads {
         Ok(Self {
             threads: threads.collect::<io::Result<_>>()?,
         })
+    }
+
+    /// For how long the thread that has been busy for longest has not come back to its other tasks,
+    /// as far as calls of this tell: each asks for a sign of life.
+    pub fn silent_for(&self, now: Instant) -> Duration {
+        let silent = self.threads.iter().map(|thread| thread.silent_for(now));
+        silent.max().unwrap_or_default()
     }
 
     /// Runs a connection to its end on the thread that has the fewest.
@@ -57,7 +67,21 @@ impl IoThreads {
     }
 }
 
+fn lock(asked_at: &Mutex<Option<Instant>>) -> MutexGuard<'_, Option<Instant>> {
+    asked_at.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl IoThread {
+    /// For how long it has owed a sign; if it owes none, it is asked for one.
+    fn silent_for(&self, now: Instant) -> Duration {
+        let asked_at = *lock(&self.asked_at).get_or_insert(now);
+        if asked_at == now {
+            let owed = Arc::clone(&self.asked_at);
+            self.runtime.spawn(async move { *lock(&owed) = None });
+        }
+        now.saturating_duration_since(asked_at)
+    }
+
     fn start(index: usize) -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -76,6 +100,7 @@ impl IoThread {
         Ok(Self {
             runtime: handle,
             connections: Arc::default(),
+            asked_at: Arc::default(),
             _running: running,
         })
     }
@@ -94,5 +119,38 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_does_not_come_back_is_noticed_until_it_does() {
+        let threads = IoThreads::start(2).unwrap();
+        let (gate, closed) = channel::<()>();
+        let (at_gate, waits) = channel::<()>();
+        threads.spawn(async move {
+            drop(at_gate);
+            let _ = closed.recv();
+        });
+        let _ = waits.recv();
+
+        let begin = Instant::now();
+        let later = |seconds| begin + Duration::from_secs(seconds);
+        threads.silent_for(begin);
+        assert_eq!(threads.silent_for(later(10)), Duration::from_secs(10));
+        assert_eq!(threads.silent_for(later(20)), Duration::from_secs(20));
+
+        drop(gate);
+        let mut after = 20;
+        while threads.silent_for(later(after)) > Duration::ZERO {
+            // It was asked then, if not before.
+            after += 1;
+            thread::yield_now();
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Large pages for large memory.
+//! What the system is asked of memory: large pages for what is large, and that it takes back what
+//! is freed.
 
 /// 2 MiB: the size of a large page on x86-64, and the usual one on ARM.
 #[cfg(all(target_os = "linux", not(miri)))]
@@ -32,6 +33,27 @@ pub fn prefer_large<T>(memory: &mut [T]) {
     }
     #[cfg(not(all(target_os = "linux", not(miri))))]
     let _ = memory;
+}
+
+/// From this size on a block goes back to the system when it is freed. A
+/// smaller one costs more to get (a call, and a fault for each of its pages)
+/// than it could cost to keep.
+#[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
+const RETURNED_BYTES: i32 = 256 << 10;
+
+/// Has the allocator give back every large block as soon as it is freed.
+///
+/// glibc does so from 128 KiB on, until the first is freed: then it keeps all
+/// that are as large, up to 32 MiB each, in as many arenas as there are
+/// threads. A burst of large requests would stay in memory for good. Other
+/// allocators (musl's) give back by themselves.
+pub fn return_freed() {
+    #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
+    // SAFETY: it sets a number in the allocator, which may be called at any
+    // time. It fails for numbers that are too large, and this one is not.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, RETURNED_BYTES);
+    }
 }
 
 #[cfg(test)]

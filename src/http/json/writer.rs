@@ -1,3 +1,5 @@
+use bytes::Bytes;
+
 use super::shortest;
 use super::text::plain_prefix;
 
@@ -13,6 +15,12 @@ pub struct Writer {
     out: Vec<u8>,
     /// The length of the text.
     len: usize,
+}
+
+impl From<Writer> for Bytes {
+    fn from(document: Writer) -> Self {
+        document.into_bytes().into()
+    }
 }
 
 impl Writer {

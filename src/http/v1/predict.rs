@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode};
 
-use super::super::answer::{self, Response};
+use super::super::answer;
 use super::super::error::ApiError;
 use super::super::json::{Kind, Reader, Writer};
 use super::super::predict::{Format, Rows};
@@ -67,7 +67,11 @@ impl Format for Predict {
         })
     }
 
-    fn encode(self, model: &Model, response: &InferResponse) -> Result<Response, ApiError> {
+    fn encode(
+        self,
+        model: &Model,
+        response: &InferResponse,
+    ) -> Result<http::Response<Vec<u8>>, ApiError> {
         // The engine's outputs only: classes have their own call, and TensorFlow Serving's
         // clients expect what the network gives.
         let outputs = model.signature.outputs.iter();
@@ -109,7 +113,7 @@ impl Format for Predict {
                 }
             }),
         });
-        Ok(answer::json(StatusCode::OK, body))
+        Ok(answer::json(StatusCode::OK, body.into_bytes()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode};
 
-use super::super::answer::{self, Response};
+use super::super::answer;
 use super::super::error::ApiError;
 use super::super::json::Writer;
 use super::super::predict::{Format, Rows};
@@ -40,7 +40,11 @@ impl Format for Classify {
         Ok((Self, examples::decode(body, signature, max_rows)?))
     }
 
-    fn encode(self, model: &Model, response: &InferResponse) -> Result<Response, ApiError> {
+    fn encode(
+        self,
+        model: &Model,
+        response: &InferResponse,
+    ) -> Result<http::Response<Vec<u8>>, ApiError> {
         let Signature { task, labels, .. } = &model.signature;
         let columns = model.signature.outputs[0].spec.row_elements();
         let pair = |body: &mut Writer, label: &str, score: f32| {
@@ -63,7 +67,7 @@ impl Format for Classify {
                 }
             });
         });
-        Ok(answer::json(StatusCode::OK, body))
+        Ok(answer::json(StatusCode::OK, body.into_bytes()))
     }
 }
 
@@ -95,10 +99,14 @@ impl Format for Regress {
         Ok((Self, examples::decode(body, signature, max_rows)?))
     }
 
-    fn encode(self, _: &Model, response: &InferResponse) -> Result<Response, ApiError> {
+    fn encode(
+        self,
+        _: &Model,
+        response: &InferResponse,
+    ) -> Result<http::Response<Vec<u8>>, ApiError> {
         let mut body = Writer::with_capacity(256);
         body.object(|body| body.key("results").f32s(&response.outputs[0]));
-        Ok(answer::json(StatusCode::OK, body))
+        Ok(answer::json(StatusCode::OK, body.into_bytes()))
     }
 }
 

@@ -7,9 +7,9 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use super::super::answer::{self, Response};
+use super::super::answer;
 use super::super::error::ApiError;
 use super::super::json::{Writer, excerpt};
 
@@ -254,9 +254,9 @@ impl Values<'_> {
 }
 
 /// The answer of a document and the binary data of the outputs in it, in their order.
-pub(super) fn answer(document: Writer, blobs: &[Values<'_>]) -> Response {
+pub(super) fn answer(document: Writer, blobs: &[Values<'_>]) -> Response<Vec<u8>> {
     if blobs.is_empty() {
-        return answer::json(StatusCode::OK, document);
+        return answer::json(StatusCode::OK, document.into_bytes());
     }
     let mut body = document.into_bytes();
     let json_bytes = body.len();
@@ -264,7 +264,7 @@ pub(super) fn answer(document: Writer, blobs: &[Values<'_>]) -> Response {
     for blob in blobs {
         blob.append_to(&mut body);
     }
-    let mut response = Response::new(body.into());
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     let media_type = HeaderValue::from_static("application/octet-stream");
     headers.insert(CONTENT_TYPE, media_type);

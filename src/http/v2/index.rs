@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 
 use super::super::Server;
 use super::super::answer::{self, Response};
-use super::super::body::{RequestBody, expect_json};
+use super::super::body::{self, RequestBody, expect_json};
 use super::super::error::ApiError;
 use super::super::exchange::Exchange;
 use super::super::json::{Reader, Writer};
@@ -24,8 +24,8 @@ pub(in crate::http) async fn answer(
         Method::GET | Method::HEAD => false,
         Method::POST => {
             expect_json(&head.headers)?;
-            let (body, _share) = server.bodies.read(body, &server.app.limits).await?;
-            ready_only(&body)?
+            let mut share = server.budget.share();
+            ready_only(&body::read(body, &server.app.limits, &mut share).await?)?
         }
         _ => return Err(ApiError::method("GET, HEAD, POST", &head.method)),
     };

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::super::answer::Response;
 use super::super::error::ApiError;
 use super::super::json::{Kind, Reader, Writer, excerpt};
 use super::super::predict::{Format, Rows};
@@ -126,7 +125,11 @@ impl Format for Infer {
         Ok((format, rows))
     }
 
-    fn encode(self, model: &Model, response: &InferResponse) -> Result<Response, ApiError> {
+    fn encode(
+        self,
+        model: &Model,
+        response: &InferResponse,
+    ) -> Result<http::Response<Vec<u8>>, ApiError> {
         let signature = &model.signature;
         let is_binary = |asked: &Asked| asked.is_binary.unwrap_or(self.is_binary);
         let json_values = |asked: &Asked| match signature.outputs[asked.position].source {

@@ -1,6 +1,7 @@
 //! The life of every version: what was seen of it, what was tried, where it stands.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::discovery::{self, Findings, Found, FoundModel, Shape};
 use super::files::Files;
+use super::patience::Patience;
 use super::plan::{self, Action, Outcome, Rule, Sight, Situation};
 use super::served::{self, Served};
 use super::state::{State, Versions, may_follow};
@@ -29,6 +31,7 @@ pub(super) struct Life {
     shape: Shape,
     scheduler: Arc<Scheduler>,
     metrics: Metrics,
+    patience: Patience,
     published: Arc<Published>,
     models: BTreeMap<String, ModelLife>,
     /// Versions that no new request finds, until their last one ends.
@@ -90,13 +93,24 @@ impl Life {
         published: &Arc<Published>,
     ) -> Result<Self, RepositoryError> {
         let directory = settings.directory.clone();
-        let unreadable = |error| RepositoryError::Unreadable {
-            directory: directory.clone(),
-            error,
+        let patience = Patience::new(settings.load_timeout);
+        let look = {
+            let directory = directory.clone();
+            move || {
+                let shape = Shape::of(&directory)?;
+                let findings = discovery::find(&directory, &shape)?;
+                Ok((shape, findings))
+            }
         };
-        let shape = Shape::of(&directory).map_err(unreadable)?;
-        let findings = discovery::find(&directory, &shape).map_err(unreadable)?;
+        let looked = patience.wait_for(look);
+        let (shape, findings) = looked
+            .unwrap_or_else(|late| Err(io::Error::other(late)))
+            .map_err(|error| RepositoryError::Unreadable {
+                directory: directory.clone(),
+                error,
+            })?;
         let mut life = Self {
+            patience,
             settings,
             shape,
             scheduler: Arc::clone(scheduler),
@@ -183,10 +197,15 @@ impl Life {
     /// Looks at the directory. Returns whether it could be seen: if not, nothing that was seen
     /// before holds any more, and nothing is to be done about it.
     fn scan(&mut self) -> bool {
-        let directory = self.settings.directory.display();
         let started = Instant::now();
-        let found = discovery::find(&self.settings.directory, &self.shape);
+        let find = {
+            let (directory, shape) = (self.settings.directory.clone(), self.shape.clone());
+            move || discovery::find(&directory, &shape)
+        };
+        let found = self.patience.wait_for(find);
+        let found = found.unwrap_or_else(|late| Err(io::Error::other(late)));
         self.scan_took = started.elapsed();
+        let directory = self.settings.directory.display();
         let problem = match &found {
             Err(error) => error.to_string(),
             // A file system that is not mounted looks like this too.
@@ -318,10 +337,11 @@ impl Life {
             if model.is_too_many && sight != Sight::Gone {
                 sight = Sight::Faulty(TOO_MANY_MODELS.to_owned());
             }
-            let has_room = match (&life.tried, &sight) {
+            let may_be_tried_again = match (&life.tried, &sight) {
                 (Some((_, Outcome::NoRoom(_))), Sight::Files(files)) => {
                     self.room_for(files).is_ok()
                 }
+                (Some((_, Outcome::Late(_))), _) => !self.patience.is_overdue(),
                 _ => true,
             };
             let situation = Situation {
@@ -330,7 +350,7 @@ impl Life {
                 tried: life.tried.clone(),
                 is_ready: life.served().is_some(),
                 is_given_up: life.is_given_up,
-                has_room,
+                may_be_tried_again,
             };
             (version, situation)
         });
@@ -438,13 +458,24 @@ impl Life {
         files: &Files,
         before: Option<&Served>,
     ) -> Result<Option<Served>, Outcome> {
-        let (model, seconds) = served::read(name, version, &directory)?;
-        // Read in the middle of a change, one file may be of one version and the next of another.
-        let after = Files::look(&directory);
-        if !after.is_ok_and(|after| after.files == *files) {
-            let reason = "its files changed while they were read";
-            return Err(Outcome::Incomplete(reason.to_owned()));
-        }
+        let read = {
+            let (name, directory, files) = (name.to_owned(), directory.clone(), files.clone());
+            move || {
+                let read = served::read(&name, version, &directory)?;
+                // Read in the middle of a change, one file may be of one version and the next of
+                // another.
+                let after = Files::look(&directory);
+                match after.is_ok_and(|after| after.files == files) {
+                    true => Ok(read),
+                    false => {
+                        let reason = "its files changed while they were read";
+                        Err(Outcome::Incomplete(reason.to_owned()))
+                    }
+                }
+            }
+        };
+        let read = self.patience.wait_for(read);
+        let (model, seconds) = read.unwrap_or_else(|late| Err(Outcome::Late(late)))?;
         if before.is_some_and(|before| before.model.fingerprint == model.fingerprint) {
             return Ok(None);
         }

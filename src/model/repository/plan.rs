@@ -38,6 +38,8 @@ pub(super) enum Outcome {
     Refused(String),
     /// They were not read: their weights had no room beside the others'.
     NoRoom(String),
+    /// Reading them took too long.
+    Late(String),
 }
 
 /// One version, when it is decided what to do.
@@ -52,8 +54,9 @@ pub(super) struct Situation {
     pub(super) is_ready: bool,
     /// Whether it was refused as it looks now: what was given up is not waited for again.
     pub(super) is_given_up: bool,
-    /// Whether its weights would fit beside the others' now.
-    pub(super) has_room: bool,
+    /// Whether what kept it from being loaded, that had nothing to do with its files, is gone: the
+    /// others' weights, a file system that does not answer.
+    pub(super) may_be_tried_again: bool,
 }
 
 /// What holds for all versions of a model.
@@ -160,7 +163,7 @@ fn decide(rule: &Rule<'_>, situation: &Situation) -> Action {
         tried,
         is_ready,
         is_given_up,
-        has_room,
+        may_be_tried_again,
     } = situation;
     let patience = match is_given_up {
         true => Duration::ZERO,
@@ -186,8 +189,10 @@ fn decide(rule: &Rule<'_>, situation: &Situation) -> Action {
             // It had to leave, and is wanted again.
             Outcome::Loaded => Action::Load,
             Outcome::Incomplete(reason) => incomplete(patience, *quiet, reason),
-            Outcome::NoRoom(_) if *has_room => Action::Load,
-            Outcome::Refused(reason) | Outcome::NoRoom(reason) => Action::Refuse(reason.clone()),
+            Outcome::NoRoom(_) | Outcome::Late(_) if *may_be_tried_again => Action::Load,
+            Outcome::Refused(reason) | Outcome::NoRoom(reason) | Outcome::Late(reason) => {
+                Action::Refuse(reason.clone())
+            }
         },
         _ if *quiet < rule.settle => Action::Wait {
             reason: "its files are changing; they are loaded once they are left alone".to_owned(),

@@ -23,6 +23,8 @@ mod queue;
 #[allow(dead_code, reason = "one scenario is enough to show a deadlock")]
 #[path = "scenarios.rs"]
 mod scenarios;
+#[path = "../seats.rs"]
+mod seats;
 
 #[test]
 #[should_panic(expected = "deadlock")]

@@ -60,8 +60,8 @@ impl Work for Model {
         self.queued_rows.store(rows, Ordering::Relaxed);
     }
 
-    fn row_cost(&self) -> Duration {
-        Duration::ZERO
+    fn cost(&self, _rows: usize) -> Duration {
+        TICK
     }
 
     fn pays_to_share(&self, _rows: usize) -> bool {

@@ -23,6 +23,8 @@ mod history;
 mod queue;
 #[path = "scenarios.rs"]
 mod scenarios;
+#[path = "../seats.rs"]
+mod seats;
 
 use scenarios::Fault;
 

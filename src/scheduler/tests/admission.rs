@@ -17,8 +17,8 @@ struct Unworked(Duration);
 impl Work for Unworked {
     fn set_queued_rows(&self, _rows: usize) {}
 
-    fn row_cost(&self) -> Duration {
-        self.0
+    fn cost(&self, rows: usize) -> Duration {
+        self.0 * u32::try_from(rows).unwrap()
     }
 
     fn pays_to_share(&self, _rows: usize) -> bool {

@@ -1,7 +1,7 @@
 //! The queue of one lane.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::request::{InferError, InferRequest};
 use crate::scheduler::call::Call;
@@ -18,7 +18,7 @@ fn call(rows: usize, deadline: Option<Instant>) -> Arc<Call> {
 
 fn take(queue: &mut LaneQueue, max_rows: usize) -> Taken {
     let mut taken = Taken::default();
-    queue.take(max_rows, Instant::now(), &mut taken);
+    queue.take(max_rows, Instant::now(), Duration::ZERO, &mut taken);
     taken
 }
 
@@ -71,6 +71,29 @@ fn expired_and_failed_calls_leave_uncomputed() {
     assert_eq!((taken.failed.len(), taken.expired.len()), (1, 1));
     assert!(queue.is_empty());
     assert_eq!(queue.rows(), 0);
+}
+
+#[test]
+fn calls_that_would_expire_meanwhile_leave_while_others_have_the_time() {
+    const PASS: Duration = Duration::from_secs(10);
+    let now = Instant::now();
+    let in_seconds = |seconds| Some(now + Duration::from_secs(seconds));
+    let mut queue = LaneQueue::default();
+    let mut take = |calls: &[Option<Instant>]| {
+        for deadline in calls {
+            queue.push(call(1, *deadline));
+        }
+        let mut taken = Taken::default();
+        queue.take(8, now, PASS, &mut taken);
+        assert!(queue.is_empty());
+        (taken.rows, taken.expired.len())
+    };
+    let [past, soon, late] = [0, 9, 11].map(in_seconds);
+    assert_eq!(take(&[soon, late, soon, None]), (2, 2));
+    assert_eq!(take(&[late, soon]), (1, 1));
+    // Else nothing would ever show that the pass takes less time by now.
+    assert_eq!(take(&[soon, past, soon]), (2, 1));
+    assert_eq!(take(&[past]), (0, 1));
 }
 
 #[test]

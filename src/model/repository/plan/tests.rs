@@ -29,7 +29,7 @@ fn new(sight: Sight) -> Situation {
         tried: None,
         is_ready: false,
         is_given_up: false,
-        has_room: true,
+        may_be_tried_again: true,
     }
 }
 
@@ -177,12 +177,12 @@ fn what_cannot_be_looked_at_goes_on_serving() {
 #[test]
 fn what_had_no_room_is_loaded_when_there_is() {
     let without = Situation {
-        has_room: false,
+        may_be_tried_again: false,
         ..tried(Outcome::NoRoom("full".into()))
     };
     assert_eq!(alone(without.clone()), Action::Refuse("full".into()));
     let with = Situation {
-        has_room: true,
+        may_be_tried_again: true,
         ..without
     };
     assert_eq!(alone(with), Action::Load);

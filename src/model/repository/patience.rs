@@ -1,0 +1,122 @@
+//! Waiting for a file system, which may never answer, as one over a network whose server is gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+/// The most threads that are left waiting: what hangs four times hangs a fifth time.
+const MAX_OVERDUE: usize = 4;
+
+/// How long work on files may take.
+#[derive(Debug)]
+pub(super) struct Patience {
+    limit: Option<Duration>,
+    overdue: Arc<AtomicUsize>,
+}
+
+impl Patience {
+    /// Work may take so long; `None` waits for ever.
+    pub(super) fn new(limit: Option<Duration>) -> Self {
+        Self {
+            limit,
+            overdue: Arc::default(),
+        }
+    }
+
+    /// Whether work that was given up still has not ended.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed) > 0
+    }
+
+    /// Does work on a thread of its own and gives back what comes of it. What takes too long is left
+    /// alone, and what comes of it is dropped.
+    ///
+    /// # Errors
+    /// That it took too long, or was not begun because too much else does, or that it panicked.
+    pub(super) fn wait_for<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let Some(limit) = self.limit else {
+            return Ok(work());
+        };
+        let overdue = self.overdue.load(Ordering::Relaxed);
+        if overdue >= MAX_OVERDUE {
+            return Err(format!(
+                "the file system does not answer: {overdue} reads of the model repository have not \
+                 ended; look at its mount"
+            ));
+        }
+        // Of no room, so that a result that is not taken is known not to be.
+        let (done, result) = sync_channel(0);
+        let count = Arc::clone(&self.overdue);
+        let begun = thread::Builder::new()
+            .name("files".to_owned())
+            .spawn(move || {
+                if done.send(work()).is_err() {
+                    count.fetch_sub(1, Ordering::Relaxed);
+                }
+            });
+        if let Err(error) = begun {
+            return Err(format!("no thread to read files with: {error}"));
+        }
+        result.recv_timeout(limit).map_err(|error| match error {
+            RecvTimeoutError::Timeout => {
+                // Before the other end learns of it, when `result` is dropped.
+                self.overdue.fetch_add(1, Ordering::Relaxed);
+                format!(
+                    "reading the files took longer than the {} s of models.load_timeout_ms; they \
+                     are read again when that read ends",
+                    limit.as_secs_f64()
+                )
+            }
+            RecvTimeoutError::Disconnected => {
+                "a fault of this server: reading the files panicked".to_owned()
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn what_ends_gives_what_came_of_it_and_what_panics_says_so() {
+        for limit in [None, Some(Duration::from_secs(3600))] {
+            assert_eq!(Patience::new(limit).wait_for(|| 7), Ok(7));
+        }
+        let patience = Patience::new(Some(Duration::from_secs(3600)));
+        let panicked = patience.wait_for(|| panic!("a bug")).unwrap_err();
+        assert!(panicked.contains("panicked"), "{panicked}");
+        assert!(!patience.is_overdue());
+    }
+
+    #[test]
+    fn what_does_not_end_is_left_alone_until_it_does() {
+        let patience = Patience::new(Some(Duration::ZERO));
+        let gates: Vec<_> = (0..MAX_OVERDUE)
+            .map(|_| {
+                let (gate, closed) = channel::<()>();
+                let waits = move || {
+                    let _ = closed.recv();
+                };
+                let late = patience.wait_for(waits).unwrap_err();
+                assert!(late.contains("models.load_timeout_ms"), "{late}");
+                gate
+            })
+            .collect();
+        assert!(patience.is_overdue());
+        let refused = patience.wait_for(|| unreachable!("it is not begun"));
+        let refused = refused.map(|()| ()).unwrap_err();
+        assert!(refused.contains("4 reads"), "{refused}");
+        drop(gates);
+        while patience.is_overdue() {
+            thread::yield_now();
+        }
+    }
+}
