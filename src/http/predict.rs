@@ -135,7 +135,7 @@ pub(super) async fn predict<F: Format>(
     let served = app.repository.find(name, version)?;
     exchange.is_served_by(F::PROTOCOL, &served);
 
-    expect_json(&head.headers)?;
+    let coding = expect_json(&head.headers)?;
     // Shedding load has to cost less than the load: a large body is not read for it. A small one
     // is, since the connection would have to close otherwise, and the next would cost more.
     let refusal = served.lane.refuse().map(ApiError::Infer);
@@ -151,7 +151,7 @@ pub(super) async fn predict<F: Format>(
         error
     };
     let mut share = server.budget.share();
-    let read = body::read(body, &app.limits, &mut share).await;
+    let read = body::read(body, coding, &app.limits, &mut share).await;
     let body = read.map_err(count)?;
     if let Some(refusal) = refusal {
         return Err(refusal);
