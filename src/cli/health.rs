@@ -3,15 +3,16 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::mpsc;
 use std::time::Duration;
-use std::{fmt, io};
+use std::{fmt, io, thread};
 
 use http::Uri;
 
 use super::{Exit, report};
 use crate::config::{Config, Settings};
 
-/// How long connecting, sending and waiting may take, each. Orchestrators wait less for the whole.
+/// How long all of it may take, looking up a name included. Orchestrators wait a little longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const READY: &str = "/v2/health/ready";
@@ -100,7 +101,7 @@ fn configured(config: &Config) -> Result<(String, String), Unhealthy> {
 
 /// Sends one request and reads the first line of the answer.
 fn ask(address: &str, path: &str) -> Result<(), Unhealthy> {
-    let line = status_line(address, path).map_err(|error| Unhealthy::Unreachable {
+    let line = in_time(address, path).map_err(|error| Unhealthy::Unreachable {
         address: address.to_owned(),
         error,
     })?;
@@ -114,6 +115,20 @@ fn ask(address: &str, path: &str) -> Result<(), Unhealthy> {
     }
 }
 
+/// The first line of the answer, if all of it comes in time.
+fn in_time(address: &str, path: &str) -> io::Result<String> {
+    let (done, line) = mpsc::channel();
+    let (address, path) = (address.to_owned(), path.to_owned());
+    // What is late ends with the process.
+    thread::Builder::new().spawn(move || {
+        let _ = done.send(status_line(&address, &path));
+    })?;
+    line.recv_timeout(PATIENCE).unwrap_or_else(|_late| {
+        let late = format!("none within {} s", PATIENCE.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, late))
+    })
+}
+
 fn status_line(address: &str, path: &str) -> io::Result<String> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for socket in address.to_socket_addrs()? {
@@ -124,8 +139,6 @@ fn status_line(address: &str, path: &str) -> io::Result<String> {
                 continue;
             }
         };
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;
