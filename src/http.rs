@@ -12,6 +12,11 @@ mod admin;
 mod answer;
 mod body;
 mod budget;
+#[cfg(feature = "compression")]
+mod coding;
+#[cfg(not(feature = "compression"))]
+#[path = "http/plain.rs"]
+mod coding;
 mod deadline;
 mod error;
 mod exchange;
@@ -129,12 +134,11 @@ impl Routes {
     pub async fn answer(&self, request: Request<impl RequestBody>) -> http::Response<Bytes> {
         let (head, body) = request.into_parts();
         let exchange = Arc::new(Exchange::new(head));
-        exchange::carry(
-            &self.server.app.metrics,
-            &exchange,
-            self.route(&exchange, body),
-        )
-        .await
+        let answer = async {
+            let answer = self.route(&exchange, body).await;
+            coding::compressed(&exchange.head.headers, answer).await
+        };
+        exchange::carry(&self.server.app.metrics, &exchange, answer).await
     }
 
     async fn route(&self, exchange: &Arc<Exchange>, body: impl RequestBody) -> Response {

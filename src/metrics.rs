@@ -8,6 +8,7 @@
 mod family;
 mod labels;
 mod model;
+mod passes;
 mod process;
 mod sharded;
 
@@ -20,7 +21,8 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 pub use labels::{
     Closed, Code, LoadResult, ModelState, Protocol, Refusal, Rejection, Release, Route, WatchedFile,
 };
-pub use model::ModelMetrics;
+pub use model::{ModelMetrics, Statistics};
+pub use passes::Total;
 pub use process::max_open_files;
 pub use sharded::{Counter, Histogram, Unit, UpDown};
 
@@ -373,6 +375,8 @@ fn counters<L: Label>(
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn metrics() -> Metrics {
@@ -491,11 +495,12 @@ mod tests {
     fn what_was_counted_is_shown_exactly() {
         let metrics = metrics();
         let model = metrics.model("digits", 2);
+        let (started, took) = (Instant::now(), Duration::from_micros);
         for _ in 0..3 {
-            model.request(Protocol::V2, 200, 0.000_02);
+            model.request(Protocol::V2, 200, started, took(20));
         }
-        model.request(Protocol::V1, 503, 20.0);
-        model.request(Protocol::V1, 418, 0.1);
+        model.request(Protocol::V1, 503, started, took(20_000_000));
+        model.request(Protocol::V1, 418, started, took(100_000));
         model.rejected(Rejection::QueueFull);
         model.batch_released(Release::Inline);
         model.batch_rows().observe(32.0);
@@ -607,7 +612,12 @@ mod tests {
         assert!(!page.contains("model=\"gone\""), "{page}");
         assert_eq!(page.lines().count(), before);
         // A request that outlived its model still counts, unseen, and does no harm.
-        gone.request(Protocol::V2, 200, 0.1);
+        gone.request(
+            Protocol::V2,
+            200,
+            Instant::now(),
+            Duration::from_millis(100),
+        );
         assert!(!metrics.render().unwrap().contains("model=\"gone\""));
         assert_eq!(metrics.model("gone", 7).rows_total().get(), 0);
     }

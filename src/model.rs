@@ -331,6 +331,25 @@ impl Task {
         )
     }
 
+    /// The probabilities of both classes of a binary classifier, from the one number that it gives
+    /// for a row; `None` for other tasks.
+    ///
+    /// A threshold between 0 and 1 is one of probabilities. Any other would put every probability
+    /// in the same class, so it is one of logits, and 0 is where both classes are as probable.
+    #[must_use]
+    pub fn probabilities(self, output: f32) -> Option<[f32; 2]> {
+        let Self::BinaryClassification { threshold } = self else {
+            return None;
+        };
+        if 0.0 < threshold && threshold < 1.0 {
+            return Some([1.0 - output, output]);
+        }
+        // Each from its own side: 1 minus a probability near 1 has lost its digits.
+        let sigmoid = |x: f64| (1.0 / (1.0 + (-x).exp())) as f32;
+        let logit = f64::from(output);
+        Some([sigmoid(-logit), sigmoid(logit)])
+    }
+
     /// The class of one row of scores, or `None` if the task has no classes.
     #[must_use]
     pub fn classify(self, scores: &[f32]) -> Option<usize> {
@@ -397,4 +416,54 @@ pub(crate) fn class_outputs() -> [Output; 2] {
             OutputSource::Label,
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Task;
+
+    fn probabilities(output: f32, threshold: f32) -> [f32; 2] {
+        let task = Task::BinaryClassification { threshold };
+        task.probabilities(output).unwrap()
+    }
+
+    #[test]
+    fn a_threshold_between_0_and_1_is_one_of_probabilities() {
+        for threshold in [f32::MIN_POSITIVE, 0.3, 0.5, 0.999] {
+            assert_eq!(probabilities(0.25, threshold), [0.75, 0.25]);
+        }
+    }
+
+    #[test]
+    fn any_other_threshold_is_one_of_logits() {
+        // ln 3: three to one.
+        let three_to_one = 3f32.ln();
+        for threshold in [0.0, -0.0, -2.5, 1.0, 7.0] {
+            let [no, yes] = probabilities(three_to_one, threshold);
+            // Half a unit in the last place of 0.75, and as much of the rounded logarithm.
+            assert!(
+                (no - 0.25).abs() < 1e-7 && (yes - 0.75).abs() < 1e-7,
+                "{no} {yes}"
+            );
+        }
+        assert_eq!(probabilities(0.0, 0.0), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn probabilities_of_logits_stay_within_0_and_1_and_keep_their_digits() {
+        for (logit, expected) in [
+            (40.0, [4.248_354e-18, 1.0]),
+            (-40.0, [1.0, 4.248_354e-18]),
+            (f32::MAX, [0.0, 1.0]),
+            (f32::MIN, [1.0, 0.0]),
+            (f32::INFINITY, [0.0, 1.0]),
+        ] {
+            assert_eq!(probabilities(logit, 0.0), expected, "{logit}");
+        }
+        assert!(
+            probabilities(f32::NAN, 0.0)
+                .iter()
+                .all(|score| score.is_nan())
+        );
+    }
 }

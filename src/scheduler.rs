@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Workspace};
 use crate::metrics::{ModelMetrics, Rejection, UpDown};
-use crate::request::{InferError, InferRequest, InferResponse};
+use crate::request::{InferError, InferRequest, InferResponse, Timing};
 
 use call::Answer;
 use dispatch::{Dispatch, LaneId, Rules};
@@ -383,6 +383,12 @@ impl Lane {
         self.0.scheduler.dispatch.queued_rows(self.0.id)
     }
 
+    /// How its rows are computed.
+    #[must_use]
+    pub fn scheduling(&self) -> &SchedulerSettings {
+        &self.0.scheduler.settings
+    }
+
     /// The engine that computes this lane's rows.
     #[must_use]
     pub fn engine(&self) -> &Arc<Engine> {
@@ -411,8 +417,8 @@ impl<'a> Ending<'a> {
         let metrics = &self.lane.work.metrics;
         let reason = match answer {
             Ok(response) => {
-                let waited = response.timing.queue.as_secs_f64();
-                return metrics.queue_seconds().observe(waited);
+                let Timing { queue, compute, .. } = response.timing;
+                return metrics.answered(queue, compute);
             }
             Err(InferError::Overloaded { .. }) => Rejection::QueueFull,
             Err(InferError::DeadlineExceeded) => Rejection::Deadline,

@@ -1,8 +1,12 @@
 //! What every answer promises, whatever was asked.
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::Value;
+
+/// How many bytes of an answer are its JSON, if binary data is behind it.
+pub(super) const JSON_LENGTH: HeaderName =
+    HeaderName::from_static("inference-header-content-length");
 
 /// Says which promise an answer breaks.
 ///
@@ -14,14 +18,36 @@ pub(super) fn check(
     body: &[u8],
     may_be_infinite: bool,
 ) -> Result<(), String> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        // What it was before, the inputs without `Accept-Encoding` show.
+        return match headers.contains_key(VARY) && !body.is_empty() {
+            true => Ok(()),
+            false => Err("a compressed answer that caches take for all clients".into()),
+        };
+    }
+    let media_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
+    let length = headers.get(JSON_LENGTH).map(|length| length.to_str());
+    let (body, blobs) = match length {
+        Some(length) if status == StatusCode::OK => {
+            let length = length.ok().and_then(|length| length.parse().ok());
+            let parts = length.and_then(|length| body.split_at_checked(length));
+            let (json, blobs) = parts.ok_or("a length of the JSON beyond the body")?;
+            (json, Some(blobs))
+        }
+        Some(_) => return Err("a refusal with binary data".into()),
+        None => (body, None),
+    };
     let text = str::from_utf8(body).map_err(|error| format!("the body: {error}"))?;
     let broken = |what: &str| Err(format!("{what}: {status}: {text}"));
-    let media_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
     if status == StatusCode::OK && media_type.starts_with(b"text/plain") {
         return Ok(()); // The metrics page.
     }
-    if media_type != b"application/json" {
-        return broken("no JSON by its content type");
+    let expected = match blobs {
+        Some(_) => "application/octet-stream",
+        None => "application/json",
+    };
+    if media_type != expected.as_bytes() {
+        return broken("another content type than the body is of");
     }
     let json: Result<Value, _> = match may_be_infinite {
         true => serde_json::from_str(&finite(text)),
@@ -30,6 +56,11 @@ pub(super) fn check(
     let Ok(json) = json else {
         return broken("no JSON");
     };
+    if let Some(blobs) = blobs
+        && binary_bytes(&json) != Some(blobs.len() as u64)
+    {
+        return broken("binary data of another size than its outputs say");
+    }
     let has = |key: &str| json[key].as_str().is_some_and(|text| !text.is_empty());
     match status.as_u16() {
         200 if is_whole(&json) => Ok(()),
@@ -41,6 +72,20 @@ pub(super) fn check(
         503 if json["code"] == "model_not_ready" || json["ready"] == false => Ok(()),
         _ => broken("a status that no client should cause"),
     }
+}
+
+/// The bytes of binary data that the outputs of an answer announce; each has either that or `data`.
+fn binary_bytes(json: &Value) -> Option<u64> {
+    let outputs = json["outputs"].as_array()?.iter();
+    outputs
+        .map(|output| {
+            let size = output["parameters"]["binary_data_size"].as_u64();
+            match output.get("data") {
+                None => size,
+                Some(_) => size.is_none().then_some(0),
+            }
+        })
+        .sum()
 }
 
 /// Whether every value is there and every number fits in what the models compute with.
@@ -108,6 +153,29 @@ mod tests {
         }
         let infinite = r#"{"predictions":[NaN,-Infinity,[Infinity]],"\"NaN":"\\"}"#;
         assert_eq!(checked(200, infinite, true), Ok(()));
+    }
+
+    #[test]
+    fn binary_data_has_the_size_that_is_said() {
+        let json = r#"{"outputs":[{"data":[1]},{"parameters":{"binary_data_size":4}}]}"#;
+        let checked = |length: usize, blob: &[u8], media_type: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, media_type.parse().unwrap());
+            headers.insert(JSON_LENGTH, length.into());
+            check(
+                StatusCode::OK,
+                &headers,
+                &[json.as_bytes(), blob].concat(),
+                false,
+            )
+        };
+        let binary = "application/octet-stream";
+        assert_eq!(checked(json.len(), &[0; 4], binary), Ok(()));
+        assert!(checked(json.len(), &[0; 3], binary).is_err());
+        assert!(checked(json.len(), &[0; 5], binary).is_err());
+        assert!(checked(json.len() + 1, &[b' '; 4], binary).is_err());
+        assert!(checked(1000, &[0; 4], binary).is_err());
+        assert!(checked(json.len(), &[0; 4], "application/json").is_err());
     }
 
     /// What the fuzzer is there to find, planted.

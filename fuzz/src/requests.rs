@@ -11,7 +11,7 @@ use safeserve::metrics::WatchedFile;
 use tempfile::NamedTempFile;
 use tokio::runtime::{Builder, Runtime};
 
-use super::answer::check;
+use super::answer::{JSON_LENGTH, check};
 use super::choose;
 use super::server::TestServer;
 
@@ -51,11 +51,23 @@ fn with_keys() -> (Routes, NamedTempFile) {
     (routes, file)
 }
 
-/// The body of an inference request of the Open Inference Protocol.
+/// The body of an inference request of the Open Inference Protocol. Behind a capital letter a line
+/// says what the head says of the length of its JSON: binary data follows it.
 pub fn infer(data: &[u8]) {
     const MODELS: &[&str] = &["echo", "pair", "matrix", "fruit", "coin", "steep"];
-    if let Some((model, body)) = choose(data, MODELS) {
-        post(&format!("/v2/models/{model}/infer"), body, false);
+    let Some(byte) = data.first() else { return };
+    let lower = [&[byte.to_ascii_lowercase()], &data[1..]].concat();
+    let Some((model, rest)) = choose(&lower, MODELS) else {
+        return;
+    };
+    let path = format!("/v2/models/{model}/infer");
+    if !byte.is_ascii_uppercase() {
+        return post(&path, None, rest, false);
+    }
+    let mut lines = rest.splitn(2, |byte| *byte == b'\n');
+    let length = HeaderValue::from_bytes(lines.next().unwrap_or_default());
+    if let Ok(length) = length {
+        post(&path, Some(length), lines.next().unwrap_or_default(), false);
     }
 }
 
@@ -73,14 +85,17 @@ pub fn predict(data: &[u8]) {
     ];
     if let Some((call, body)) = choose(data, CALLS) {
         let may_be_infinite = call.starts_with(MAY_BE_INFINITE);
-        post(&format!("/v1/models/{call}"), body, may_be_infinite);
+        post(&format!("/v1/models/{call}"), None, body, may_be_infinite);
     }
 }
 
-fn post(path: &str, body: &[u8], may_be_infinite: bool) {
-    let request = Request::post(path)
+fn post(path: &str, json_length: Option<HeaderValue>, body: &[u8], may_be_infinite: bool) {
+    let mut request = Request::post(path)
         .body(Full::new(Bytes::copy_from_slice(body)))
         .unwrap();
+    if let Some(length) = json_length {
+        request.headers_mut().insert(JSON_LENGTH, length);
+    }
     ROUTES.with(|routes| answer(routes, request, may_be_infinite));
 }
 

@@ -117,7 +117,9 @@ impl AdminRoutes {
                 self.controls.drain();
                 Ok(answer::object(|body| body.key("draining").bool(true)))
             }
-            Some(["v2", "repository", "index"]) => v2::index(&self.server, exchange, body).await,
+            Some(["v2", "repository", "index"] | ["v2", "repository", _, "index"]) => {
+                v2::index(&self.server, exchange, body).await
+            }
             Some(["v2", "repository", "models", name, "load"]) => {
                 expect_post(&head.method)?;
                 self.change(name, ModelRepository::load).await

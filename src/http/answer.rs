@@ -10,8 +10,8 @@ use super::json::Writer;
 pub(super) type Response = http::Response<Bytes>;
 
 /// An answer whose body is this JSON document.
-pub(super) fn json(status: StatusCode, document: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(document.into());
+pub(super) fn json<B>(status: StatusCode, document: impl Into<B>) -> http::Response<B> {
+    let mut response = http::Response::new(document.into());
     *response.status_mut() = status;
     response
         .headers_mut()

@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 
 use super::HttpLimits;
 use super::budget::Share;
+use super::coding::Coding;
 use super::error::ApiError;
 use super::json::excerpt;
 
@@ -27,16 +28,18 @@ pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin 
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> RequestBody for B {}
 
-/// Reads a body whole; its bytes count in its share of the budget.
+/// Reads a body whole and inflates it; its bytes count in its share of the budget.
 ///
 /// A declared length over the limit is refused before a byte is read. The budget is charged as
 /// bytes come: a client that only declares a body takes nothing from the others.
 ///
 /// # Errors
 /// 413 for too many bytes, 408 for too slow, 503 when other bodies take all the memory, 400
-/// for too many pieces or a broken transfer.
+/// for too many pieces, a broken transfer or a broken stream. Both what comes and what it inflates
+/// to are held to the limit.
 pub(super) async fn read(
     body: impl RequestBody,
+    coding: Option<Coding>,
     limits: &HttpLimits,
     share: &mut Share<'_>,
 ) -> Result<Bytes, ApiError> {
@@ -45,16 +48,22 @@ pub(super) async fn read(
     if declared.map_or(true, |declared| declared > max_body_bytes) {
         return Err(ApiError::BodyTooLarge { max_body_bytes });
     }
-    let mut collected = pin!(collect(body, max_body_bytes, share));
-    // Most bodies came with their head and need no clock.
-    let at_once = poll_fn(|cx| Poll::Ready(collected.as_mut().poll(cx))).await;
-    match at_once {
-        Poll::Ready(bytes) => bytes,
-        Poll::Pending => tokio::time::timeout(limits.body_timeout, collected)
-            .await
-            .unwrap_or(Err(ApiError::BodyTimeout {
-                limit: limits.body_timeout,
-            })),
+    let bytes = {
+        let mut collected = pin!(collect(body, max_body_bytes, share));
+        // Most bodies came with their head and need no clock.
+        let at_once = poll_fn(|cx| Poll::Ready(collected.as_mut().poll(cx))).await;
+        match at_once {
+            Poll::Ready(bytes) => bytes?,
+            Poll::Pending => tokio::time::timeout(limits.body_timeout, collected)
+                .await
+                .unwrap_or(Err(ApiError::BodyTimeout {
+                    limit: limits.body_timeout,
+                }))?,
+        }
+    };
+    match coding {
+        None => Ok(bytes),
+        Some(coding) => coding.inflate(bytes, max_body_bytes, share).await,
     }
 }
 
@@ -87,7 +96,7 @@ async fn collect(
     Err(ApiError::BodyInTooManyPieces)
 }
 
-/// Refuses bodies that say that they are something else than plain JSON.
+/// Refuses bodies that say that they are something else than JSON; says how they are compressed.
 ///
 /// Real clients name the media type freely: tritonclient sends JSON under none at all, and `curl
 /// -d`, which TensorFlow Serving's documentation uses, as a form. So only types that cannot be
@@ -95,7 +104,7 @@ async fn collect(
 ///
 /// # Errors
 /// 415.
-pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), ApiError> {
+pub(super) fn expect_json(headers: &HeaderMap) -> Result<Option<Coding>, ApiError> {
     /// Media types, or starts of them, whose bodies are never JSON.
     const OTHERS: [&str; 9] = [
         "multipart/",
@@ -108,17 +117,7 @@ pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), ApiError> {
         "video/",
         "application/x-protobuf",
     ];
-    if let Some(encoding) = headers.get(CONTENT_ENCODING)
-        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        return Err(ApiError::MediaType {
-            message: format!(
-                "Content-Encoding {} is not supported; send the body as it is",
-                shown(encoding.as_bytes())
-            )
-            .into(),
-        });
-    }
+    let coding = coding(headers)?;
     if let Some(media_type) = headers.get(CONTENT_TYPE).map(|value| value.as_bytes())
         && OTHERS.iter().any(|other| {
             media_type
@@ -134,7 +133,35 @@ pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), ApiError> {
             .into(),
         });
     }
-    Ok(())
+    Ok(coding)
+}
+
+/// How a body is compressed.
+///
+/// Several codings, each over the one before, are refused: no client needs them, and each would
+/// multiply what a few bytes inflate to.
+fn coding(headers: &HeaderMap) -> Result<Option<Coding>, ApiError> {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(None);
+    };
+    let name = coding.as_bytes();
+    if codings.next().is_none() {
+        if name.eq_ignore_ascii_case(b"identity") {
+            return Ok(None);
+        }
+        if let Some(coding) = Coding::named(name) {
+            return Ok(Some(coding));
+        }
+    }
+    Err(ApiError::MediaType {
+        message: format!(
+            "Content-Encoding {} is not supported; send the body once encoded: {}",
+            shown(name),
+            Coding::NAMES
+        )
+        .into(),
+    })
 }
 
 fn shown(value: &[u8]) -> String {
@@ -171,7 +198,7 @@ mod tests {
     }
 
     async fn read(budget: &Budget, body: Body) -> Result<Vec<u8>, &'static str> {
-        match super::read(body, &limits(60), &mut budget.share()).await {
+        match super::read(body, None, &limits(60), &mut budget.share()).await {
             Ok(bytes) => Ok(bytes.to_vec()),
             Err(ApiError::BodyTooLarge { .. }) => Err("too large"),
             Err(ApiError::BodiesOverBudget) => Err("over budget"),
@@ -241,7 +268,7 @@ mod tests {
         let budget = budget();
         let mut share = budget.share();
         let body = Body::from(vec![0; 60]);
-        let held = super::read(body, &limits(60), &mut share).await;
+        let held = super::read(body, None, &limits(60), &mut share).await;
         assert_eq!(
             read(&budget, Body::from(vec![0; 41])).await,
             Err("over budget")
@@ -295,8 +322,21 @@ mod tests {
             assert!(!allowed(CONTENT_TYPE, media_type), "{media_type}");
         }
         assert!(allowed(CONTENT_ENCODING, "identity"));
-        for encoding in ["gzip", "br", "deflate", "zstd", "gzip, identity", ""] {
+        for encoding in [
+            "br",
+            "compress",
+            "gzip, identity",
+            "gzip, gzip",
+            "gzip;q=1",
+            "",
+        ] {
             assert!(!allowed(CONTENT_ENCODING, encoding), "{encoding}");
         }
+        let gzip = HeaderValue::from_static("gzip");
+        let twice = HeaderMap::from_iter([(CONTENT_ENCODING, gzip.clone())]);
+        assert_eq!(expect_json(&twice).is_ok(), cfg!(feature = "compression"));
+        let mut twice = twice;
+        twice.append(CONTENT_ENCODING, gzip);
+        assert!(expect_json(&twice).is_err());
     }
 }

@@ -26,7 +26,11 @@ pub(super) enum ApiError {
     /// The model version has no answer.
     Infer(InferError),
     /// An answer that is not finite, in a format that cannot carry it.
-    NonFiniteAnswer { output: String },
+    NonFiniteAnswer {
+        output: String,
+        /// Whether its classes were to be ranked, which no format can do.
+        is_ranked: bool,
+    },
     /// The deadline passed.
     DeadlineExceeded {
         /// From the request's start to its deadline.
@@ -185,10 +189,19 @@ impl fmt::Display for ApiError {
             Self::Invalid { message, .. } => f.write_str(message),
             Self::Lookup(error) => error.fmt(f),
             Self::Infer(error) => error.fmt(f),
-            Self::NonFiniteAnswer { output } => write!(
+            Self::NonFiniteAnswer {
+                output,
+                is_ranked: true,
+            } => write!(
+                f,
+                "output {output:?} holds NaN or an infinity, by which no classes can be ranked; ask \
+                 for its values as binary data (\"binary_data\": true), without \"classification\""
+            ),
+            Self::NonFiniteAnswer { output, .. } => write!(
                 f,
                 "output {output:?} holds NaN or an infinity, which JSON numbers cannot carry; \
-                 ask for it at /v1/models, whose clients read such tokens"
+                 ask for it as binary data (\"binary_data\": true), or at /v1/models, whose clients \
+                 read such tokens"
             ),
             Self::DeadlineExceeded { allowed } => write!(
                 f,

@@ -160,11 +160,14 @@ impl Drop for Ending<'_> {
             status,
             ref refusal,
         } = *self;
-        let seconds = exchange.started.elapsed().as_secs_f64();
+        let took = exchange.started.elapsed();
+        let seconds = took.as_secs_f64();
         metrics.http_request(exchange.route(), status);
         let served = exchange.served.get();
         if let Some((protocol, served)) = served {
-            served.metrics.request(*protocol, status, seconds);
+            served
+                .metrics
+                .request(*protocol, status, exchange.started, took);
         }
 
         let model = served.map(|(_, served)| served.model.name.as_str());

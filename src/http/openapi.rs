@@ -49,7 +49,8 @@ async fn document(
     Exchange::of(&request).is_for(Route::Docs);
     expect_get(request.method())?;
     let text = describe(&server.app).to_string();
-    Ok(answer::json(StatusCode::OK, text).map(Body::from))
+    let answer: answer::Response = answer::json(StatusCode::OK, text);
+    Ok(answer.map(Body::from))
 }
 
 /// The document.
@@ -136,7 +137,10 @@ impl Operation {
         };
         let responses = [
             ("200", content("As asked.", "application/json", answer)),
-            ("4XX", error("The request is to be mended; `error` says how.")),
+            (
+                "4XX",
+                error("The request is to be mended; `error` says how."),
+            ),
             (
                 "5XX",
                 error("The server has no answer now; 503 says in `Retry-After` when to come back."),
@@ -216,8 +220,12 @@ const MODELS: &str = "Models";
 fn server_paths(app: &App, paths: &mut Map<String, Value>) {
     let text = || json!({"type": "string"});
     let flag = |name: &str| object(&[(name, json!({"type": "boolean"}))]);
-    Operation::new(SERVER, "Sign of life (KServe V1)", object(&[("status", text())]))
-        .at(paths, "get", "/");
+    Operation::new(
+        SERVER,
+        "Sign of life (KServe V1)",
+        object(&[("status", text())]),
+    )
+    .at(paths, "get", "/");
     for (check, summary) in [
         ("live", "Whether the process does its work"),
         ("ready", "Whether new requests are welcome"),
@@ -227,17 +235,28 @@ fn server_paths(app: &App, paths: &mut Map<String, Value>) {
             .at(paths, "get", &format!("/v2/health/{check}"));
     }
     let extensions = json!({"type": "array", "items": text()});
-    let server = [("name", text()), ("version", text()), ("extensions", extensions)];
+    let server = [
+        ("name", text()),
+        ("version", text()),
+        ("extensions", extensions),
+    ];
     Operation::new(SERVER, "What the server is (V2)", object(&server)).at(paths, "get", "/v2");
     if app.has_metrics_page {
         Operation::new(SERVER, "Every series, for Prometheus", text())
             .with_text("Prometheus' text format.")
             .at(paths, "get", "/metrics");
     }
-    Operation::new(SERVER, "This document", json!({"type": "object"}))
-        .at(paths, "get", "/openapi.json");
-    Operation::new(MODELS, "The models (KServe V1, OpenAI)", reference("ModelList"))
-        .at(paths, "get", "/v1/models");
+    Operation::new(SERVER, "This document", json!({"type": "object"})).at(
+        paths,
+        "get",
+        "/openapi.json",
+    );
+    Operation::new(
+        MODELS,
+        "The models (KServe V1, OpenAI)",
+        reference("ModelList"),
+    )
+    .at(paths, "get", "/v1/models");
     let ready = json!({"application/json": {"schema": {
         "type": "object",
         "properties": {"ready": {"type": "boolean"}},
@@ -249,8 +268,12 @@ fn server_paths(app: &App, paths: &mut Map<String, Value>) {
     )
     .with_body(ready, false)
     .at(paths, "post", "/v2/repository/index");
-    Operation::new(MODELS, "What all models have done so far (V2)", reference("Statistics"))
-        .at(paths, "get", "/v2/models/stats");
+    Operation::new(
+        MODELS,
+        "What all models have done so far (V2)",
+        reference("Statistics"),
+    )
+    .at(paths, "get", "/v2/models/stats");
 }
 
 /// What is about any model, by its name.
@@ -273,14 +296,26 @@ fn model_paths(models: &Models, paths: &mut Map<String, Value>) {
             let operation = operation.with_parameters(&parameters);
             operation.at(paths, "get", &format!("{prefix}{rest}"));
         };
-        at(Operation::new(MODELS, "Inputs and outputs (V2)", tensors()), "", paths);
+        at(
+            Operation::new(MODELS, "Inputs and outputs (V2)", tensors()),
+            "",
+            paths,
+        );
         let ready = Operation::new(MODELS, "Whether it answers (V2)", reference("ModelReady"));
         let ready = ready.with_status("503", "It does not.", reference("ModelReady"));
         at(ready, "/ready", paths);
         let config = json!({"type": "object", "required": ["name", "max_batch_size"]});
-        at(Operation::new(MODELS, "Triton's ModelConfig of it (V2)", config), "/config", paths);
+        at(
+            Operation::new(MODELS, "Triton's ModelConfig of it (V2)", config),
+            "/config",
+            paths,
+        );
         let statistics = reference("Statistics");
-        at(Operation::new(MODELS, "What it has done so far (V2)", statistics), "/stats", paths);
+        at(
+            Operation::new(MODELS, "What it has done so far (V2)", statistics),
+            "/stats",
+            paths,
+        );
     }
     for (prefix, parameters) in [
         ("/v1/models/{model_name}", vec![name.clone()]),
@@ -289,14 +324,22 @@ fn model_paths(models: &Models, paths: &mut Map<String, Value>) {
             vec![name, version],
         ),
     ] {
-        Operation::new(MODELS, "The states of its versions (V1)", reference("ModelStatus"))
-            .with_status("503", "None of them answers.", reference("ModelStatus"))
-            .with_parameters(&parameters)
-            .at(paths, "get", prefix);
+        Operation::new(
+            MODELS,
+            "The states of its versions (V1)",
+            reference("ModelStatus"),
+        )
+        .with_status("503", "None of them answers.", reference("ModelStatus"))
+        .with_parameters(&parameters)
+        .at(paths, "get", prefix);
         let metadata = json!({"type": "object", "required": ["model_spec", "metadata"]});
-        Operation::new(MODELS, "Inputs and outputs as TensorFlow's SignatureDef (V1)", metadata)
-            .with_parameters(&parameters)
-            .at(paths, "get", &format!("{prefix}/metadata"));
+        Operation::new(
+            MODELS,
+            "Inputs and outputs as TensorFlow's SignatureDef (V1)",
+            metadata,
+        )
+        .with_parameters(&parameters)
+        .at(paths, "get", &format!("{prefix}/metadata"));
     }
 }
 

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method};
 
 use super::Server;
-use super::answer::{self, Response};
+use super::answer::Response;
 use super::body::{self, RequestBody, expect_json};
 use super::deadline::deadline;
 use super::error::ApiError;
 use super::exchange::Exchange;
-use super::json::Writer;
 use crate::metrics::{Protocol, Rejection};
 use crate::model::{Model, Signature};
 use crate::request::{InferError, InferRequest, InferResponse};
@@ -95,15 +94,26 @@ async fn beside_others<T: Send + 'static>(
 pub(super) trait Format: Sized + Send + 'static {
     const PROTOCOL: Protocol;
 
+    /// What a head says about how its body is laid out; nothing for formats with one layout.
+    type Layout: Send + 'static;
+
+    /// Reads the layout from a head.
+    fn layout(headers: &HeaderMap) -> Result<Self::Layout, ApiError>;
+
     /// Reads a body.
     fn decode(
         body: &[u8],
+        layout: Self::Layout,
         signature: &Signature,
         max_rows: usize,
     ) -> Result<(Self, Rows), ApiError>;
 
     /// Writes the answer.
-    fn encode(self, model: &Model, response: &InferResponse) -> Result<Writer, ApiError>;
+    fn encode(
+        self,
+        model: &Model,
+        response: &InferResponse,
+    ) -> Result<http::Response<Vec<u8>>, ApiError>;
 }
 
 /// Answers a predict request for a model version; `None` is the newest that is ready.
@@ -125,7 +135,7 @@ pub(super) async fn predict<F: Format>(
     let served = app.repository.find(name, version)?;
     exchange.is_served_by(F::PROTOCOL, &served);
 
-    expect_json(&head.headers)?;
+    let coding = expect_json(&head.headers)?;
     // Shedding load has to cost less than the load: a large body is not read for it. A small one
     // is, since the connection would have to close otherwise, and the next would cost more.
     let refusal = served.lane.refuse().map(ApiError::Infer);
@@ -141,18 +151,19 @@ pub(super) async fn predict<F: Format>(
         error
     };
     let mut share = server.budget.share();
-    let read = body::read(body, &app.limits, &mut share).await;
+    let read = body::read(body, coding, &app.limits, &mut share).await;
     let body = read.map_err(count)?;
     if let Some(refusal) = refusal {
         return Err(refusal);
     }
+    let layout = F::layout(&head.headers)?;
     let max_rows = app.limits.max_request_rows;
     let signature = &served.model.signature;
     let decoded = most_decoded_bytes(signature, body.len(), max_rows);
     share.set(body.len() + decoded).map_err(count)?;
     let (format, rows) = beside_others(body.len() > LARGE_BODY_BYTES, {
         let served = Arc::clone(&served);
-        move || F::decode(&body, &served.model.signature, max_rows)
+        move || F::decode(&body, layout, &served.model.signature, max_rows)
     })
     .await?;
     // The body is gone, its rows are here until they are answered; and what is computed can be
@@ -179,10 +190,9 @@ pub(super) async fn predict<F: Format>(
             (error, _) => error.into(),
         })?;
     let values: usize = response.outputs.iter().map(Vec::len).sum();
-    let document = beside_others(values > LARGE_ANSWER_VALUES, move || {
+    let answer = beside_others(values > LARGE_ANSWER_VALUES, move || {
         format.encode(&served.model, &response)
     })
     .await?;
-    let document = share.of_answer(document.into_bytes());
-    Ok(answer::json(StatusCode::OK, document))
+    Ok(answer.map(|body| share.of_answer(body)))
 }

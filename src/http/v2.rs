@@ -1,13 +1,18 @@
-//! The Open Inference Protocol, version 2, over REST with JSON bodies.
+//! The Open Inference Protocol, version 2, over REST, with Triton's extensions of it.
 //!
-//! Source: `specification/protocol/inference_rest.md` of the open-inference-protocol.
+//! Sources: `specification/protocol/inference_rest.md` of the open-inference-protocol, and
+//! `protocol/extension_*.md` of Triton.
 
+mod binary;
+mod classes;
+mod config;
 mod index;
 mod infer;
+mod inputs;
 mod metadata;
+mod outputs;
 mod shape;
-
-use http::HeaderName;
+mod stats;
 
 pub(super) use index::{answer as index, answer_with as index_of};
 
@@ -19,9 +24,6 @@ use super::exchange::Exchange;
 use super::health::{self, expect_get};
 use super::predict::predict;
 use crate::metrics::Route;
-
-/// Says that binary tensors follow the JSON.
-const BINARY_HEADER: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// Answers what is below `/v2`.
 pub(super) async fn answer(
@@ -41,9 +43,15 @@ pub(super) async fn answer(
             let answer = health::check(&server.app, exchange, check);
             return answer.unwrap_or_else(|| Err(ApiError::unknown_path(&exchange.head.uri)));
         }
-        ["repository", "index"] => {
+        // Triton's repositories may have names; here there is one, by whatever name.
+        ["repository", "index"] | ["repository", _, "index"] => {
             exchange.is_for(Route::V2Index);
             return index::answer(server, exchange, body).await;
+        }
+        ["models", "stats"] => {
+            exchange.is_for(Route::V2Stats);
+            expect_get(method)?;
+            return Ok(stats::all(server));
         }
         ["models", name, "versions", version, ref rest @ ..] => (name, Some(version), rest),
         ["models", name, ref rest @ ..] => (name, None, rest),
@@ -60,11 +68,18 @@ pub(super) async fn answer(
             expect_get(method)?;
             metadata::model_ready(server, name, version)
         }
+        ["config"] => {
+            exchange.is_for(Route::V2Config);
+            expect_get(method)?;
+            config::model(server, name, version)
+        }
+        ["stats"] => {
+            exchange.is_for(Route::V2Stats);
+            expect_get(method)?;
+            stats::model(server, name, version)
+        }
         ["infer"] => {
             exchange.is_for(Route::V2Infer);
-            if exchange.head.headers.contains_key(BINARY_HEADER) {
-                return Err(infer::binary_not_served(&format!("header {BINARY_HEADER}")));
-            }
             predict::<infer::Infer>(server, exchange, body, name, version).await
         }
         _ => Err(ApiError::unknown_path(&exchange.head.uri)),

@@ -127,6 +127,10 @@ label! {
         V2Model => "v2_model",
         /// V2 readiness of a model.
         V2ModelReady => "v2_model_ready",
+        /// V2 configuration of a model.
+        V2Config => "v2_config",
+        /// V2 statistics of models.
+        V2Stats => "v2_stats",
         /// The index of the model repository.
         V2Index => "v2_index",
         /// V1 `:predict`.

@@ -1,12 +1,14 @@
 //! The series of one model version.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus::{Gauge, GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::family::{Family, Series as Counted};
 use super::labels::{Code, Label, Protocol, Rejection, Release};
-use super::sharded::{Counter, Histogram, Unit};
+use super::passes::{Passes, Total, nanoseconds};
+use super::sharded::{Counter, Histogram, Latest, Unit};
 
 /// Bounds of the duration histograms, in seconds: three a decade from 10 µs, below which even
 /// the cheapest model's request does not come, to 10 s, the longest a body may take to arrive.
@@ -148,6 +150,10 @@ impl Families {
             queued_rows: self.queued_rows.with_label_values(&key),
             rows: self.rows.with(&key),
             panics: self.panics.with(&key),
+            failed_ns: Counter::default(),
+            request_compute_ns: Counter::default(),
+            passes: Passes::default(),
+            last_request: Latest::default(),
             load_seconds: self.load_seconds.with_label_values(&key),
             weight_bytes: self.weight_bytes.with_label_values(&key),
             requests,
@@ -198,6 +204,12 @@ struct Series {
     batches: Box<[Counter]>,
     rejections: Box<[Counter]>,
     panics: Counter,
+    /// Of requests that were answered with anything but 200, the times in nanoseconds.
+    failed_ns: Counter,
+    /// Of each answered request, the passes that held its rows, in nanoseconds.
+    request_compute_ns: Counter,
+    passes: Passes,
+    last_request: Latest,
     load_seconds: Gauge,
     weight_bytes: IntGauge,
     name: String,
@@ -205,6 +217,29 @@ struct Series {
     /// The fingerprint that `info` shows now.
     fingerprint: Mutex<Option<String>>,
     families: Arc<Families>,
+}
+
+/// What a model version has done since its series are on the page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    /// How long ago the last request came that was answered with 200.
+    pub last_request_age: Option<Duration>,
+    /// Rows computed.
+    pub rows: u64,
+    /// Forward passes.
+    pub passes: u64,
+    /// Requests that were answered with 200, from their head to their answer.
+    pub succeeded: Total,
+    /// All others.
+    pub failed: Total,
+    /// Waiting of the requests that the model answered.
+    pub queue: Total,
+    /// The forward passes of these requests: one that several share counts for each.
+    pub compute: Total,
+    /// The forward passes of each number of rows.
+    pub passes_by_rows: Vec<(usize, Total)>,
+    /// Memory that the prepared weights take.
+    pub weight_bytes: u64,
 }
 
 /// The answers of one wire format.
@@ -215,11 +250,67 @@ struct Answers {
 }
 
 impl ModelMetrics {
-    /// Counts one predict request: its wire format, status code and time from end to end.
-    pub fn request(&self, protocol: Protocol, code: u16, seconds: f64) {
+    /// Counts one predict request: its wire format, status code, start, and time from end to end.
+    pub fn request(&self, protocol: Protocol, code: u16, started: Instant, took: Duration) {
         let answers = &self.0.requests[protocol.index()];
-        answers.by_code[Code::from_status(code).index()].inc();
-        answers.seconds.observe(seconds);
+        let code = Code::from_status(code);
+        answers.by_code[code.index()].inc();
+        answers.seconds.observe(took.as_secs_f64());
+        match code {
+            Code::Ok => self.0.last_request.report(started),
+            _ => self.0.failed_ns.inc_by(nanoseconds(took)),
+        }
+    }
+
+    /// Counts one forward pass.
+    pub fn computed(&self, rows: usize, took: Duration) {
+        let series = &*self.0;
+        series.compute_seconds.observe(took.as_secs_f64());
+        series.batch_rows.observe(rows as f64);
+        series.rows.inc_by(rows as u64);
+        series.passes.observe(rows, took);
+    }
+
+    /// Counts one request that its model answered: how long its rows waited, and how long the
+    /// passes took that held them.
+    pub fn answered(&self, queue: Duration, compute: Duration) {
+        self.0.queue_seconds.observe(queue.as_secs_f64());
+        self.0.request_compute_ns.inc_by(nanoseconds(compute));
+    }
+
+    /// Everything that was counted so far. While requests go on, one part may be ahead of another
+    /// by those that are being counted.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let series = &*self.0;
+        let sum = |of: fn(&Answers) -> u64| series.requests.iter().map(of).sum::<u64>();
+        let ok = sum(|answers| answers.by_code[Code::Ok.index()].get());
+        let all_ns = sum(|answers| answers.seconds.whole_sum());
+        let failed_ns = series.failed_ns.get();
+        let answered = series.queue_seconds.count();
+        Statistics {
+            last_request_age: series.last_request.age(),
+            rows: series.rows.get(),
+            passes: series.compute_seconds.count(),
+            succeeded: Total {
+                count: ok,
+                ns: all_ns.saturating_sub(failed_ns),
+            },
+            failed: Total {
+                count: sum(|answers| answers.seconds.count()).saturating_sub(ok),
+                ns: failed_ns,
+            },
+            queue: Total {
+                count: answered,
+                ns: series.queue_seconds.whole_sum(),
+            },
+            compute: Total {
+                count: answered,
+                ns: series.request_compute_ns.get(),
+            },
+            passes_by_rows: series.passes.totals(),
+            weight_bytes: u64::try_from(series.weight_bytes.get()).unwrap_or(0),
+        }
     }
 
     /// How long requests waited for a worker, in seconds.

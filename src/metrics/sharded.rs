@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
 
 /// The values of one cache line.
 const LINE: usize = 8;
@@ -43,13 +44,13 @@ fn shard() -> usize {
 
 /// Some values, once a shard.
 #[derive(Debug)]
-struct Cells {
+pub(super) struct Cells {
     lines: Box<[Line]>,
     lines_a_shard: usize,
 }
 
 impl Cells {
-    fn new(values: usize) -> Self {
+    pub(super) fn new(values: usize) -> Self {
         let lines_a_shard = values.div_ceil(LINE);
         let lines = (0..lines_a_shard * *SHARDS).map(|_| Line::default());
         Self {
@@ -62,12 +63,22 @@ impl Cells {
         &self.lines[shard() * self.lines_a_shard + value / LINE].0[value % LINE]
     }
 
+    /// Adds to a value.
+    pub(super) fn add(&self, value: usize, count: u64) {
+        self.own(value).fetch_add(count, Ordering::Relaxed);
+    }
+
     /// The sum over all shards, modulo 2^64.
-    fn total(&self, value: usize) -> u64 {
+    pub(super) fn total(&self, value: usize) -> u64 {
+        self.each(value).fold(0, u64::wrapping_add)
+    }
+
+    /// A value as each shard has it.
+    fn each(&self, value: usize) -> impl Iterator<Item = u64> {
         let lines = self.lines.iter().skip(value / LINE);
-        lines.step_by(self.lines_a_shard).fold(0, |sum, line| {
-            sum.wrapping_add(line.0[value % LINE].load(Ordering::Relaxed))
-        })
+        lines
+            .step_by(self.lines_a_shard)
+            .map(move |line| line.0[value % LINE].load(Ordering::Relaxed))
     }
 }
 
@@ -125,6 +136,43 @@ impl UpDown {
     #[must_use]
     pub fn get(&self) -> i64 {
         self.0.total(0).cast_signed()
+    }
+}
+
+/// When something happened last, to the millisecond.
+#[derive(Debug)]
+pub(super) struct Latest {
+    /// Milliseconds from `since` on, and one more: 0 is never.
+    cells: Cells,
+    since: Instant,
+}
+
+impl Default for Latest {
+    fn default() -> Self {
+        Self {
+            cells: Cells::new(1),
+            since: Instant::now(),
+        }
+    }
+}
+
+impl Latest {
+    /// It happened at that time.
+    pub(super) fn report(&self, at: Instant) {
+        let since = at.saturating_duration_since(self.since).as_millis();
+        let since = u64::try_from(since).map_or(u64::MAX, |since| since.saturating_add(1));
+        let cell = self.cells.own(0);
+        // Of all that happens in one millisecond, one writes.
+        if cell.load(Ordering::Relaxed) < since {
+            cell.fetch_max(since, Ordering::Relaxed);
+        }
+    }
+
+    /// How long ago the last was; `None` if there was none.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let last = self.cells.each(0).max()?.checked_sub(1)?;
+        let since = self.since.elapsed();
+        Some(since.saturating_sub(Duration::from_millis(last)))
     }
 }
 
@@ -196,7 +244,12 @@ impl Histogram {
     /// Their sum.
     #[must_use]
     pub fn sum(&self) -> f64 {
-        self.cells.total(self.bounds.len() + 1) as f64 / self.unit.scale()
+        self.whole_sum() as f64 / self.unit.scale()
+    }
+
+    /// Their sum in what it is counted in: of seconds, nanoseconds.
+    pub(super) fn whole_sum(&self) -> u64 {
+        self.cells.total(self.bounds.len() + 1)
     }
 }
 
@@ -241,6 +294,24 @@ mod tests {
             scope.spawn(|| (0..7).for_each(|_| open.dec()));
         });
         assert_eq!(open.get(), -2);
+    }
+
+    #[test]
+    fn the_latest_of_all_threads_counts() {
+        let latest = Latest::default();
+        assert_eq!(latest.age(), None);
+        let now = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(|| latest.report(now + Duration::from_secs(3600)));
+            scope.spawn(|| latest.report(now));
+        });
+        assert_eq!(latest.age(), Some(Duration::ZERO), "it is yet to come");
+        let latest = Latest::default();
+        latest.report(now - Duration::from_secs(1));
+        assert!(
+            latest.age() < Some(Duration::from_secs(3600)),
+            "before the first moment"
+        );
     }
 
     #[test]

@@ -66,9 +66,7 @@ impl LaneWork {
         let metrics = &self.metrics;
         self.pass(rows, inputs, workspace, team, |outputs, compute| {
             self.cost.record(rows, compute);
-            metrics.compute_seconds().observe(compute.as_secs_f64());
-            metrics.batch_rows().observe(rows as f64);
-            metrics.rows_total().inc_by(rows as u64);
+            metrics.computed(rows, compute);
             read(outputs, compute)
         })
         .inspect_err(|Panicked| metrics.panics_total().inc())

@@ -1,7 +1,11 @@
 //! The routes in process: what clients send, and what they get for it.
 
+mod binary;
+#[cfg(feature = "compression")]
+mod compression;
 mod document;
 mod edges;
+mod extensions;
 mod mutations;
 mod refusals;
 mod server;

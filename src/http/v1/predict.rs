@@ -1,5 +1,8 @@
 //! `:predict`, by rows (`instances`) or by columns (`inputs`).
 
+use http::{HeaderMap, StatusCode};
+
+use super::super::answer;
 use super::super::error::ApiError;
 use super::super::json::{Kind, Reader, Writer};
 use super::super::predict::{Format, Rows};
@@ -21,8 +24,15 @@ pub(super) enum Predict {
 impl Format for Predict {
     const PROTOCOL: Protocol = Protocol::V1;
 
+    type Layout = ();
+
+    fn layout(_: &HeaderMap) -> Result<(), ApiError> {
+        Ok(())
+    }
+
     fn decode(
         body: &[u8],
+        (): (),
         signature: &Signature,
         max_rows: usize,
     ) -> Result<(Self, Rows), ApiError> {
@@ -57,7 +67,11 @@ impl Format for Predict {
         })
     }
 
-    fn encode(self, model: &Model, response: &InferResponse) -> Result<Writer, ApiError> {
+    fn encode(
+        self,
+        model: &Model,
+        response: &InferResponse,
+    ) -> Result<http::Response<Vec<u8>>, ApiError> {
         // The engine's outputs only: classes have their own call, and TensorFlow Serving's
         // clients expect what the network gives.
         let outputs = model.signature.outputs.iter();
@@ -99,7 +113,7 @@ impl Format for Predict {
                 }
             }),
         });
-        Ok(body)
+        Ok(answer::json(StatusCode::OK, body.into_bytes()))
     }
 }
 

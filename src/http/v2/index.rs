@@ -23,9 +23,10 @@ pub(in crate::http) async fn answer(
     let ready_only = match head.method {
         Method::GET | Method::HEAD => false,
         Method::POST => {
-            expect_json(&head.headers)?;
+            let coding = expect_json(&head.headers)?;
             let mut share = server.budget.share();
-            ready_only(&body::read(body, &server.app.limits, &mut share).await?)?
+            let limits = &server.app.limits;
+            ready_only(&body::read(body, coding, limits, &mut share).await?)?
         }
         _ => return Err(ApiError::method("GET, HEAD, POST", &head.method)),
     };

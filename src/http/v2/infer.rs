@@ -1,38 +1,83 @@
-//! `POST .../infer`: the request's JSON to rows, and the answer's outputs to JSON.
+//! `POST .../infer`: the request to rows, and the outputs to an answer.
 
-use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::time::Duration;
 
+use http::HeaderMap;
+
 use super::super::error::ApiError;
-use super::super::json::{Kind, Mark, Reader, Writer, excerpt};
+use super::super::json::{Kind, Reader, Writer, excerpt};
 use super::super::predict::{Format, Rows};
-use super::shape::{Declared, check, needs_values};
+use super::binary::{Blobs, Layout, Values, answer};
+use super::classes::Ranked;
+use super::inputs::{Inputs, raw};
+use super::outputs::Asked;
 use crate::metrics::Protocol;
 use crate::model::{Model, OutputSource, Signature};
 use crate::request::InferResponse;
+use crate::tensor::DataType;
 
 /// What a request says about its answer.
 #[derive(Debug)]
 pub(super) struct Infer {
     /// Comes back as it was sent.
     id: Option<String>,
-    /// The positions of the outputs asked for, in the order asked for.
-    outputs: Vec<usize>,
+    /// The outputs asked for, in the order asked for.
+    outputs: Vec<Asked>,
+    /// Whether outputs go out as binary data that do not say themselves.
+    is_binary: bool,
+}
+
+/// The parameters of a request.
+#[derive(Default)]
+struct Parameters {
+    /// How long it may wait.
+    timeout: Option<Duration>,
+    /// `binary_data_output`.
+    is_binary: bool,
 }
 
 impl Format for Infer {
     const PROTOCOL: Protocol = Protocol::V2;
 
+    type Layout = Layout;
+
+    fn layout(headers: &HeaderMap) -> Result<Layout, ApiError> {
+        Layout::of(headers)
+    }
+
     fn decode(
         body: &[u8],
+        layout: Layout,
         signature: &Signature,
         max_rows: usize,
     ) -> Result<(Self, Rows), ApiError> {
-        let mut reader = Reader::new(body)?;
+        let (json, blobs) = match layout {
+            Layout::Json => (body, None),
+            Layout::Mixed { json_bytes } => {
+                let (json, blobs) = Blobs::behind(json_bytes, body)?;
+                (json, Some(blobs))
+            }
+            Layout::Raw => {
+                let format = Self {
+                    id: None,
+                    outputs: Asked::all(signature).collect(),
+                    is_binary: true,
+                };
+                let (rows, inputs) = raw(body, signature, max_rows)?;
+                let rows = Rows {
+                    rows,
+                    inputs,
+                    timeout: None,
+                };
+                return Ok((format, rows));
+            }
+        };
+        let mut reader = Reader::new(json)?;
         let mut id = None;
-        let mut timeout = None;
+        let mut parameters = Parameters::default();
         let mut outputs = Vec::new();
-        let mut inputs = Inputs::new(signature, max_rows);
+        let mut inputs = Inputs::new(signature, max_rows, blobs);
         let mut has_inputs = false;
         reader.object(|reader, key| match key {
             "inputs" => {
@@ -46,10 +91,13 @@ impl Format for Infer {
                 Ok(())
             }
             "parameters" => {
-                timeout = request_parameters(reader)?;
+                parameters = Parameters::read(reader)?;
                 Ok(())
             }
-            "outputs" => reader.array(|reader, _| read_output(reader, signature, &mut outputs)),
+            "outputs" => reader.array(|reader, _| {
+                outputs.push(Asked::read(reader, signature, &outputs)?);
+                Ok(())
+            }),
             // Such as the `model_name` that KServe's client sends.
             _ => Ok(reader.skip()?),
         })?;
@@ -61,26 +109,46 @@ impl Format for Infer {
             ));
         }
         if outputs.is_empty() {
-            outputs.extend(0..signature.outputs.len());
+            outputs.extend(Asked::all(signature));
         }
         let (rows, inputs) = inputs.finish()?;
-        Ok((
-            Self { id, outputs },
-            Rows {
-                rows,
-                inputs,
-                timeout,
-            },
-        ))
+        let format = Self {
+            id,
+            outputs,
+            is_binary: parameters.is_binary,
+        };
+        let rows = Rows {
+            rows,
+            inputs,
+            timeout: parameters.timeout,
+        };
+        Ok((format, rows))
     }
 
-    fn encode(self, model: &Model, response: &InferResponse) -> Result<Writer, ApiError> {
+    fn encode(
+        self,
+        model: &Model,
+        response: &InferResponse,
+    ) -> Result<http::Response<Vec<u8>>, ApiError> {
         let signature = &model.signature;
-        let values: usize = response.outputs.iter().map(Vec::len).sum();
-        let mut body = Writer::with_capacity(256 + 12 * values);
+        let is_binary = |asked: &Asked| asked.is_binary.unwrap_or(self.is_binary);
+        let json_values = |asked: &Asked| match signature.outputs[asked.position].source {
+            OutputSource::Engine(index) if !is_binary(asked) => response.outputs[index].len(),
+            _ => response.rows,
+        };
+        let json_values: usize = self.outputs.iter().map(json_values).sum();
+        let mut body = Writer::with_capacity(256 + 12 * json_values);
+        let mut blobs = Vec::new();
+        // The engine's own answers are finite unless the model allows others.
+        let is_finite = |values: &[f32]| {
+            !signature.allow_non_finite || values.iter().fold(true, |all, v| all & v.is_finite())
+        };
         let mut not_finite = None;
         // Worked out once for the two outputs that show classes.
-        let mut classes = None;
+        let classes = OnceCell::new();
+        let classes = || -> &Vec<usize> {
+            classes.get_or_init(|| signature.classes(response).unwrap_or_default())
+        };
         body.object(|body| {
             body.key("model_name").string(&model.name);
             body.key("model_version")
@@ -89,347 +157,109 @@ impl Format for Infer {
                 body.key("id").string(id);
             }
             body.key("outputs").array(|body| {
-                for &position in &self.outputs {
-                    let output = &signature.outputs[position];
+                for asked in &self.outputs {
+                    let output = &signature.outputs[asked.position];
+                    let mut datatype = output.spec.datatype;
+                    let mut row_shape = &*output.spec.row_shape;
+                    let classes_a_row;
+                    let values = match (output.source, asked.classes) {
+                        (OutputSource::Engine(index), None) => {
+                            let values = &response.outputs[index];
+                            if !is_binary(asked) && !is_finite(values) {
+                                not_finite = Some((&output.spec.name, false));
+                            }
+                            Values::Numbers(values)
+                        }
+                        (OutputSource::Engine(index), Some(most)) => {
+                            let values = &response.outputs[index];
+                            if !is_finite(values) {
+                                not_finite = Some((&output.spec.name, true));
+                                continue;
+                            }
+                            let ranked = Ranked::of(signature, asked.position, values, most);
+                            datatype = DataType::Bytes;
+                            classes_a_row = [ranked.classes];
+                            row_shape = &classes_a_row;
+                            Values::Texts(ranked.texts)
+                        }
+                        (OutputSource::ClassId, _) => Values::ClassIds(classes()),
+                        (OutputSource::Label, _) => Values::Labels(&signature.labels, classes()),
+                    };
                     body.object(|body| {
                         body.key("name").string(&output.spec.name);
-                        body.key("datatype").string(output.spec.datatype.as_str());
+                        body.key("datatype").string(datatype.as_str());
                         body.key("shape").array(|body| {
                             body.integer(response.rows);
-                            let extents = output.spec.row_shape.iter();
-                            extents.for_each(|&extent| body.integer(extent));
+                            row_shape.iter().for_each(|&extent| body.integer(extent));
                         });
-                        body.key("data");
-                        if let OutputSource::Engine(index) = output.source {
-                            let values = &response.outputs[index];
-                            if signature.allow_non_finite
-                                && values.iter().any(|value| !value.is_finite())
-                            {
-                                not_finite = Some(output.spec.name.clone());
-                            }
-                            return body.f32s(values);
+                        if is_binary(asked) {
+                            body.key("parameters").object(|body| {
+                                body.key("binary_data_size").integer(values.binary_bytes());
+                            });
+                            return blobs.push(values);
                         }
-                        let classes = classes
-                            .get_or_insert_with(|| signature.classes(response).unwrap_or_default());
-                        body.array(|body| {
-                            for &mut class in classes {
-                                match output.source {
-                                    OutputSource::Label => body.string(&signature.labels[class]),
-                                    _ => body.integer(class),
-                                }
-                            }
-                        });
+                        body.key("data");
+                        values.write(body);
                     });
                 }
             });
         });
         match not_finite {
-            Some(output) => Err(ApiError::NonFiniteAnswer { output }),
-            None => Ok(body),
+            Some((output, is_ranked)) => Err(ApiError::NonFiniteAnswer {
+                output: output.clone(),
+                is_ranked,
+            }),
+            None => Ok(answer(body, &blobs)),
         }
     }
 }
 
-/// The inputs that came so far.
-struct Inputs<'a> {
-    signature: &'a Signature,
-    max_rows: usize,
-    /// The data of each input of the signature that came.
-    taken: Vec<Option<Data>>,
-}
-
-/// One tensor of `inputs`, its members in whatever order they come.
-#[derive(Default)]
-struct Tensor<'b> {
-    name: Option<Cow<'b, str>>,
-    datatype: Option<Cow<'b, str>>,
-    shape: Option<Declared>,
-    /// Where the data stands, if it came before what it must be checked against.
-    unread: Option<Mark>,
-    data: Option<Data>,
-}
-
-/// The values of one input.
-#[derive(Clone)]
-struct Data {
-    /// The input's position in the signature.
-    index: usize,
-    rows: usize,
-    values: Vec<f32>,
-}
-
-impl Tensor<'_> {
-    /// Whether its data can be checked as it comes.
-    fn is_described(&self) -> bool {
-        self.name.is_some() && self.datatype.is_some() && self.shape.is_some()
-    }
-}
-
-impl<'a> Inputs<'a> {
-    fn new(signature: &'a Signature, max_rows: usize) -> Self {
-        Self {
-            signature,
-            max_rows,
-            taken: vec![None; signature.inputs.len()],
-        }
-    }
-
-    fn read<'b>(&mut self, reader: &mut Reader<'b>) -> Result<(), ApiError> {
-        let place = reader.mark();
-        let mut tensor = Tensor::<'b>::default();
+impl Parameters {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ApiError> {
+        let mut parameters = Self::default();
         reader.object(|reader, key| {
             match key {
-                "name" => tensor.name = Some(reader.string()?),
-                "datatype" => tensor.datatype = Some(reader.string()?),
-                "shape" => tensor.shape = Some(Declared::read(reader)?),
-                "parameters" if reader.null()? => {}
-                "parameters" => input_parameters(reader)?,
-                "data" if tensor.is_described() => {
-                    tensor.data = Some(self.data(reader, &tensor, place)?);
+                // Microseconds; 0 asks for the server's default, as with Triton.
+                "timeout" => {
+                    let timeout = Duration::from_micros(reader.u64()?);
+                    parameters.timeout = Some(timeout).filter(|wait| !wait.is_zero());
                 }
-                "data" => {
-                    tensor.unread = Some(reader.mark());
-                    reader.skip()?;
+                "binary_data_output" => parameters.is_binary = reader.bool()?,
+                "sequence_id" => no_sequence(reader)?,
+                _ if key.starts_with("triton_") => {
+                    return Err(ApiError::invalid(
+                        "reserved_parameter",
+                        format!(
+                            "parameters: the name {} is reserved; choose one without \"triton_\"",
+                            excerpt(key, 40)
+                        ),
+                    ));
                 }
                 _ => reader.skip()?,
             }
-            Ok::<_, ApiError>(())
+            Ok(())
         })?;
-        let data = match (tensor.data.take(), tensor.unread) {
-            (Some(data), _) => data,
-            (None, Some(unread)) => {
-                reader.revisit(unread, |reader| self.data(reader, &tensor, place))?
-            }
-            (None, None) => {
-                // What else is wrong comes first: it may be why there is no data.
-                self.check(reader, &tensor, place)?;
-                return Err(missing(reader, place, "data"));
-            }
-        };
-        let index = data.index;
-        if self.taken[index].replace(data).is_some() {
-            return Err(ApiError::invalid(
-                "duplicate_input",
-                format!("input {:?} comes twice", self.signature.inputs[index].name),
-            ));
-        }
-        Ok(())
-    }
-
-    /// The tensor's position in the signature and its rows.
-    fn check(
-        &self,
-        reader: &Reader<'_>,
-        tensor: &Tensor<'_>,
-        place: Mark,
-    ) -> Result<(usize, usize), ApiError> {
-        let missing = |key| missing(reader, place, key);
-        let name = tensor.name.as_deref().ok_or_else(|| missing("name"))?;
-        let inputs = &self.signature.inputs;
-        let Some(index) = inputs.iter().position(|spec| spec.name == name) else {
-            let known: Vec<_> = inputs
-                .iter()
-                .map(|spec| format!("{:?}", spec.name))
-                .collect();
-            return Err(ApiError::invalid(
-                "unknown_input",
-                format!(
-                    "{}.name: the model has no input {}; it takes {}",
-                    reader.path(place),
-                    excerpt(name, 40),
-                    known.join(", ")
-                ),
-            ));
-        };
-        let datatype = tensor.datatype.as_deref();
-        let datatype = datatype.ok_or_else(|| missing("datatype"))?;
-        let shape = tensor.shape.as_ref().ok_or_else(|| missing("shape"))?;
-        let rows = check(&inputs[index], datatype, shape, self.max_rows)?;
-        Ok((index, rows))
-    }
-
-    /// Reads the data of a tensor whose other members are known.
-    fn data(
-        &self,
-        reader: &mut Reader<'_>,
-        tensor: &Tensor<'_>,
-        place: Mark,
-    ) -> Result<Data, ApiError> {
-        let (index, rows) = self.check(reader, tensor, place)?;
-        let spec = &self.signature.inputs[index];
-        if reader.peek()? != Kind::Array {
-            return Err(reader.expected("an array of numbers").into());
-        }
-        // The shape was checked, so that this cannot overflow; and no body makes more room than
-        // its own bytes could fill, two for a number and its comma.
-        let count = rows * spec.row_elements();
-        let mut values = Vec::with_capacity(count.min(reader.bytes_left() / 2 + 1));
-        let extents = reader.numbers(&mut values, count)?;
-        needs_values(spec, rows, values.len(), &extents)?;
-        Ok(Data {
-            index,
-            rows,
-            values,
-        })
-    }
-
-    fn finish(self) -> Result<(usize, Vec<Vec<f32>>), ApiError> {
-        let mut rows = None;
-        let mut buffers = Vec::with_capacity(self.taken.len());
-        for (taken, spec) in self.taken.into_iter().zip(&self.signature.inputs) {
-            let Some(data) = taken else {
-                return Err(ApiError::invalid(
-                    "missing_input",
-                    format!(
-                        "inputs: input {:?}: expected {spec}, got none; add it to \"inputs\"",
-                        spec.name
-                    ),
-                ));
-            };
-            let (first, first_rows) = *rows.get_or_insert((&spec.name, data.rows));
-            if data.rows != first_rows {
-                return Err(ApiError::invalid(
-                    "shape_mismatch",
-                    format!(
-                        "input {:?} has {} rows, but input {first:?} has {first_rows}; send as many of \
-                         each",
-                        spec.name, data.rows
-                    ),
-                ));
-            }
-            buffers.push(data.values);
-        }
-        let (_, rows) = rows.expect("a model has at least one input");
-        Ok((rows, buffers))
+        Ok(parameters)
     }
 }
 
-fn missing(reader: &Reader<'_>, place: Mark, key: &str) -> ApiError {
-    ApiError::invalid(
-        "missing_field",
-        format!("{}: expected the key {key:?}", reader.path(place)),
-    )
-}
-
-/// Reads one of `outputs`.
-fn read_output(
-    reader: &mut Reader<'_>,
-    signature: &Signature,
-    outputs: &mut Vec<usize>,
-) -> Result<(), ApiError> {
-    let place = reader.mark();
-    let mut name = None;
-    reader.object(|reader, key| {
-        match key {
-            "name" => name = Some(reader.string()?.into_owned()),
-            "parameters" if reader.null()? => {}
-            "parameters" => output_parameters(reader)?,
-            _ => reader.skip()?,
-        }
-        Ok::<_, ApiError>(())
-    })?;
-    let name = name.ok_or_else(|| missing(reader, place, "name"))?;
-    let Some(position) = signature.output(&name) else {
-        let specs = signature.outputs.iter().map(|output| &output.spec);
-        let known: Vec<_> = specs.map(|spec| format!("{:?}", spec.name)).collect();
-        return Err(ApiError::invalid(
-            "unknown_output",
-            format!(
-                "{}.name: the model has no output {}; it gives {}",
-                reader.path(place),
-                excerpt(&name, 40),
-                known.join(", ")
-            ),
-        ));
+/// Reads the sequence that a request belongs to, of which there can be none: an answer that knows
+/// nothing of the requests before would be a wrong one. 0 and an empty text are Triton's words for
+/// none.
+fn no_sequence(reader: &mut Reader<'_>) -> Result<(), ApiError> {
+    let at = reader.mark();
+    let is_none = match reader.peek()? {
+        Kind::String => reader.string()?.is_empty(),
+        _ => reader.u64()? == 0,
     };
-    if outputs.contains(&position) {
-        return Err(ApiError::invalid(
-            "duplicate_output",
-            format!("output {name:?} is asked for twice"),
-        ));
+    if is_none {
+        return Ok(());
     }
-    outputs.push(position);
-    Ok(())
-}
-
-/// Reads the parameters of a request; returns how long it may wait.
-fn request_parameters(reader: &mut Reader<'_>) -> Result<Option<Duration>, ApiError> {
-    let mut timeout = None;
-    reader.object(|reader, key| {
-        match key {
-            // Microseconds; 0 asks for the server's default, as with Triton.
-            "timeout" => {
-                let microseconds = reader.u64()?;
-                timeout = Some(Duration::from_micros(microseconds)).filter(|wait| !wait.is_zero());
-            }
-            "binary_data_output" => refuse_binary(reader)?,
-            _ if key.starts_with("triton_") => {
-                return Err(ApiError::invalid(
-                    "reserved_parameter",
-                    format!(
-                        "parameters: the name {} is reserved; choose one without \"triton_\"",
-                        excerpt(key, 40)
-                    ),
-                ));
-            }
-            _ => reader.skip()?,
-        }
-        Ok(())
-    })?;
-    Ok(timeout)
-}
-
-fn input_parameters(reader: &mut Reader<'_>) -> Result<(), ApiError> {
-    reader.object(|reader, key| match key {
-        "binary_data_size" => Err(binary_not_served(&place(reader))),
-        "shared_memory_region" => Err(ApiError::invalid(
-            "not_served",
-            format!(
-                "{}: shared memory is not served; send the values as \"data\"",
-                place(reader)
-            ),
-        )),
-        _ => Ok(reader.skip()?),
-    })
-}
-
-fn output_parameters(reader: &mut Reader<'_>) -> Result<(), ApiError> {
-    reader.object(|reader, key| match key {
-        "binary_data" => refuse_binary(reader),
-        "classification" => Err(ApiError::invalid(
-            "not_served",
-            format!(
-                "{}: the classification extension (tritonclient's class_count) is not served; ask \
-                 for the outputs \"class_id\" and \"label\"",
-                place(reader)
-            ),
-        )),
-        _ => Ok(reader.skip()?),
-    })
-}
-
-/// Reads whether the client wants binary data, and refuses if so.
-fn refuse_binary(reader: &mut Reader<'_>) -> Result<(), ApiError> {
-    let place = place(reader);
-    if reader.bool()? {
-        return Err(binary_not_served(&place));
-    }
-    Ok(())
-}
-
-/// The path of the value that comes next.
-fn place(reader: &mut Reader<'_>) -> String {
-    let mark = reader.mark();
-    reader.path(mark)
-}
-
-/// The one place that says so: the binary tensor data extension has its way in and out here.
-pub(super) fn binary_not_served(place: &str) -> ApiError {
-    ApiError::invalid(
+    Err(ApiError::invalid(
         "not_served",
         format!(
-            "{place}: the binary tensor data extension is not served yet; send and ask for JSON \
-             data (with tritonclient: binary_data=False for each input and each named output)"
+            "{}: models keep nothing from one request to the next; leave the sequence out",
+            reader.path(at)
         ),
-    )
+    ))
 }

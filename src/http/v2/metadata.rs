@@ -10,7 +10,17 @@ use crate::model::repository::LookupError;
 use crate::tensor::TensorSpec;
 
 /// The extensions of the protocol that are served: only these are listed.
-const EXTENSIONS: [&str; 0] = [];
+const EXTENSIONS: [&str; 5] = [
+    "classification",
+    // The index. Models are loaded and unloaded at the operators' listener.
+    "model_repository",
+    "model_configuration",
+    "binary_tensor_data",
+    "statistics",
+];
+
+/// What clients are told that models are made for.
+pub(super) const PLATFORM: &str = "safetensors";
 
 pub(super) fn server() -> Response {
     answer::object(|body| {
@@ -39,7 +49,7 @@ pub(super) fn model(
                 }
             }
         });
-        body.key("platform").string("safetensors");
+        body.key("platform").string(PLATFORM);
         body.key("inputs")
             .array(|body| signature.inputs.iter().for_each(|spec| tensor(body, spec)));
         body.key("outputs").array(|body| {

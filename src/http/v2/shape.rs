@@ -5,7 +5,15 @@ use std::fmt;
 use super::super::error::ApiError;
 use super::super::json::{ErrorKind, Extents, MAX_RANK, Reader, excerpt};
 use super::super::predict::{row_mend, shape_with_rows};
+use super::binary::Element;
 use crate::tensor::TensorSpec;
+
+/// How a tensor's values come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Json,
+    Binary,
+}
 
 /// The shape that a client wrote.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -64,6 +72,7 @@ pub(super) fn check(
     datatype: &str,
     shape: &Declared,
     max_rows: usize,
+    form: Form,
 ) -> Result<usize, ApiError> {
     let mismatch = |code, mend: fmt::Arguments<'_>| {
         let known = datatype.len() <= 6 && datatype.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -81,8 +90,21 @@ pub(super) fn check(
         ))
     };
     if datatype != spec.datatype.as_str() {
-        let mend = format_args!("send {} values and say so", spec.datatype);
-        return mismatch("datatype_mismatch", mend);
+        // Halves have no decimal text of their own, so that JSON carries none.
+        match (form, Element::named(datatype).is_some()) {
+            (Form::Binary, true) => {}
+            (Form::Json, true) => {
+                let mend = format_args!(
+                    "send {0} values and say so, or {datatype} values as binary data",
+                    spec.datatype
+                );
+                return mismatch("datatype_mismatch", mend);
+            }
+            (_, false) => {
+                let mend = format_args!("send {} values and say so", spec.datatype);
+                return mismatch("datatype_mismatch", mend);
+            }
+        }
     }
     let row_shape = spec.row_shape.iter().map(|&extent| extent as u64);
     let rows = match *shape.0 {

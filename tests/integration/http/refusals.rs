@@ -28,6 +28,118 @@ fn with(members: &str) -> String {
     )
 }
 
+/// Bodies with binary data: the path, what the head says of the JSON's length (`None`: the truth),
+/// the JSON, and what is behind it.
+fn binary_bodies() -> Vec<(&'static str, Option<String>, String, Vec<u8>)> {
+    let input = |name: &str, datatype: &str, shape: &str, size: &str| {
+        format!(
+            r#"{{"name":"{name}","datatype":"{datatype}","shape":{shape},"parameters":{{"binary_data_size":{size}}}}}"#
+        )
+    };
+    let inputs = |inputs: &[String]| format!(r#"{{"inputs":[{}]}}"#, inputs.join(","));
+    let x = |shape: &str, size: &str| inputs(&[input("x", "FP32", shape, size)]);
+    let good = x("[1,2]", "8");
+    let mut bodies = Vec::new();
+
+    // A length that is none, or not that of the JSON.
+    for length in ["", "-1", "+2", "1.5", "0x10", " ", "x", "1, 2"] {
+        bodies.push((V2, Some(length.into()), good.clone(), vec![0; 8]));
+    }
+    for length in ["1000", "9223372036854775808", "18446744073709551616"] {
+        bodies.push((V2, Some(length.into()), good.clone(), vec![0; 8]));
+    }
+    for length in [good.len() - 1, good.len() + 1] {
+        bodies.push((V2, Some(length.to_string()), good.clone(), vec![b' '; 8]));
+    }
+    bodies.push((V2, Some("1".into()), String::new(), vec![0; 8]));
+
+    // Data that is not there, too short, too long, or of another size than the tensor.
+    for blob in [0, 7, 9, 16] {
+        bodies.push((V2, None, good.clone(), vec![0; blob]));
+    }
+    for (shape, size) in [
+        ("[1,2]", "7"),
+        ("[1,2]", "9"),
+        ("[1,2]", "0"),
+        ("[2,2]", "8"),
+        ("[1,2]", "-8"),
+        ("[1,2]", "8.0"),
+        ("[1,2]", "\"8\""),
+        ("[1,2]", "null"),
+        ("[1,2]", "9223372036854775808"),
+        ("[1,2]", "18446744073709551615"),
+        ("[1,2]", "18446744073709551616"),
+        ("[0,2]", "0"),
+        ("[-1,2]", "8"),
+        ("[1,3]", "12"),
+        ("[9,2]", "72"),
+        ("[4611686018427387904,2]", "8"),
+        ("[9223372036854775808,2]", "0"),
+        ("[18446744073709551615,2]", "8"),
+        ("[2,1,1]", "8"),
+    ] {
+        bodies.push((V2, None, x(shape, size), vec![0; 8]));
+    }
+    for datatype in ["FP64", "INT64", "BYTES", "BOOL", "fp32", ""] {
+        let json = inputs(&[input("x", datatype, "[1,2]", "8")]);
+        bodies.push((V2, None, json, vec![0; 8]));
+    }
+    for datatype in ["FP16", "BF16"] {
+        let json = inputs(&[input("x", datatype, "[1,2]", "8")]);
+        bodies.push((V2, None, json, vec![0; 8]));
+    }
+    let two = [
+        input("a", "FP32", "[1,2]", "8"),
+        input("b", "FP32", "[1,2]", "8"),
+    ];
+    bodies.push((PAIR, None, inputs(&two), vec![0; 12]));
+    bodies.push((PAIR, None, inputs(&two), vec![0; 20]));
+    bodies.push((PAIR, None, inputs(&two[..1]), vec![0; 8]));
+    let twice = [two[0].clone(), two[0].clone()];
+    bodies.push((PAIR, None, inputs(&twice), vec![0; 16]));
+    let rows = [two[0].clone(), input("b", "FP32", "[2,2]", "16")];
+    bodies.push((PAIR, None, inputs(&rows), vec![0; 24]));
+
+    // Data in two ways, or in none that is served.
+    for members in [
+        r#""data":[1,2],"name":"x","datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}"#,
+        r#""name":"x","datatype":"FP32","shape":[1,2],"data":[1,2],"parameters":{"binary_data_size":8}"#,
+        r#""name":"x","datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8,"binary_data_size":8}"#,
+        r#""name":"x","datatype":"FP32","shape":[1,2],"parameters":{"shared_memory_region":"r","shared_memory_byte_size":8}"#,
+        r#""name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]"#,
+        r#""name":"x","datatype":"FP32","shape":[1,2]"#,
+        r#""datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}"#,
+        r#""name":"x","shape":[1,2],"parameters":{"binary_data_size":8}"#,
+        r#""name":"x","datatype":"FP32","parameters":{"binary_data_size":8}"#,
+        r#""name":"z","datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}"#,
+    ] {
+        bodies.push((
+            V2,
+            None,
+            format!(r#"{{"inputs":[{{{members}}}]}}"#),
+            vec![0; 8],
+        ));
+    }
+
+    // Not finite.
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let blob = [1f32.to_le_bytes(), value.to_le_bytes()].concat();
+        bodies.push((V2, None, good.clone(), blob));
+    }
+
+    // The tensor alone.
+    let raw = |path, bytes| (path, Some("0".to_owned()), String::new(), vec![0; bytes]);
+    bodies.extend([0, 7, 9, 72].map(|bytes| raw(V2, bytes)));
+    bodies.push(raw(PAIR, 8));
+    bodies.push((
+        V2,
+        Some("0".into()),
+        String::new(),
+        [f32::NAN; 2].map(f32::to_le_bytes).concat(),
+    ));
+    bodies
+}
+
 fn bodies() -> Vec<(&'static str, Vec<u8>)> {
     let mut bodies: Vec<(&str, Vec<u8>)> = Vec::new();
     let mut add_bytes = |path, body: &[u8]| bodies.push((path, body.to_vec()));
@@ -239,19 +351,31 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         r#""outputs":["y"]"#,
         r#""outputs":[{"name":"z"}]"#,
         r#""outputs":[{"name":"y"},{"name":"y"}]"#,
-        r#""outputs":[{"name":"y","parameters":{"binary_data":true}}]"#,
         r#""outputs":[{"name":"y","parameters":{"binary_data":1}}]"#,
-        r#""outputs":[{"name":"y","parameters":{"classification":3}}]"#,
+        r#""outputs":[{"name":"y","parameters":{"shared_memory_region":"r"}}]"#,
+        r#""outputs":[{"name":"y","parameters":{"classification":0}}]"#,
+        r#""outputs":[{"name":"y","parameters":{"classification":-1}}]"#,
+        r#""outputs":[{"name":"y","parameters":{"classification":true}}]"#,
         r#""parameters":[]"#,
+        r#""parameters":{"sequence_id":7,"sequence_start":true}"#,
+        r#""parameters":{"sequence_id":"a"}"#,
+        r#""parameters":{"sequence_id":true}"#,
         r#""parameters":{"timeout":-1}"#,
         r#""parameters":{"timeout":"1"}"#,
         r#""parameters":{"timeout":1.5}"#,
         r#""parameters":{"timeout":18446744073709551616}"#,
-        r#""parameters":{"binary_data_output":true}"#,
+        r#""parameters":{"binary_data_output":1}"#,
         r#""parameters":{"triton_enable_empty_final_response":true}"#,
         r#""parameters":{"a":1,"a":2}"#,
     ] {
         add(V2, &with(members));
+    }
+
+    let fruit = r#"{"inputs":[{"name":"colour","datatype":"FP32","shape":[1,3],"data":[1,2,3]}],
+        "outputs":[{"name":"label","parameters":{"classification":1}}]}"#;
+    add("/v2/models/fruit/infer", fruit);
+    for datatype in ["FP16", "BF16"] {
+        add(V2, &tensor("[1,2]", "[1,2]").replace("FP32", datatype));
     }
 
     // V1, predict.
@@ -397,6 +521,16 @@ const PLACES: &[(Method, &str)] = &[
     (Method::PUT, "/v2/repository/index"),
     (Method::GET, "/v2/repository"),
     (Method::POST, "/v2/repository/models/echo/load"),
+    (Method::POST, "/v2/repository/models/echo/unload"),
+    (Method::PUT, "/v2/repository/main/index"),
+    (Method::POST, "/v2/models/stats"),
+    (Method::POST, "/v2/models/echo/stats"),
+    (Method::GET, "/v2/models/unknown/stats"),
+    (Method::GET, "/v2/models/broken/stats"),
+    (Method::GET, "/v2/models/echo/versions/9/stats"),
+    (Method::POST, "/v2/models/echo/config"),
+    (Method::GET, "/v2/models/unknown/config"),
+    (Method::GET, "/v2/models/echo/versions/9/config"),
     (Method::PUT, "/v2/models/echo/infer"),
     (Method::PATCH, "/v2/models/echo/infer"),
     (Method::TRACE, "/v2/models/echo/infer"),
@@ -465,7 +599,9 @@ const HEADERS: &[(&str, &str)] = &[
     ("content-type", "application/xml"),
     ("content-type", "image/png"),
     ("content-encoding", "gzip"),
+    ("content-encoding", "br"),
     ("content-encoding", "br, identity"),
+    ("content-encoding", "gzip, gzip"),
     ("content-encoding", "deflate"),
     ("content-encoding", "zstd"),
     ("x-request-timeout-ms", "0"),
@@ -551,13 +687,18 @@ async fn every_malformed_request_is_refused_with_its_place_and_mend() {
             &answer,
         );
     }
-    let binary = [("inference-header-content-length", "10")];
-    let answer = server.send(request(Method::POST, V2, &binary, "{}")).await;
-    refused(
-        &format!("POST {V2} {}: {}", binary[0].0, binary[0].1),
-        b"{}",
-        &answer,
-    );
+    for (path, length, json, blob) in binary_bodies() {
+        let length = length.unwrap_or_else(|| json.len().to_string());
+        let body = [json.as_bytes(), &blob].concat();
+        let headers = [("inference-header-content-length", &*length)];
+        let sent = request(Method::POST, path, &headers, body.clone());
+        let answer = server.send(sent).await;
+        let line = format!("POST {path} {}: {length}", headers[0].0);
+        refused(&line, &body, &answer);
+    }
+    let twice = [("inference-header-content-length", "2"); 2];
+    let answer = server.send(request(Method::POST, V2, &twice, "{}")).await;
+    refused(&format!("POST {V2} {} twice", twice[0].0), b"{}", &answer);
     assert!(refusals >= 200, "{refusals}");
     insta::assert_snapshot!("refusals", table);
 }

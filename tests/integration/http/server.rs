@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use safeserve::http::{App, HttpLimits, Routes};
 use safeserve::scheduler::Scheduler;
@@ -93,6 +94,8 @@ pub(super) struct TestServer {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
+    pub(super) bytes: Bytes,
+    /// The same as text, as far as it is text.
     pub(super) body: String,
 }
 
@@ -146,7 +149,8 @@ impl TestServer {
         Answer {
             status: head.status.as_u16(),
             headers: head.headers,
-            body: String::from_utf8(body.to_vec()).unwrap(),
+            body: String::from_utf8_lossy(&body).into_owned(),
+            bytes: body,
         }
     }
 

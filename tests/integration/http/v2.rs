@@ -97,7 +97,16 @@ async fn metadata_lists_what_is_served() {
     for path in ["/v2", "/v2/"] {
         let answer = server.get(path).await.json();
         assert_eq!(answer["name"], "safeserve");
-        assert_eq!(answer["extensions"], json!([]));
+        assert_eq!(
+            answer["extensions"],
+            json!([
+                "classification",
+                "model_repository",
+                "model_configuration",
+                "binary_tensor_data",
+                "statistics",
+            ])
+        );
     }
     let answer = server.get("/v2/models/fruit").await;
     assert_eq!(answer.status, 200);
