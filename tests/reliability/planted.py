@@ -409,6 +409,37 @@ class WallClock(Plain):
         return answer
 
 
+class Litters(Plain):
+    """Leaves a file where it works, as a lock or a socket would be."""
+
+    def start(self):
+        open("lock", "w").close()
+
+
+class StartsSlowly(Plain):
+    """Clears up first what the one before it left."""
+
+    def start(self):
+        time.sleep(6)
+
+
+class ClosesIdle(Plain):
+    """Closes a connection that was idle for a second just when it is asked again."""
+
+    def __init__(self, fault):
+        super().__init__(fault)
+        # Each connection is read by a thread of its own.
+        self.connection = threading.local()
+
+    def up(self, data):
+        now = time.monotonic()
+        idle = now - getattr(self.connection, "asked_at", now)
+        self.connection.asked_at = now
+        if idle > 1:
+            raise ConnectionError("idle for too long")
+        return data
+
+
 class Backlog(Plain):
     """Lets few connections wait, and takes its time between them."""
 

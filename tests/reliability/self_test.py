@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from suite import Row, entries
+from suite import Entry, Row
 
 FAULTY = Path(__file__).resolve().parent / "faulty.py"
 
@@ -63,6 +63,22 @@ PLANTED = [
     ("WallClock", "a_jump_of_the_clock_changes_no_deadline", 1, "not answered with 200"),
     ("Mixes", "a_bad_network_gives_right_answers_or_none", 0.5, "wrong answers"),
     ("LeaksConnections", "a_bad_network_gives_right_answers_or_none", 0.5, "connections back to 0"),
+    ("Internal", "a_million_mutations_are_answered_or_refused", 0.003, "500"),
+    ("PlainText", "a_million_mutations_are_answered_or_refused", 0.003, "no JSON"),
+    ("Nulls", "a_million_mutations_are_answered_or_refused", 0.003, "a null"),
+    ("Dies", "a_million_mutations_are_answered_or_refused", 0.003, ""),
+    ("LeaksMemory", "a_million_mutations_are_answered_or_refused", 0.003, "memory growth"),
+    ("Hoards", "a_hundred_refused_bodies_leave_nothing", 0.25, "memory growth"),
+    ("Hoards", "a_hundred_bursts_of_large_bodies_leave_nothing", 0.25, "memory growth"),
+    ("Abrupt", "stops_at_random_moments_lose_nothing", 0.1, "lost"),
+    ("EndsWithOne", "stops_at_random_moments_lose_nothing", 0.1, "exit codes"),
+    ("Deaf", "stops_at_random_moments_lose_nothing", 0.1, "longest"),
+    ("Litters", "kills_at_random_moments_leave_nothing", 0.1, "left behind"),
+    ("StartsSlowly", "kills_at_random_moments_leave_nothing", 0.04, "slowest"),
+    ("WrongBits", "kills_at_random_moments_leave_nothing", 0.1, "two versions"),
+    ("Failing", "rolling_restarts_at_2000_a_second_fail_nothing", 0.4, "failed requests"),
+    ("Failing", "kills_at_2000_a_second_fail_nothing_after_a_second", 0.4, "failed later"),
+    ("ClosesIdle", "a_balancer_that_idles_for_less_meets_no_closing", 0.2, "502"),
 ]
 
 # The proxy itself spoils these: it takes the time that they measure, or a core, or accepts when the
@@ -80,11 +96,13 @@ SPOILED = {
 }
 
 
-def run(command: list[str], scratch: Path, names: list[str], show: Callable[[list[Row]], list[Row]]) -> list[Row]:
-    by_name = {entry.name: entry for entry in entries}
+def run(
+    command: list[str], scratch: Path, chosen: list[Entry], show: Callable[[list[Row]], list[Row]]
+) -> list[Row]:
+    by_name = {entry.name: entry for entry in chosen}
     found, quiet = [], {}
     for fault, name, scale, says in PLANTED:
-        if names and name not in names:
+        if name not in by_name:
             continue
         entry = by_name[name]
         faulty = [sys.executable, str(FAULTY), fault, *command]

@@ -15,6 +15,11 @@ from promises import (
     logs,
     clock,
     faults,
+    mutations,
+    repeats,
+    moments,
+    rates,
+    idling,
 )
 
 __all__ = [
@@ -32,4 +37,9 @@ __all__ = [
     "logs",
     "clock",
     "faults",
+    "mutations",
+    "repeats",
+    "moments",
+    "rates",
+    "idling",
 ]

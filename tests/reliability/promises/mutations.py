@@ -1,0 +1,33 @@
+"""Promise 1, at night: more mutations than Python can send."""
+
+import suite
+from suite import Driver, Test, test
+
+
+@test(1, nightly=True, seconds=3600)
+def a_million_mutations_are_answered_or_refused(t: Test) -> None:
+    """10^6 seeded mutations of bodies and heads get 200 or a 4xx in JSON, and leave no memory behind."""
+    count = t.times(1_000_000)
+    # Until then buffers, arenas of threads and connections come that stay.
+    warm_up = max(1, count // 20)
+    with t.server("log.level=warn") as server:
+        first = Driver(server.address, "mutate", suite.seed, 0, warm_up).result()
+        before = server.resident_bytes()
+        rest = Driver(server.address, "mutate", suite.seed, warm_up, count - warm_up).result()
+        grown = server.resident_bytes() - before
+        alive = server.is_alive()
+    asked = first["asked"] + rest["asked"]
+    statuses: dict[str, int] = {}
+    for part in (first, rest):
+        for status, times in part["statuses"].items():
+            statuses[status] = statuses.get(status, 0) + times
+    problems = first["problems"] + rest["problems"]
+    t.none("answers other than 200 and a 4xx in JSON", problems, asked, f", seed {suite.seed}")
+    good = statuses.get("200", 0)
+    t.hold(f"still good: {good:,}", "some, not all", 0 < good < asked)
+    shown = ", ".join(f"{status}: {times:,}" for status, times in sorted(statuses.items()))
+    t.hold(f"statuses: {shown}", "200 and 4xx", all(status == "200" or status[0] == "4" for status in statuses))
+    silent = first["silent"] + rest["silent"]
+    t.at_most("heads that ended without an answer, of all", silent / asked, 0.05, "%")
+    t.at_most(f"memory growth after the first {warm_up:,}", grown, 10e6, "B")
+    t.equal("alive after it", alive, True)
