@@ -28,6 +28,6 @@ def a_million_mutations_are_answered_or_refused(t: Test) -> None:
     shown = ", ".join(f"{status}: {times:,}" for status, times in sorted(statuses.items()))
     t.hold(f"statuses: {shown}", "200 and 4xx", all(status == "200" or status[0] == "4" for status in statuses))
     silent = first["silent"] + rest["silent"]
-    t.at_most("heads that ended without an answer, of all", silent / asked, 0.05, "%")
+    t.at_most("heads without an end that got no answer, of all", silent / asked, 0.05, "%")
     t.at_most(f"memory growth after the first {warm_up:,}", grown, 10e6, "B")
     t.equal("alive after it", alive, True)

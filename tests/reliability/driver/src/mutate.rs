@@ -28,7 +28,7 @@ const THREADS: usize = 4;
 struct Results {
     /// How often each status came.
     statuses: BTreeMap<u16, u64>,
-    /// Mutated heads whose connection ended without an answer.
+    /// Heads without an end, whose connection ended without an answer.
     silent: u64,
     problems: Vec<String>,
     /// The numbers of mutations that had one, to send them again.
@@ -143,8 +143,11 @@ impl Sender {
             }
         }
         if answers == 0 {
-            self.results.silent += 1;
             sent.map_err(|error| error.to_string())?;
+            if bytes.windows(4).any(|part| part == b"\r\n\r\n") {
+                return Err("no answer to a whole head".into());
+            }
+            self.results.silent += 1;
         }
         Ok(())
     }
