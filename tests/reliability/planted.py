@@ -315,6 +315,13 @@ class Deaf(Plain):
             threading.Timer(2.5, process.send_signal, (number,)).start()
 
 
+class Stubborn(Plain):
+    """Hears no signal."""
+
+    def signalled(self, process, number):
+        pass
+
+
 class Miscounts(Plain):
     def down(self, answer):
         if is_page(answer):
