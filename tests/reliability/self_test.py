@@ -66,7 +66,7 @@ PLANTED = [
     ("Internal", "a_million_mutations_are_answered_or_refused", 0.003, "500"),
     ("PlainText", "a_million_mutations_are_answered_or_refused", 0.003, "no JSON"),
     ("Nulls", "a_million_mutations_are_answered_or_refused", 0.003, "200 OK"),
-    ("Dies", "a_million_mutations_are_answered_or_refused", 0.003, ""),
+    ("Dies", "a_million_mutations_are_answered_or_refused", 0.003, "answers other than"),
     ("LeaksMemory", "a_million_mutations_are_answered_or_refused", 0.003, "memory growth"),
     ("Hoards", "a_hundred_refused_bodies_leave_nothing", 0.1, "memory growth"),
     ("LeaksMemory", "a_hundred_bursts_of_large_bodies_leave_nothing", 0.1, "GLIBC_TUNABLES=glibc.malloc.mmap_threshold=131072 memory"),
