@@ -69,7 +69,7 @@ PLANTED = [
     ("Dies", "a_million_mutations_are_answered_or_refused", 0.003, "answers other than"),
     ("LeaksMemory", "a_million_mutations_are_answered_or_refused", 0.003, "memory growth"),
     ("Hoards", "a_hundred_refused_bodies_leave_nothing", 0.1, "memory growth"),
-    ("LeaksMemory", "a_hundred_bursts_of_large_bodies_leave_nothing", 0.1, "GLIBC_TUNABLES=glibc.malloc.mmap_threshold=131072 memory"),
+    ("LeaksMemory", "a_hundred_bursts_of_large_bodies_leave_nothing", 0.1, "at the very most"),
     ("Abrupt", "stops_at_random_moments_lose_nothing", 0.1, "lost"),
     ("EndsWithOne", "stops_at_random_moments_lose_nothing", 0.1, "exit codes"),
     ("Stubborn", "stops_at_random_moments_lose_nothing", 0.02, "still running"),
