@@ -9,6 +9,8 @@ test:
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo fmt --check --manifest-path tests/reliability/driver/Cargo.toml
+	cargo clippy --manifest-path tests/reliability/driver/Cargo.toml --target-dir target/driver -- -D warnings
 	cargo deny --log-level error check bans licenses sources
 
 # The engine beside the limits of the machine and ndarray; exits with an error if a network lost more
@@ -30,7 +32,8 @@ bench-peers:
 	benches/peers/run $(ARGS)
 
 # The promises of docs/reliability.md against the real program; ARGS="NAME ..." picks, ARGS=--self-test
-# plants faults that each test has to notice.
+# plants faults that each test has to notice. ARGS=--nightly runs those that take longer: a million
+# mutations, stops and kills at random moments, 2,000 requests a second through HAProxy.
 reliability:
 	tests/reliability/run $(ARGS)
 

@@ -1,4 +1,4 @@
-"""The table of figures in docs/reliability.md."""
+"""The tables of figures in docs/reliability.md."""
 
 import os
 import platform
@@ -8,10 +8,13 @@ from suite import ROOT, Row, entries
 
 FILE = ROOT / "docs" / "reliability.md"
 BEGIN = "<!-- begin figures: written by tests/reliability/run --docs -->"
+BEGIN_NIGHTLY = "<!-- begin figures: written by tests/reliability/run --nightly --docs -->"
 END = "<!-- end figures -->"
 
 
-def write(rows: list[Row]) -> None:
+def write(rows: list[Row], nightly: bool) -> None:
+    """Puts the rows in the place of those of the last run."""
+    begin = BEGIN_NIGHTLY if nightly else BEGIN
     claims = {entry.name: entry.claim for entry in entries}
     lines = ["| Promise | Test and command | Last figures, with their bounds |", "|---|---|---|"]
     by_test = [list(group) for _, group in groupby(rows, key=lambda row: row.test)]
@@ -23,8 +26,9 @@ def write(rows: list[Row]) -> None:
     lines += ["", f"{model}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, load average "
               f"{os.getloadavg()[0]:.1f} at the end of the run."]  # fmt: skip
     text = FILE.read_text()
-    before, rest = text.split(BEGIN)
-    FILE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.split(END)[1]}")
+    before, rest = text.split(begin)
+    after = rest.split(END, maxsplit=1)[1]
+    FILE.write_text(f"{before}{begin}\n" + "\n".join(lines) + f"\n{END}{after}")
 
 
 def mark(row: Row) -> str:

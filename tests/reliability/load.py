@@ -24,6 +24,8 @@ from wire import RETRY_AFTER, Address, Answer, Lost, split
 FORK = multiprocessing.get_context("fork")
 LOST, REFUSED = 0, -1
 REFUSED_PAUSE = 0.01
+# Behind the problem of a connection on which nothing was answered yet.
+NEW_CONNECTION = ", on a new connection"
 
 
 class Sample(NamedTuple):
@@ -77,6 +79,8 @@ class Client:
     count: int = 0
     deadline: float = 0
     events: int = 0
+    # Whether an answer came on this connection.
+    answered: bool = False
 
 
 class Load:
@@ -182,7 +186,7 @@ class Load:
         client.sent = time.monotonic()
         client.deadline = client.sent + self.timeout
         if client.socket is None:
-            client.socket = socket.socket()
+            client.socket, client.answered = socket.socket(), False
             client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.socket.setblocking(False)
             code = client.socket.connect_ex(self.address)
@@ -213,7 +217,8 @@ class Load:
                 self._watch(client, selectors.EVENT_WRITE)
             return
         except OSError as error:
-            self._end(client, REFUSED if isinstance(error, ConnectionRefusedError) else LOST, str(error))
+            where = "" if client.answered else NEW_CONNECTION
+            self._end(client, REFUSED if isinstance(error, ConnectionRefusedError) else LOST, f"{error}{where}")
             return
         if not more:
             self._end(client, LOST, f"closed after {len(client.received)} bytes of an answer")
@@ -237,6 +242,7 @@ class Load:
         if answer is None or answer.closes:
             self._close(client)
         if answer is not None:
+            client.answered = True
             self.answered.value += 1
         pause = REFUSED_PAUSE if status == REFUSED else self.pause if status in (503, 504) else 0
         if pause:

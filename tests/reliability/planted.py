@@ -328,6 +328,13 @@ class Deaf(Plain):
             threading.Timer(2.5, process.send_signal, (number,)).start()
 
 
+class Stubborn(Plain):
+    """Hears no signal."""
+
+    def signalled(self, process, number):
+        pass
+
+
 class Miscounts(Plain):
     def down(self, answer):
         if is_page(answer):
@@ -420,6 +427,37 @@ class WallClock(Plain):
         if is_prediction(answer) and self.clock() != self.other:
             return Answer(answer.head.replace(b"200 OK", b"504 Timeout"), answer.body)
         return answer
+
+
+class Litters(Plain):
+    """Leaves a file where it works, as a lock or a socket would be."""
+
+    def start(self):
+        open("lock", "w").close()
+
+
+class StartsSlowly(Plain):
+    """Clears up first what the one before it left."""
+
+    def start(self):
+        time.sleep(6)
+
+
+class ClosesIdle(Plain):
+    """Closes a connection that was idle for a second just when it is asked again."""
+
+    def __init__(self, fault):
+        super().__init__(fault)
+        # Each connection is read by a thread of its own.
+        self.connection = threading.local()
+
+    def up(self, data):
+        now = time.monotonic()
+        idle = now - getattr(self.connection, "asked_at", now)
+        self.connection.asked_at = now
+        if idle > 1:
+            raise ConnectionError("idle for too long")
+        return data
 
 
 class Backlog(Plain):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from suite import Row, entries
+from suite import Entry, Row
 
 FAULTY = Path(__file__).resolve().parent / "faulty.py"
 
@@ -68,10 +68,26 @@ PLANTED = [
     ("Unsupervised", "a_worker_that_hangs_is_replaced", 1, ""),
     ("Unsupervised", "a_thread_of_connections_that_hangs_is_seen", 1, "live is 503"),
     ("Unsupervised", "a_load_that_hangs_or_panics_holds_up_nobody", 1, ""),
+    ("Internal", "a_million_mutations_are_answered_or_refused", 0.003, "500"),
+    ("PlainText", "a_million_mutations_are_answered_or_refused", 0.003, "no JSON"),
+    ("Nulls", "a_million_mutations_are_answered_or_refused", 0.003, "200 OK"),
+    ("Dies", "a_million_mutations_are_answered_or_refused", 0.003, "answers other than"),
+    ("LeaksMemory", "a_million_mutations_are_answered_or_refused", 0.003, "memory growth"),
+    ("Hoards", "a_hundred_refused_bodies_leave_nothing", 0.1, "memory growth"),
+    ("LeaksMemory", "a_hundred_bursts_of_large_bodies_leave_nothing", 0.1, "at the very most"),
+    ("Abrupt", "stops_at_random_moments_lose_nothing", 0.1, "lost"),
+    ("EndsWithOne", "stops_at_random_moments_lose_nothing", 0.1, "exit codes"),
+    ("Stubborn", "stops_at_random_moments_lose_nothing", 0.02, "still running"),
+    ("Litters", "kills_at_random_moments_leave_nothing", 0.1, "left behind"),
+    ("StartsSlowly", "kills_at_random_moments_leave_nothing", 0.04, "slowest"),
+    ("WrongBits", "kills_at_random_moments_leave_nothing", 0.1, "two versions"),
+    ("Failing", "rolling_restarts_at_2000_a_second_fail_nothing", 0.4, "failed requests"),
+    ("Failing", "kills_at_2000_a_second_fail_nothing_after_a_second", 0.4, "failed later"),
+    ("ClosesIdle", "a_balancer_that_idles_for_less_meets_no_closing", 0.2, "502"),
 ]
 
-# The proxy itself spoils these: it takes the time that they measure, or a core, or accepts when the
-# server behind it does not. That they are quiet without a fault is what the full run shows.
+# The proxy itself spoils these: it takes the time that they measure, or a core, is too slow for their
+# rate, or accepts when the server behind it does not. That they are quiet without a fault is what the full run shows.
 SPOILED = {
     "clients_that_leave_leave_nothing",
     "a_burst_of_connections_is_taken_at_once",
@@ -79,17 +95,22 @@ SPOILED = {
     "deadlines_hold_under_overload",
     "sigterm_under_load_loses_nothing",
     "sigterm_while_models_load_ends_at_once",
+    "stops_at_random_moments_lose_nothing",
+    "rolling_restarts_at_2000_a_second_fail_nothing",
+    "kills_at_2000_a_second_fail_nothing_after_a_second",
     "few_files_limit_connections_not_the_server",
     "no_file_left_stops_accepting_for_a_while_only",
     "little_memory_refuses_bodies_and_does_not_abort",
 }
 
 
-def run(command: list[str], scratch: Path, names: list[str], show: Callable[[list[Row]], list[Row]]) -> list[Row]:
-    by_name = {entry.name: entry for entry in entries}
+def run(
+    command: list[str], scratch: Path, chosen: list[Entry], show: Callable[[list[Row]], list[Row]]
+) -> list[Row]:
+    by_name = {entry.name: entry for entry in chosen}
     found, quiet = [], {}
     for fault, name, scale, says in PLANTED:
-        if names and name not in names:
+        if name not in by_name:
             continue
         entry = by_name[name]
         faulty = [sys.executable, str(FAULTY), fault, *command]

@@ -30,7 +30,8 @@ def end_with_parent() -> None:
 
 
 def start(command: list[str], **options: object) -> subprocess.Popen:
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent, **options)
+    options = {"stdin": subprocess.DEVNULL} | options
+    process = subprocess.Popen(command, preexec_fn=end_with_parent, **options)
     running.add(process)
     return process
 

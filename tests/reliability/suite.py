@@ -1,6 +1,8 @@
 """What a test gets and gives: servers and models to use, figures held against their bounds."""
 
+import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -20,7 +22,9 @@ SCRATCH = ROOT / "target" / "reliability"
 OF_TIME = {"s", "x", "%", "/s"}
 # Set by --shared-machine: bounds on those are shown and fail nothing.
 shared_machine = False
-# No single test takes longer on a slow machine.
+# What decides the random choices of nightly tests: another each night, unless --seed repeats one.
+seed = random.SystemRandom().randrange(1 << 32)
+# No single test takes longer on a slow machine, unless it says so.
 TEST_SECONDS = 100
 
 
@@ -81,9 +85,9 @@ class Test:
     def equal(self, what: str, value: object, expected: object) -> None:
         self.hold(f"{what}: {value}", f"= {expected}", value == expected)
 
-    def none(self, what: str, problems: list, of: int | None = None) -> None:
+    def none(self, what: str, problems: list, of: int | None = None, note: str = "") -> None:
         """No problem among so many tries. The first ones are shown."""
-        shown = f" of {of:,}" if of is not None else ""
+        shown = (f" of {of:,}" if of is not None else "") + note
         for problem in list(problems)[:3]:
             shown += f"; {str(problem)[:300]}"
         self.hold(f"{what}: {len(problems)}{shown}", "= 0", not problems)
@@ -118,8 +122,12 @@ class Entry:
     promise: int
     claim: str
     function: Callable[[Test], None]
+    # Takes too long for every run: only with --nightly, or by its name.
+    nightly: bool
+    # The longest that it takes on a slow machine.
+    seconds: float
     # Whether it needs models that break down when told to.
-    plants_faults: bool = False
+    plants_faults: bool
 
     def run(self, command: list[str], scratch: Path, scale: float = 1) -> list[Row]:
         if self.plants_faults:
@@ -128,10 +136,10 @@ class Entry:
         started = time.monotonic()
 
         def out_of_time(*_: object) -> None:
-            raise AssertionError(f"not done in {TEST_SECONDS} s")
+            raise AssertionError(f"not done in {self.seconds:g} s")
 
         signal.signal(signal.SIGALRM, out_of_time)
-        signal.alarm(TEST_SECONDS)
+        signal.alarm(round(self.seconds))
         try:
             self.function(test)
         except Skip as reason:
@@ -154,12 +162,14 @@ class Entry:
 entries: list[Entry] = []
 
 
-def test(promise: int, plants_faults: bool = False) -> Callable[[Callable[[Test], None]], Callable[[Test], None]]:
+def test(
+    promise: int, nightly: bool = False, seconds: float = TEST_SECONDS, plants_faults: bool = False
+) -> Callable[[Callable[[Test], None]], Callable[[Test], None]]:
     """Registers a test. Its name and its first line say what it claims."""
 
     def register(function: Callable[[Test], None]) -> Callable[[Test], None]:
         claim = (function.__doc__ or "").strip().splitlines()[0]
-        entries.append(Entry(function.__name__, promise, claim, function, plants_faults))
+        entries.append(Entry(function.__name__, promise, claim, function, nightly, seconds, plants_faults))
         return function
 
     return register
@@ -183,7 +193,7 @@ def program() -> str:
     named = os.environ.get("SAFESERVE")
     if named:
         return str(Path(named).resolve())
-    subprocess.run(["cargo", "build", "--release", "--locked", "--quiet"], cwd=ROOT, check=True)
+    build(ROOT)
     return str(ROOT / "target" / "release" / "safeserve")
 
 
@@ -193,6 +203,33 @@ def program_with_faults() -> str:
     copy = SCRATCH / "safeserve-with-faults"
     shutil.copy(ROOT / "target" / "debug" / "safeserve", copy)
     return str(copy)
+
+
+def build(package: Path, *options: str) -> None:
+    subprocess.run(["cargo", "build", "--release", "--locked", "--quiet", *options], cwd=package, check=True)
+
+
+DRIVER = ROOT / "target" / "driver" / "release" / "driver"
+
+
+class Driver:
+    """The program of the folder `driver`, at work."""
+
+    @staticmethod
+    def build() -> None:
+        build(Path(__file__).resolve().parent / "driver", "--target-dir", str(ROOT / "target" / "driver"))
+
+    def __init__(self, address: tuple[str, int], *arguments: object):
+        command = [str(DRIVER), f"{address[0]}:{address[1]}", *map(str, arguments)]
+        self.process = server.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def result(self) -> dict:
+        """Lets it end, and gives what it found."""
+        printed, _ = self.process.communicate()
+        server.running.discard(self.process)
+        if self.process.returncode:
+            raise AssertionError(f"the driver ended with {self.process.returncode}")
+        return json.loads(printed)
 
 
 def show_rows(rows: list[Row]) -> list[Row]:

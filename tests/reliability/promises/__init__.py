@@ -16,6 +16,11 @@ from promises import (
     clock,
     faults,
     broken_models,
+    mutations,
+    repeats,
+    moments,
+    rates,
+    idling,
 )
 
 __all__ = [
@@ -34,4 +39,9 @@ __all__ = [
     "clock",
     "faults",
     "broken_models",
+    "mutations",
+    "repeats",
+    "moments",
+    "rates",
+    "idling",
 ]

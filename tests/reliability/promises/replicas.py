@@ -30,20 +30,20 @@ SETTINGS = ("server.drain_delay_ms=1500", "server.drain_timeout_ms=3000")
 class Cluster:
     """Three replicas and HAProxy before them."""
 
-    def __init__(self, t: Test, stack: ExitStack):
-        self.t, self.stack, self.models = t, stack, t.echo()
+    def __init__(self, t: Test, stack: ExitStack, settings: tuple[str, ...], configuration: Path):
+        self.t, self.stack, self.settings, self.models = t, stack, settings, t.echo()
         program = tools.haproxy()
         self.replicas = [self.start() for _ in range(3)]
         self.address = ("127.0.0.1", free_port())
         environment = {f"REPLICA_{n + 1}": f"127.0.0.1:{one.port}" for n, one in enumerate(self.replicas)}
         environment["LISTEN"] = f"127.0.0.1:{self.address[1]}"
         self.log = (t.scratch / "haproxy.log").open("wb")
-        command = [program, "-db", "-f", str(CONFIGURATION)]
+        command = [program, "-db", "-f", str(configuration)]
         self.haproxy = server.start(command, env=os.environ | environment, stdout=self.log, stderr=self.log)
         wait_until(self.answers, 10, "HAProxy answers")
 
     def start(self, port: int | None = None) -> Server:
-        return self.stack.enter_context(self.t.server(*SETTINGS, models=self.models, port=port))
+        return self.stack.enter_context(self.t.server(*self.settings, models=self.models, port=port))
 
     def answers(self) -> bool:
         assert self.haproxy.poll() is None, (self.t.scratch / "haproxy.log").read_text()[-500:]
@@ -70,9 +70,11 @@ class Cluster:
 
 
 @contextmanager
-def cluster(t: Test) -> Iterator[Cluster]:
+def cluster(
+    t: Test, settings: tuple[str, ...] = SETTINGS, configuration: Path = CONFIGURATION
+) -> Iterator[Cluster]:
     with ExitStack() as stack:
-        one = Cluster(t, stack)
+        one = Cluster(t, stack, settings, configuration)
         try:
             yield one
         finally:
