@@ -27,7 +27,7 @@ use super::health::expect_get;
 use super::{App, Server};
 use crate::metrics::Route;
 use crate::model::repository::Served;
-use schemas::{number, object, reference};
+use schemas::{object, reference};
 
 /// The most models whose calls are described one by one; of those behind, only the names.
 const MAX_DESCRIBED: usize = 50;
@@ -261,13 +261,17 @@ fn server_paths(app: &App, paths: &mut Map<String, Value>) {
         "type": "object",
         "properties": {"ready": {"type": "boolean"}},
     }}});
-    Operation::new(
-        MODELS,
-        "Every version of every model, with its state (V2)",
-        json!({"type": "array", "items": reference("IndexEntry")}),
-    )
-    .with_body(ready, false)
-    .at(paths, "post", "/v2/repository/index");
+    let index = || {
+        let entries = json!({"type": "array", "items": reference("IndexEntry")});
+        Operation::new(
+            MODELS,
+            "Every version of every model, with its state (V2)",
+            entries,
+        )
+    };
+    index().at(paths, "get", "/v2/repository/index");
+    let index = index().with_body(ready, false);
+    index.at(paths, "post", "/v2/repository/index");
     Operation::new(
         MODELS,
         "What all models have done so far (V2)",
@@ -358,7 +362,8 @@ fn predict_paths(app: &App, served: &Served, paths: &mut Map<String, Value>) {
         .with_body(json(described.v1_request()), true)
         .at(paths, "post", &format!("/v1/models/{name}:predict"));
     if model.signature.task.is_classification() {
-        let pair = json!({"type": "array", "prefixItems": [{"type": "string"}, number()]});
+        let either = json!({"type": ["string", "number"]});
+        let pair = json!({"type": "array", "items": either, "minItems": 2, "maxItems": 2});
         let row = json!({"type": "array", "items": pair});
         let results = object(&[("results", json!({"type": "array", "items": row}))]);
         Operation::new(PREDICT, summary("classify (V1)"), results)

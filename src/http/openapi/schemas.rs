@@ -21,9 +21,12 @@ pub(super) fn object(members: &[(&str, Value)]) -> Value {
     json!({"type": "object", "properties": properties, "required": required})
 }
 
-/// A number that `f32` holds.
-pub(super) fn number() -> Value {
-    json!({"type": "number", "minimum": f64::from(f32::MIN), "maximum": f64::from(f32::MAX)})
+/// A number that is finite once it is rounded to `f32`.
+fn number() -> Value {
+    // The middle between the largest and the next power of two. Its shortest text is a little less,
+    // and so the last that is not rounded to infinity.
+    let most = (f64::from(f32::MAX) + 2.0_f64.powi(128)) / 2.0;
+    json!({"type": "number", "minimum": -most, "maximum": most})
 }
 
 fn text() -> Value {
