@@ -7,6 +7,7 @@ mod document;
 mod edges;
 mod extensions;
 mod mutations;
+mod openapi;
 mod refusals;
 mod server;
 mod v1;
