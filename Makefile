@@ -1,4 +1,4 @@
-.PHONY: run test lint bench bench-serve bench-scale bench-peers reliability soak check fuzz miri
+.PHONY: run test lint bench bench-serve bench-scale bench-peers reliability soak conformance check fuzz miri
 
 run:
 	cargo run --release
@@ -40,6 +40,11 @@ reliability:
 # At 70 % of the load for ten minutes, or ARGS=MINUTES: does anything creep? ARGS=--self-test plants leaks.
 soak:
 	tests/reliability/soak $(ARGS)
+
+# tritonclient, KServe's, TensorFlow Serving's, MLflow's clients and schemathesis, from PyPI, against the
+# real program; ARGS="triton_http ..." picks, ARGS=--docs writes docs/compatibility.md.
+conformance:
+	tests/conformance/run $(ARGS)
 
 check:
 	bash .ci/run

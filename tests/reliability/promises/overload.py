@@ -160,9 +160,9 @@ def deadlines_hold_under_overload(t: Test) -> None:
         computed = metrics.sum("safeserve_rows_total", model="slow") / ROWS
         expired = metrics.sum("safeserve_rejections_total", model="slow", reason="deadline")
         t.hold(f"expired: {expired:.0f}", "> 0", expired > 0)
-        # A pass that runs when its deadline comes is not stopped, and was for nobody. Were requests
-        # computed that had expired before, there would be several times as many of them.
-        t.at_least("computed requests that were answered", len(good) / computed, 0.5, "%")
+        # Rows that would expire before their pass ends are not taken; some passes take longer than those
+        # before them, and are for nobody.
+        t.at_least("computed requests that were answered", len(good) / computed, 0.8, "%")
 
 
 @test(5)
