@@ -17,14 +17,19 @@ mod coding;
 #[cfg(not(feature = "compression"))]
 #[path = "http/plain.rs"]
 mod coding;
+mod csv;
 mod deadline;
 mod error;
 mod exchange;
 mod health;
 pub mod json;
+mod media;
+mod ndjson;
 mod operations;
 mod path;
 mod predict;
+mod predictions;
+mod rows;
 mod v1;
 mod v2;
 

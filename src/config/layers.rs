@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use super::{Config, ConfigError, DEFAULT_TOML};
+use crate::spelling::edits;
 use crate::versions::VersionPolicies;
 
 /// What environment variables that are settings start with.
@@ -424,19 +425,4 @@ fn mend(default: &Value) -> &'static str {
         Value::Boolean(_) => "write true or false, without quotes",
         _ => "put it in quotes",
     }
-}
-
-/// The fewest letters to insert, remove or replace that make `a` out of `b` (Levenshtein).
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

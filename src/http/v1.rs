@@ -5,10 +5,10 @@
 //! protocol V1.
 
 mod examples;
-mod input;
 mod predict;
 mod score;
 mod status;
+mod table;
 
 use super::Server;
 use super::answer::Response;
@@ -16,6 +16,8 @@ use super::body::RequestBody;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::health::expect_get;
+use super::json::{Reader, excerpt};
+use super::media::{self, Given};
 use super::predict::predict;
 use crate::metrics::Route;
 
@@ -85,6 +87,27 @@ impl<'a> Target<'a> {
     }
 }
 
+/// The only signature that a model has here.
+const SIGNATURE_NAME: &str = "serving_default";
+
+/// Reads `signature_name`, which may only name the signature that there is.
+fn signature_name(reader: &mut Reader<'_>) -> Result<(), ApiError> {
+    if reader.null()? {
+        return Ok(());
+    }
+    let name = reader.string()?;
+    if !name.is_empty() && name != SIGNATURE_NAME {
+        return Err(ApiError::invalid(
+            "unknown_signature",
+            format!(
+                "signature_name: expected {SIGNATURE_NAME:?} or none, got {}",
+                excerpt(&name, 40)
+            ),
+        ));
+    }
+    Ok(())
+}
+
 /// Answers what is below `/v1/models`.
 pub(super) async fn answer(
     server: &Server,
@@ -121,7 +144,10 @@ pub(super) async fn answer(
             expect_get(method)?;
             status::metadata(server, name, version)
         }
-        Call::Predict => predict::<predict::Predict>(server, exchange, body, name, version).await,
+        Call::Predict => match media::given(&exchange.head.headers) {
+            Given::Json => predict::<predict::Predict>(server, exchange, body, name, version).await,
+            _ => predict::<table::Table>(server, exchange, body, name, version).await,
+        },
         Call::Classify => predict::<score::Classify>(server, exchange, body, name, version).await,
         Call::Regress => predict::<score::Regress>(server, exchange, body, name, version).await,
     }

@@ -51,6 +51,8 @@ label! {
         V1 => "v1",
         /// The Open Inference Protocol.
         V2 => "v2",
+        /// CSV or JSON lines, on the route of the first.
+        Table => "table",
     }
 }
 
