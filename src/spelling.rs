@@ -23,10 +23,7 @@ const MAX_COMPARED_BYTES: usize = 64;
 const MAX_COMPARED_NAMES: usize = 1000;
 
 /// The known name that `name` is most likely a slip of; `None` if it is like none of them.
-pub(crate) fn nearest<'a>(
-    name: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters wrong is another word, not a slip; case and separators are free.
     let plain = |text: &str| text.to_lowercase().replace(['-', ' ', '.'], "_");
     if name.len() > MAX_COMPARED_BYTES {

@@ -49,15 +49,24 @@ pub(super) fn decode(
     let mut count = 0;
     while !table.is_at_end() {
         if count == max_rows {
-            let left = table.text[table.at..].trim_ascii().split(|byte| *byte == b'\n');
-            return Err(rows::too_many_rows("the body", count + left.count(), max_rows));
+            let left = table.text[table.at..]
+                .trim_ascii()
+                .split(|byte| *byte == b'\n');
+            return Err(rows::too_many_rows(
+                "the body",
+                count + left.count(),
+                max_rows,
+            ));
         }
         let start = table.values.len();
         table.row()?;
         if let Some(order) = &table.order {
             let row = &mut table.values[start..];
             scratch.copy_from_slice(row);
-            order.iter().zip(&scratch).for_each(|(&to, value)| row[to] = *value);
+            order
+                .iter()
+                .zip(&scratch)
+                .for_each(|(&to, value)| row[to] = *value);
         }
         count += 1;
     }
@@ -126,8 +135,7 @@ impl Table<'_> {
             .map(|cell| String::from_utf8_lossy(cell.trim_ascii()))
             .collect();
         let features = self.names.features();
-        let is_named =
-            |name: &Cow<'_, str>| self.names.feature(name, usize::MAX >> 1).is_some();
+        let is_named = |name: &Cow<'_, str>| self.names.feature(name, usize::MAX >> 1).is_some();
         let is_number = |name: &Cow<'_, str>| self.number(name.as_bytes()).is_ok();
         let is_header = said.unwrap_or_else(|| {
             !features.is_empty() && names.iter().all(is_named) || !names.iter().any(is_number)
@@ -163,7 +171,10 @@ impl Table<'_> {
     /// Whether a line may be the header of a frame whose columns have numbers for names.
     fn counts_up(&self, values: &[f32], line: &[u8]) -> bool {
         values.len() >= 3
-            && values.iter().enumerate().all(|(index, value)| *value == index as f32)
+            && values
+                .iter()
+                .enumerate()
+                .all(|(index, value)| *value == index as f32)
             && !line.contains(&b'.')
     }
 

@@ -153,7 +153,10 @@ mod tests {
         assert_eq!(accepted("text/html"), None);
         assert_eq!(accepted("application/json"), Some(Form::Json));
         assert_eq!(accepted("text/csv"), csv);
-        assert_eq!(accepted("text/csv;q=0.5, application/x-ndjson"), Some(Form::Ndjson));
+        assert_eq!(
+            accepted("text/csv;q=0.5, application/x-ndjson"),
+            Some(Form::Ndjson)
+        );
         assert_eq!(accepted("text/html, text/csv;q=0.9, */*;q=0.1"), csv);
         assert_eq!(accepted("*/*, text/csv;q=0.9"), None);
         assert_eq!(accepted("text/csv;q=0"), None);

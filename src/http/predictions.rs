@@ -93,9 +93,8 @@ fn header(body: &mut Writer, signature: &Signature, outputs: &[(&Output, &[f32])
             continue;
         }
         // The task is the first output's.
-        let is_scores = index == 0
-            && signature.task.is_classification()
-            && signature.labels.len() == elements;
+        let is_scores =
+            index == 0 && signature.task.is_classification() && signature.labels.len() == elements;
         for element in 0..elements {
             match is_scores {
                 true => body.cell(&format!("{name}[{}]", signature.labels[element])),

@@ -1,8 +1,10 @@
 //! Rows that fit the model's inputs: what all bodies of JSON that hold rows have in common.
 
+mod columns;
 mod list;
 mod named;
 
+pub(super) use columns::columns;
 pub(super) use list::{list, objects};
 pub(super) use named::{Columns, Row};
 
@@ -249,4 +251,26 @@ pub(super) fn object_of(signature: &Signature) -> String {
     let inputs = signature.inputs.iter();
     let members: Vec<_> = inputs.map(|spec| format!("{:?}: ...", spec.name)).collect();
     format!("{{{}}}", members.join(", "))
+}
+
+/// Reads parameters of the model, of which there are none: those that would change nothing are
+/// refused rather than ignored.
+pub(super) fn no_parameters(reader: &mut Reader<'_>, place: &str) -> Result<(), ApiError> {
+    if reader.null()? {
+        return Ok(());
+    }
+    let mut first = None;
+    reader.object(|reader, key| {
+        first.get_or_insert_with(|| excerpt(key, 40));
+        reader.skip()
+    })?;
+    match first {
+        None => Ok(()),
+        Some(first) => Err(ApiError::invalid(
+            "not_served",
+            format!(
+                "{place}: expected none, as models here take no parameters, got {first}; leave {place} out"
+            ),
+        )),
+    }
 }

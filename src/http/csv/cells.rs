@@ -91,7 +91,9 @@ mod tests {
     fn split(width: usize, input: &str) -> Option<(Vec<String>, usize)> {
         let mut cells = Cells::new(width);
         let length = cells.split(input.as_bytes())?;
-        let texts = cells.iter().map(|cell| String::from_utf8(cell.to_vec()).unwrap());
+        let texts = cells
+            .iter()
+            .map(|cell| String::from_utf8(cell.to_vec()).unwrap());
         Some((texts.collect(), length))
     }
 

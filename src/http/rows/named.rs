@@ -27,7 +27,10 @@ impl<'a> Columns<'a> {
     }
 
     /// As [`Self::of`], with other names for the features.
-    pub(in super::super) fn with_features(signature: &'a Signature, features: &'a [String]) -> Self {
+    pub(in super::super) fn with_features(
+        signature: &'a Signature,
+        features: &'a [String],
+    ) -> Self {
         let inputs = signature.inputs.iter().map(|spec| &*spec.name);
         let features = features.iter().map(|name| &**name);
         Self {
@@ -347,7 +350,11 @@ impl<'a, 'c> Misfit<'a, 'c> {
     fn refusal(&self, place: &str, or_whole: bool) -> Option<ApiError> {
         let features = self.columns.features();
         let mut missing = Names::default();
-        for (name, _) in features.iter().zip(&self.taken).filter(|(_, taken)| !**taken) {
+        for (name, _) in features
+            .iter()
+            .zip(&self.taken)
+            .filter(|(_, taken)| !**taken)
+        {
             missing.add(|| excerpt(name, 40));
         }
         if self.unknown.count == 0 {
@@ -359,13 +366,18 @@ impl<'a, 'c> Misfit<'a, 'c> {
             });
         }
         let mut known = Names::default();
-        features.iter().for_each(|name| known.add(|| excerpt(name, 40)));
+        features
+            .iter()
+            .for_each(|name| known.add(|| excerpt(name, 40)));
         let missing = match missing.count {
             0 => String::new(),
             _ => format!(", and {missing} did not come"),
         };
         let whole = match or_whole {
-            true => format!(", or {} with all values", excerpt(self.columns.names[0], 40)),
+            true => format!(
+                ", or {} with all values",
+                excerpt(self.columns.names[0], 40)
+            ),
             false => String::new(),
         };
         Some(ApiError::invalid(

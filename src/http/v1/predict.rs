@@ -4,16 +4,15 @@ use http::{HeaderMap, StatusCode};
 
 use super::super::answer;
 use super::super::error::ApiError;
-use super::super::json::{Kind, Reader, Writer};
+use super::super::json::Writer;
 use super::super::media::{self, Form};
 use super::super::predict::{Format, Rows};
 use super::super::predictions;
-use super::super::rows::{self, buffers, object_of};
+use super::super::rows;
 use super::signature_name;
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;
-use crate::tensor::TensorSpec;
 
 /// By what the request came: the answer comes by the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +64,7 @@ impl Format for Predict {
             }
             let rows = match by {
                 By::Rows => rows::list(reader, signature, max_rows, "instances")?,
-                By::Columns => read_columns(reader, signature, max_rows)?,
+                By::Columns => rows::columns(reader, signature, max_rows, "inputs")?,
             };
             decoded = Some((Self { by, form }, rows));
             Ok(())
@@ -103,73 +102,4 @@ impl Format for Predict {
         });
         Ok(answer::json(StatusCode::OK, body.into_bytes()))
     }
-}
-
-/// Reads `inputs`: the tensor of the single input, or an object with the tensor of each.
-fn read_columns(
-    reader: &mut Reader<'_>,
-    signature: &Signature,
-    max_rows: usize,
-) -> Result<Rows, ApiError> {
-    const PLACE: &str = "inputs";
-    let mut inputs = buffers(signature);
-    if let [spec] = &*signature.inputs
-        && reader.peek()? != Kind::Object
-    {
-        let rows = rows::tensor(reader, spec, max_rows, &mut inputs[0])?;
-        return rows::rows(PLACE, rows, max_rows, inputs);
-    }
-    if reader.peek()? == Kind::Array {
-        return Err(ApiError::invalid(
-            "wrong_type",
-            format!(
-                "{PLACE}: the model has several inputs; send an object with the rows of each: {}",
-                object_of(signature)
-            ),
-        ));
-    }
-    let mut taken = vec![false; inputs.len()];
-    let mut rows = None;
-    named(reader, signature, &mut taken, |reader, index| {
-        let place = reader.mark();
-        let spec = &signature.inputs[index];
-        let its_rows = rows::tensor(reader, spec, max_rows, &mut inputs[index])?;
-        let first_rows = *rows.get_or_insert(its_rows);
-        if its_rows != first_rows {
-            return Err(ApiError::invalid(
-                "shape_mismatch",
-                format!(
-                    "{}: expected {first_rows} rows as in the input before it, got {its_rows}; send as \
-                     many of each",
-                    reader.path(place)
-                ),
-            ));
-        }
-        Ok(())
-    })?;
-    if let Some(spec) = first_missing(signature, &taken) {
-        return Err(rows::missing_input(PLACE, spec, format_args!("{spec}")));
-    }
-    rows::rows(PLACE, rows.unwrap_or(0), max_rows, inputs)
-}
-
-/// Reads an object whose keys are inputs' names.
-fn named(
-    reader: &mut Reader<'_>,
-    signature: &Signature,
-    taken: &mut [bool],
-    member: impl FnMut(&mut Reader<'_>, usize) -> Result<(), ApiError>,
-) -> Result<(), ApiError> {
-    reader.known_members(
-        taken,
-        |key| signature.inputs.iter().position(|spec| spec.name == key),
-        |key, path| rows::unknown(key, &path, signature),
-        member,
-    )
-}
-
-/// The first input that did not come, if one did not.
-fn first_missing<'a>(signature: &'a Signature, taken: &[bool]) -> Option<&'a TensorSpec> {
-    let first = taken.iter().position(|taken| !taken)?;
-    Some(&signature.inputs[first])
 }
