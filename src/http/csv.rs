@@ -232,7 +232,7 @@ impl Table<'_> {
     fn plain_cells(&mut self, start: usize) -> Option<usize> {
         let Self { text, values, .. } = self;
         // All but the last have a comma behind.
-        let mut at = self.at + read_run(&text[self.at..], values, self.width - 1);
+        let mut at = self.at + read_run(&text[self.at..], values, self.width.saturating_sub(1));
         loop {
             let (value, end) = parse_f32(text, at).ok()?;
             if !value.is_finite() {

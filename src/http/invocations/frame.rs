@@ -72,7 +72,7 @@ fn split(
     let (mut columns, mut data) = (None, None);
     reader.object(|reader, key| {
         match key {
-            "columns" => columns = Some(names(reader)?),
+            "columns" => columns = Some(names(reader, spec.row_elements())?),
             "data" => {
                 data = Some(reader.mark());
                 reader.skip()?;
@@ -91,13 +91,12 @@ fn split(
     let features = Columns::of(signature);
     let width = spec.row_elements();
     let order = match (&columns, features.features()) {
-        (Some(columns), [_, ..]) => Some(features.order(
-            "dataframe_split.columns",
-            columns.iter().map(String::as_str),
-        )?),
+        (Some(columns), [_, ..]) => {
+            Some(features.order("dataframe_split.columns", columns.iter())?)
+        }
         (None, [_, ..]) => return Err(missing("columns", "the names of the columns")),
-        (Some(columns), []) if columns.len() != width => {
-            return Err(wrong_width("dataframe_split.columns", spec, columns.len()));
+        (Some(columns), []) if columns.count != width => {
+            return Err(wrong_width("dataframe_split.columns", spec, columns.count));
         }
         (_, []) => None,
     };
@@ -110,7 +109,12 @@ fn split(
     let read = reader.revisit(data, |reader| {
         rows::tensor(reader, &flat, max_rows, &mut values)
     });
-    let count = read.map_err(|error| in_column(error, columns.as_deref().unwrap_or_default()))?;
+    let count = read.map_err(|error| {
+        in_column(
+            error,
+            columns.map_or_else(Vec::new, |columns| columns.names),
+        )
+    })?;
     if let Some(order) = order.filter(|order| !order.is_sorted()) {
         let mut scratch = vec![0.0; width];
         for row in values.chunks_exact_mut(width) {
@@ -133,33 +137,36 @@ fn records(
 ) -> Result<Rows, ApiError> {
     const PLACE: &str = "dataframe_records";
     let first = match reader.peek_element()? {
-        Some(Kind::Object) => first_keys(reader)?,
+        Some(Kind::Object) => {
+            let width = signature.inputs.iter().map(TensorSpec::row_elements).sum();
+            first_keys(reader, width)?
+        }
         // It says what is wrong.
         _ => return rows::list(reader, signature, max_rows, PLACE),
     };
-    let is_input = |key: &String| signature.inputs.iter().any(|spec| spec.name == *key);
+    let is_input = |key: &str| signature.inputs.iter().any(|spec| spec.name == key);
     if !signature.feature_names.is_empty() || first.iter().any(is_input) {
         return rows::list(reader, signature, max_rows, PLACE);
     }
     let spec = rows::single_input(signature, PLACE)?;
-    if first.len() != spec.row_elements() {
-        return Err(wrong_width(&format!("{PLACE}[0]"), spec, first.len()));
+    if first.count != spec.row_elements() {
+        return Err(wrong_width(&format!("{PLACE}[0]"), spec, first.count));
     }
-    let columns = Columns::with_features(signature, &first);
+    let columns = Columns::with_features(signature, &first.names);
     rows::objects(reader, &columns, None, max_rows, PLACE)
 }
 
 /// The keys of the first object of a list, which stays unread.
-fn first_keys(reader: &mut Reader<'_>) -> Result<Vec<String>, ApiError> {
+fn first_keys(reader: &mut Reader<'_>, width: usize) -> Result<Came, ApiError> {
     let place = reader.mark();
-    let mut keys = Vec::new();
+    let mut keys = Came::of(width);
     let read = reader.revisit(place, |reader| {
         reader.array(|reader, index| {
             if index > 0 {
                 return Err(Stop::Done);
             }
             reader.object(|reader, key| {
-                keys.push(key.to_owned());
+                keys.add(key);
                 reader.skip()
             })?;
             Ok(())
@@ -197,21 +204,19 @@ fn inputs(
     if signature.feature_names.is_empty() {
         return rows::columns(reader, signature, max_rows, PLACE);
     }
+    let input = rows::single_input(signature, PLACE)?;
     let place = reader.mark();
-    let mut names = Vec::new();
+    let mut names = Came::of(input.row_elements());
     reader.object(|reader, key| {
-        names.push(key.to_owned());
+        names.add(key);
         reader.skip()
     })?;
-    let [input] = &*signature.inputs else {
-        return Err(ApiError::Internal);
-    };
-    if names.contains(&input.name) {
+    if names.iter().any(|name| name == input.name) {
         return reader.revisit(place, |reader| {
             rows::columns(reader, signature, max_rows, PLACE)
         });
     }
-    let order = Columns::of(signature).order(PLACE, names.iter().map(String::as_str))?;
+    let order = Columns::of(signature).order(PLACE, names.iter())?;
     reader.revisit(place, |reader| by_feature(reader, input, &order, max_rows))
 }
 
@@ -259,21 +264,50 @@ fn by_feature(
 }
 
 /// Reads the names of columns; numbers, as pandas gives them to columns without names, are names too.
-fn names(reader: &mut Reader<'_>) -> Result<Vec<String>, ApiError> {
-    let mut names = Vec::new();
+fn names(reader: &mut Reader<'_>, width: usize) -> Result<Came, ApiError> {
+    let mut names = Came::of(width);
     reader.array(|reader, _| {
-        names.push(match reader.peek()? {
-            Kind::Number => reader.u64()?.to_string(),
-            _ => reader.string()?.into_owned(),
-        });
+        match reader.peek()? {
+            Kind::Number => names.add(&reader.u64()?.to_string()),
+            _ => names.add(&reader.string()?),
+        }
         Ok::<_, ApiError>(())
     })?;
     Ok(names)
 }
 
+/// Names that came: all of them, unless they are so many more than there are columns that the first
+/// tell what is wrong. A body may hold millions.
+struct Came {
+    names: Vec<String>,
+    count: usize,
+    most: usize,
+}
+
+impl Came {
+    fn of(width: usize) -> Self {
+        Self {
+            names: Vec::new(),
+            count: 0,
+            most: width.saturating_add(64),
+        }
+    }
+
+    fn add(&mut self, name: &str) {
+        self.count += 1;
+        if self.names.len() < self.most {
+            self.names.push(name.to_owned());
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+}
+
 /// Adds the name of the column to the error of a cell, whose path ends in its index.
 #[cold]
-fn in_column(error: ApiError, columns: &[String]) -> ApiError {
+fn in_column(error: ApiError, columns: Vec<String>) -> ApiError {
     let ApiError::Body(error) = error else {
         return error;
     };
