@@ -5,6 +5,7 @@
 //! misspelt key or a value out of range ends the start with a message that says where.
 
 mod error;
+mod foreign;
 mod layers;
 mod memory;
 mod print;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::versions::VersionPolicies;
+use crate::versions::{VersionLabels, VersionPolicies};
 
 pub use error::ConfigError;
 pub use layers::{Origin, Overrides, Settings};
@@ -41,6 +42,8 @@ pub struct Config {
     pub admin: Admin,
     /// The model repository.
     pub models: Models,
+    /// Paths of Vertex AI.
+    pub vertex: Vertex,
     /// Queues and batches.
     pub scheduler: Scheduler,
     /// What clients may ask for.
@@ -135,12 +138,29 @@ pub struct Models {
     pub load_timeout_ms: u64,
     /// Which versions are served.
     pub versions: VersionPolicies,
+    /// Names of versions.
+    pub labels: VersionLabels,
+    /// The model of paths that name none.
+    #[serde(deserialize_with = "unless_empty")]
+    pub default_model: Option<String>,
     /// The most models.
     pub max_models: usize,
     /// The most versions of one model that serve.
     pub max_versions: usize,
     /// The most bytes of weights in memory; 0 for a share of what the process may use.
     pub max_weight_bytes: u64,
+}
+
+/// Paths of Vertex AI, beside those that there always are.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vertex {
+    /// The path of the platform's health checks.
+    #[serde(deserialize_with = "unless_empty")]
+    pub health_route: Option<String>,
+    /// The path that takes rows of the default model.
+    #[serde(deserialize_with = "unless_empty")]
+    pub predict_route: Option<String>,
 }
 
 /// Queues and batches.

@@ -17,21 +17,30 @@ mod coding;
 #[cfg(not(feature = "compression"))]
 #[path = "http/plain.rs"]
 mod coding;
+mod csv;
 mod deadline;
 mod error;
 mod exchange;
 mod health;
+mod invocations;
 pub mod json;
+mod media;
+mod ndjson;
 mod openapi;
 mod operations;
 mod path;
 mod predict;
+mod predictions;
+mod rows;
+mod unnamed;
 mod v1;
 mod v2;
+mod vertex;
 
 pub use admin::{AdminRoutes, Controls};
 pub(crate) use exchange::{REQUEST_ID, new_request_id};
 pub use operations::OperationsRoutes;
+pub use vertex::VertexRoutes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +57,7 @@ use crate::keys::Keys;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::model::repository::ModelRepository;
+use crate::versions::VersionLabels;
 use crate::watched::Watched;
 use answer::Response;
 use body::RequestBody;
@@ -69,8 +79,21 @@ pub struct App {
     pub limits: HttpLimits,
     /// Who may ask for more than health; `None` for everybody.
     pub keys: Option<Arc<Watched<Keys>>>,
+    /// What requests may leave out or call by other names.
+    pub naming: Naming,
     /// Whether the metrics page is here, and not on a listener of its own.
     pub has_metrics_page: bool,
+}
+
+/// What requests may leave out or call by other names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// The model of paths that name none; `None`: the only one.
+    pub default_model: Option<String>,
+    /// Names of versions.
+    pub labels: VersionLabels,
+    /// The paths that Vertex AI asks on.
+    pub vertex: VertexRoutes,
 }
 
 /// What one request may take.
@@ -146,17 +169,33 @@ impl Routes {
         let segments = Segments::of(exchange.head.uri.path());
         let segments = segments.as_ref().map(Segments::as_strs);
         let segments = segments.as_deref();
+        let vertex = &server.app.naming.vertex;
+        let vertex = vertex.call(&exchange.head.method, exchange.head.uri.path());
         if let Some(keys) = &server.app.keys
             && exchange.head.uri.path() != "/"
-            && !matches!(segments, Some(["v2", "health", "live" | "ready"]))
+            && !matches!(
+                segments,
+                Some(["v2", "health", "live" | "ready"] | ["ping" | "health"])
+            )
+            && vertex != Some(vertex::Call::Health)
             && let Err(refusal) = access::check(&keys.get(), exchange)
         {
             return refusal.into_answer();
         }
+        if let Some(call) = vertex {
+            let answer = vertex::answer(server, exchange, body, call).await;
+            return answer.unwrap_or_else(ApiError::into_answer);
+        }
         let answer = match segments {
             Some(segments @ ["v2", ..]) => v2::answer(server, exchange, body, segments).await,
-            Some(segments @ ["v1", "models", ..]) => {
+            // TensorFlow Serving's paths are free in their case.
+            Some(segments @ [first, second, ..])
+                if first.eq_ignore_ascii_case("v1") && second.eq_ignore_ascii_case("models") =>
+            {
                 v1::answer(server, exchange, body, segments).await
+            }
+            Some([segment @ ("invocations" | "ping" | "health" | "version")]) => {
+                invocations::answer(server, exchange, body, segment).await
             }
             _ => self.axum(exchange, body).await,
         };
@@ -231,6 +270,7 @@ mod tests {
                     default_deadline: None,
                 },
                 keys: None,
+                naming: Naming::default(),
                 has_metrics_page: true,
             }),
             budget: Budget::new(100),

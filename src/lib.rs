@@ -28,6 +28,7 @@ pub mod model;
 pub mod request;
 pub mod scheduler;
 pub mod server;
+mod spelling;
 pub mod telemetry;
 pub mod tensor;
 pub mod versions;

@@ -294,6 +294,16 @@ pub struct Output {
     pub source: OutputSource,
 }
 
+impl Output {
+    /// The shape of so many rows of it.
+    #[must_use]
+    pub fn with_rows(&self, rows: usize) -> Vec<usize> {
+        let mut shape = vec![rows];
+        shape.extend(&self.spec.row_shape);
+        shape
+    }
+}
+
 /// How an output comes from the engine's outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputSource {

@@ -52,6 +52,83 @@ impl Default for VersionPolicies {
     }
 }
 
+/// Names of versions: `digits/stable=1, digits/canary=2`.
+///
+/// ```
+/// use safeserve::versions::VersionLabels;
+///
+/// let labels: VersionLabels = "digits/stable=1, digits/canary=2".parse()?;
+/// assert_eq!(labels.of("digits").unwrap()["canary"], 2);
+/// assert!(labels.of("iris").is_none());
+/// # Ok::<(), safeserve::versions::LabelError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct VersionLabels(BTreeMap<String, BTreeMap<String, u64>>);
+
+impl VersionLabels {
+    /// The labels of the model with this name, if it has any.
+    #[must_use]
+    pub fn of(&self, model: &str) -> Option<&BTreeMap<String, u64>> {
+        self.0.get(model)
+    }
+}
+
+/// A text that is no label, or two of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelError {
+    part: String,
+}
+
+impl fmt::Display for LabelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "expected MODEL/LABEL=VERSION, each label of a model once, got {:?}",
+            self.part
+        )
+    }
+}
+
+impl std::error::Error for LabelError {}
+
+impl FromStr for VersionLabels {
+    type Err = LabelError;
+
+    fn from_str(text: &str) -> Result<Self, LabelError> {
+        let mut labels = Self::default();
+        if text.trim().is_empty() {
+            return Ok(labels);
+        }
+        for part in text.split(',').map(str::trim) {
+            let read = || {
+                let (name, version) = part.split_once('=')?;
+                let (model, label) = name.split_once('/')?;
+                let (model, label) = (model.trim(), label.trim());
+                let is_name = !model.is_empty() && !label.is_empty() && !label.contains('/');
+                is_name.then_some((model, label, canonical(version.trim())?))
+            };
+            let refused = || LabelError {
+                part: part.to_owned(),
+            };
+            let (model, label, version) = read().ok_or_else(refused)?;
+            let model = labels.0.entry(model.to_owned()).or_default();
+            if model.insert(label.to_owned(), version).is_some() {
+                return Err(refused());
+            }
+        }
+        Ok(labels)
+    }
+}
+
+impl TryFrom<String> for VersionLabels {
+    type Error = LabelError;
+
+    fn try_from(text: String) -> Result<Self, LabelError> {
+        text.parse()
+    }
+}
+
 /// A text that is no policy, or two for one model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
@@ -171,6 +248,33 @@ mod tests {
         ] {
             let error = text.parse::<VersionPolicies>().unwrap_err();
             assert_eq!(error.part, part, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_label_stands_for_a_version_of_a_model() {
+        let labels: VersionLabels = " digits/stable = 1,digits/a.b=20, iris/stable=3 "
+            .parse()
+            .unwrap();
+        let digits = BTreeMap::from([("a.b".to_owned(), 20), ("stable".to_owned(), 1)]);
+        assert_eq!(labels.of("digits"), Some(&digits));
+        assert_eq!(labels.of("other"), None);
+        assert_eq!(" ".parse(), Ok(VersionLabels::default()));
+        for (text, part) in [
+            ("stable=1", "stable=1"),
+            ("digits/stable", "digits/stable"),
+            ("digits/=1", "digits/=1"),
+            ("/stable=1", "/stable=1"),
+            ("digits/a/b=1", "digits/a/b=1"),
+            ("digits/stable=01", "digits/stable=01"),
+            ("digits/stable=1,", ""),
+            ("digits/stable=1, digits/stable=2", "digits/stable=2"),
+        ] {
+            assert_eq!(
+                text.parse::<VersionLabels>().unwrap_err().part,
+                part,
+                "{text:?}"
+            );
         }
     }
 

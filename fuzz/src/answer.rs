@@ -40,7 +40,18 @@ pub(super) fn check(
     let text = str::from_utf8(body).map_err(|error| format!("the body: {error}"))?;
     let broken = |what: &str| Err(format!("{what}: {status}: {text}"));
     if status == StatusCode::OK && media_type.starts_with(b"text/plain") {
-        return Ok(()); // The metrics page.
+        return Ok(()); // The metrics page, or the version.
+    }
+    if status == StatusCode::OK && media_type.is_empty() && body.is_empty() {
+        return Ok(()); // Health by its status alone.
+    }
+    if status == StatusCode::OK && blobs.is_none() {
+        match media_type {
+            b"text/csv; charset=utf-8; header=present" => return table(text, 1, may_be_infinite),
+            b"text/csv; charset=utf-8; header=absent" => return table(text, 0, may_be_infinite),
+            b"application/x-ndjson" => return lines(text, may_be_infinite),
+            _ => {}
+        }
     }
     let expected = match blobs {
         Some(_) => "application/octet-stream",
@@ -67,10 +78,42 @@ pub(super) fn check(
         200 => broken("a null, or a number beyond FP32"),
         400..=499 if has("error") && has("code") => Ok(()),
         400..=499 => broken("no \"error\" or no \"code\""),
+        // `:explain` of KServe.
+        501 if json["code"] == "not_served" => Ok(()),
         // The corpus asks for deadlines that nobody can meet, and for a model that cannot be loaded.
         504 if json["code"] == "deadline_exceeded" => Ok(()),
         503 if json["code"] == "model_not_ready" || json["ready"] == false => Ok(()),
         _ => broken("a status that no client should cause"),
+    }
+}
+
+/// Whether a table has as many numbers in each line, behind so many lines of names.
+fn table(text: &str, header: usize, may_be_infinite: bool) -> Result<(), String> {
+    let rows: Vec<&str> = text.lines().skip(header).collect();
+    let width = rows.first().map_or(0, |row| row.split(',').count());
+    let is_number = |cell: &str| {
+        let value = cell.parse::<f32>();
+        value.is_ok_and(|value| value.is_finite() || may_be_infinite)
+    };
+    let is_row = |row: &&str| row.split(',').count() == width && row.split(',').all(is_number);
+    match !rows.is_empty() && text.ends_with('\n') && rows.iter().all(is_row) {
+        true => Ok(()),
+        false => Err(format!("no table of numbers: {text}")),
+    }
+}
+
+/// Whether each line is a whole prediction.
+fn lines(text: &str, may_be_infinite: bool) -> Result<(), String> {
+    let is_prediction = |line: &str| {
+        let json: Result<Value, _> = match may_be_infinite {
+            true => serde_json::from_str(&finite(line)),
+            false => serde_json::from_str(line),
+        };
+        json.is_ok_and(|json| is_whole(&json))
+    };
+    match text.ends_with('\n') && text.lines().all(is_prediction) {
+        true => Ok(()),
+        false => Err(format!("not a prediction a line: {text}")),
     }
 }
 

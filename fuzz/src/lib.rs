@@ -17,7 +17,7 @@ mod server;
 pub use connection::connection;
 pub use files::{keys, settings};
 pub use models::{config, index, weights};
-pub use requests::{infer, paths, predict};
+pub use requests::{infer, paths, predict, tables};
 
 /// A target's name and function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -27,6 +27,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("infer", infer),
     ("predict", predict),
+    ("tables", tables),
     ("paths", paths),
     ("connection", connection),
     ("weights", weights),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
-use safeserve::http::{App, Routes};
+use safeserve::http::{App, Naming, Routes};
 use safeserve::metrics::WatchedFile;
 use tempfile::NamedTempFile;
 use tokio::runtime::{Builder, Runtime};
@@ -45,6 +45,7 @@ fn with_keys() -> (Routes, NamedTempFile) {
         metrics: app.metrics.clone(),
         lifecycle: Arc::clone(&app.lifecycle),
         limits: app.limits,
+        naming: app.naming.clone(),
         keys: Some(keys.unwrap()),
         has_metrics_page: true,
     }));
@@ -87,6 +88,59 @@ pub fn predict(data: &[u8]) {
         let may_be_infinite = call.starts_with(MAY_BE_INFINITE);
         post(&format!("/v1/models/{call}"), None, body, may_be_infinite);
     }
+}
+
+/// A body of rows: CSV, JSON lines, or what MLflow's clients send. Behind a capital letter the answer
+/// is asked for as CSV.
+pub fn tables(data: &[u8]) {
+    const CALLS: &[(&str, &str)] = &[
+        ("/v1/models/fruit:predict", "text/csv"),
+        ("/v1/models/echo:predict", "text/csv"),
+        ("/v1/models/matrix:predict", "text/csv; header=absent"),
+        ("/v1/models/fruit:predict", "text/csv; header=present"),
+        ("/v1/models/fruit:predict", "application/x-ndjson"),
+        ("/v1/models/pair:predict", "application/x-ndjson"),
+        ("fruit", "application/json"),
+        ("echo", "application/json"),
+        ("pair", "application/json"),
+        ("fruit", "text/csv"),
+    ];
+    let Some(byte) = data.first() else { return };
+    let lower = [&[byte.to_ascii_lowercase()], &data[1..]].concat();
+    let Some(((place, media_type), body)) = choose(&lower, CALLS) else {
+        return;
+    };
+    let path = match place.starts_with('/') {
+        true => *place,
+        false => "/invocations",
+    };
+    let mut request = Request::post(path)
+        .header("content-type", *media_type)
+        .body(Full::new(Bytes::copy_from_slice(body)))
+        .unwrap();
+    if byte.is_ascii_uppercase() {
+        let csv = HeaderValue::from_static("text/csv");
+        request.headers_mut().insert("accept", csv);
+    }
+    let may_be_infinite = place.contains(MAY_BE_INFINITE);
+    if place.starts_with('/') {
+        ROUTES.with(|routes| answer(routes, request, may_be_infinite));
+        return;
+    }
+    let app = app();
+    let routes = Routes::new(Arc::new(App {
+        repository: Arc::clone(&app.repository),
+        metrics: app.metrics.clone(),
+        lifecycle: Arc::clone(&app.lifecycle),
+        limits: app.limits,
+        keys: None,
+        naming: Naming {
+            default_model: Some((*place).to_owned()),
+            ..Naming::default()
+        },
+        has_metrics_page: true,
+    }));
+    answer(&routes, request, may_be_infinite);
 }
 
 fn post(path: &str, json_length: Option<HeaderValue>, body: &[u8], may_be_infinite: bool) {

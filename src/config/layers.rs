@@ -8,8 +8,9 @@ use std::{fmt, fs};
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use super::{Config, ConfigError, DEFAULT_TOML};
-use crate::versions::VersionPolicies;
+use super::{Config, ConfigError, DEFAULT_TOML, foreign};
+use crate::spelling::edits;
+use crate::versions::{VersionLabels, VersionPolicies};
 
 /// What environment variables that are settings start with.
 const VARIABLE_PREFIX: &str = "SAFESERVE__";
@@ -19,7 +20,8 @@ const VARIABLE_PREFIX: &str = "SAFESERVE__";
 pub struct Overrides {
     /// The settings file.
     pub file: Option<PathBuf>,
-    /// The process's environment; variables that do not start with `SAFESERVE__` are ignored.
+    /// The process's environment; variables that neither start with `SAFESERVE__` nor are a
+    /// platform's are ignored.
     pub environment: Vec<(OsString, OsString)>,
     /// The flags that are settings: the flag as the user knows it, the key, the value as text.
     pub flags: Vec<(&'static str, String, String)>,
@@ -81,6 +83,14 @@ impl Settings {
     /// of the wrong type or out of range.
     pub fn load(overrides: Overrides) -> Result<Self, ConfigError> {
         let mut layers = Layers::defaults();
+        // What an operator says overrides what the platform says.
+        for (name, value) in &overrides.environment {
+            if let (Some(name), Some(value)) = (name.to_str(), value.to_str())
+                && let Some((key, value)) = foreign::setting(name, value)
+            {
+                layers.text(Origin::Variable(name.to_owned()), key, &value)?;
+            }
+        }
         if let Some(path) = overrides.file {
             layers.file(path)?;
         }
@@ -396,6 +406,15 @@ fn refused_by_type(key: &str, value: &Value) -> Option<(&'static str, &'static s
                 "write for example \"all\", \"latest:2\" or \"latest, digits=all, iris=1+3\"",
             ))
         }
+        ("models.labels", Value::String(text)) if text.parse::<VersionLabels>().is_err() => Some((
+            "MODEL/LABEL=VERSION, each label of a model once",
+            "write for example \"digits/stable=1, digits/canary=2\"",
+        )),
+        ("vertex.health_route" | "vertex.predict_route", Value::String(text))
+            if !text.is_empty() && (!text.starts_with('/') || text.contains(['?', '#'])) =>
+        {
+            Some(("a path, or \"\" for none", "write for example \"/predict\""))
+        }
         ("log.level", _) if !one_of(&["error", "warn", "info", "debug", "trace"]) => Some((
             "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
             "use one of them",
@@ -424,19 +443,4 @@ fn mend(default: &Value) -> &'static str {
         Value::Boolean(_) => "write true or false, without quotes",
         _ => "put it in quotes",
     }
-}
-
-/// The fewest letters to insert, remove or replace that make `a` out of `b` (Levenshtein).
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -418,6 +418,63 @@ fn the_page_of_limits_has_every_limit_with_its_default() {
 }
 
 #[test]
+fn a_platforms_variables_are_settings_below_the_operators() {
+    let bind = |pairs: &[(&str, &str)]| {
+        let settings = Settings::load(variables(pairs)).unwrap();
+        let origin = settings.origin("server.bind").unwrap().to_string();
+        (settings.config.server.bind.to_string(), origin)
+    };
+    let port = ("AIP_HTTP_PORT", "8081");
+    assert_eq!(
+        bind(&[port]),
+        (
+            "0.0.0.0:8081".into(),
+            "environment variable AIP_HTTP_PORT".into()
+        )
+    );
+    assert_eq!(
+        bind(&[("SAGEMAKER_BIND_TO_PORT", "9000")]).0,
+        "0.0.0.0:9000"
+    );
+    assert_eq!(bind(&[("AIP_HTTP_PORT", "")]).0, "127.0.0.1:8080");
+    let own = ("SAFESERVE__SERVER__BIND", "127.0.0.1:1");
+    assert_eq!(bind(&[own, port]).0, "127.0.0.1:1");
+
+    let routes = [
+        ("AIP_HEALTH_ROUTE", "/v1/endpoints/7/deployedModels/8"),
+        (
+            "AIP_PREDICT_ROUTE",
+            "/v1/endpoints/7/deployedModels/8:predict",
+        ),
+    ];
+    let settings = Settings::load(variables(&routes)).unwrap();
+    let vertex = &settings.config.vertex;
+    assert_eq!(vertex.health_route.as_deref(), Some(routes[0].1));
+    assert_eq!(vertex.predict_route.as_deref(), Some(routes[1].1));
+    assert!(
+        settings
+            .to_toml()
+            .contains("# environment variable AIP_PREDICT_ROUTE\n"),
+        "print-config says where it is from"
+    );
+    assert_eq!(
+        refusal(variables(&[("AIP_HTTP_PORT", "http")])),
+        "environment variable AIP_HTTP_PORT: server.bind: expected an IP address and a port, got \
+         \"0.0.0.0:http\"; write for example \"0.0.0.0:8080\" or \"[::1]:8080\""
+    );
+    assert_eq!(
+        refusal(variables(&[("AIP_HEALTH_ROUTE", "health")])),
+        "environment variable AIP_HEALTH_ROUTE: vertex.health_route: expected a path, or \"\" for \
+         none, got \"health\"; write for example \"/predict\""
+    );
+    assert_eq!(
+        refusal(assignment("models.labels=stable=1")),
+        "flag --set models.labels=stable=1: models.labels: expected MODEL/LABEL=VERSION, each label of \
+         a model once, got \"stable=1\"; write for example \"digits/stable=1, digits/canary=2\""
+    );
+}
+
+#[test]
 fn the_budget_of_bodies_fits_the_memory_unless_it_is_set() {
     let mut limits = Config::defaults().limits;
     let mebibytes = |limits: &Limits, memory: Option<u64>| {

@@ -105,10 +105,26 @@ async fn collect(
 /// # Errors
 /// 415.
 pub(super) fn expect_json(headers: &HeaderMap) -> Result<Option<Coding>, ApiError> {
-    /// Media types, or starts of them, whose bodies are never JSON.
-    const OTHERS: [&str; 9] = [
+    refuse_others(headers, &["text/csv"], "application/json")
+}
+
+/// As [`expect_json`], of calls that take rows as CSV too.
+///
+/// # Errors
+/// 415.
+pub(super) fn expect_rows(headers: &HeaderMap) -> Result<Option<Coding>, ApiError> {
+    let mend = "application/json, text/csv or application/x-ndjson";
+    refuse_others(headers, &[], mend)
+}
+
+fn refuse_others(
+    headers: &HeaderMap,
+    more: &[&str],
+    mend: &str,
+) -> Result<Option<Coding>, ApiError> {
+    /// Media types, or starts of them, whose bodies are nothing that any call takes.
+    const OTHERS: [&str; 8] = [
         "multipart/",
-        "text/csv",
         "text/html",
         "text/xml",
         "application/xml",
@@ -119,7 +135,7 @@ pub(super) fn expect_json(headers: &HeaderMap) -> Result<Option<Coding>, ApiErro
     ];
     let coding = coding(headers)?;
     if let Some(media_type) = headers.get(CONTENT_TYPE).map(|value| value.as_bytes())
-        && OTHERS.iter().any(|other| {
+        && OTHERS.iter().chain(more).any(|other| {
             media_type
                 .get(..other.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(other.as_bytes()))
@@ -127,7 +143,7 @@ pub(super) fn expect_json(headers: &HeaderMap) -> Result<Option<Coding>, ApiErro
     {
         return Err(ApiError::MediaType {
             message: format!(
-                "Content-Type {} is not supported; send application/json",
+                "Content-Type {} is not supported; send {mend}",
                 shown(media_type)
             )
             .into(),

@@ -48,9 +48,15 @@ pub(super) enum ApiError {
     },
     /// No version label of this name.
     UnknownLabel {
+        /// The model.
+        model: String,
         /// Escaped and cut.
         label: String,
+        /// Those that the model has.
+        known: Vec<String>,
     },
+    /// A call that clients know and this server does not have.
+    NotServed { message: &'static str },
     /// The path takes other methods.
     Method {
         /// Those that it takes.
@@ -90,10 +96,12 @@ impl ApiError {
         }
     }
 
-    /// A version label.
-    pub(super) fn unknown_label(label: &str) -> Self {
+    /// A version label that the model does not have.
+    pub(super) fn unknown_label(model: &str, label: &str, known: Vec<String>) -> Self {
         Self::UnknownLabel {
+            model: json::excerpt(model, 40),
             label: json::excerpt(label, 40),
+            known,
         }
     }
 
@@ -122,6 +130,7 @@ impl ApiError {
             Self::Infer(InferError::NonFinite { .. }) | Self::NonFiniteAnswer { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
+            Self::NotServed { .. } => StatusCode::NOT_IMPLEMENTED,
             Self::Infer(InferError::Panicked) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -159,6 +168,7 @@ impl ApiError {
             Self::Infer(InferError::Panicked) | Self::Internal => "internal",
             Self::UnknownPath { .. } => "unknown_path",
             Self::UnknownLabel { .. } => "unknown_label",
+            Self::NotServed { .. } => "not_served",
             Self::Method { .. } => "method_not_allowed",
             Self::MediaType { .. } => "unsupported_media_type",
             Self::Unauthorized { .. } => "unauthorized",
@@ -216,11 +226,21 @@ impl fmt::Display for ApiError {
                  /v2/models/{{model}}/infer, ask for health with GET /v2/health/ready, for the \
                  models with GET /v1/models"
             ),
-            Self::UnknownLabel { label } => write!(
-                f,
-                "there is no version label {label}, as none are configured; name a version as \
-                 /versions/1, or none for the newest"
-            ),
+            Self::UnknownLabel {
+                model,
+                label,
+                known,
+            } => {
+                write!(f, "model {model} has no version label {label}; ")?;
+                match &**known {
+                    [] => f.write_str(
+                        "it has none: give it one with models.labels, or name a version as \
+                         /versions/1, or none for the newest",
+                    ),
+                    known => write!(f, "it has {}", known.join(", ")),
+                }
+            }
+            Self::NotServed { message } => f.write_str(message),
             Self::Method { allow, given } => {
                 let allow = allow.replace(", ", " or ");
                 write!(f, "this path takes {allow}, got {given}; send the request as {allow}")

@@ -66,6 +66,14 @@ fn live(app: &App) -> Response {
     answer::json(ready_status(is_live), body)
 }
 
+/// Whether new requests are welcome, by the status alone: what MLflow's, SageMaker's and Vertex AI's
+/// platforms ask.
+pub(super) fn bare_ready(app: &App) -> Response {
+    let mut answer = Response::default();
+    *answer.status_mut() = ready_status(app.lifecycle.is_ready());
+    answer
+}
+
 /// Whether new requests are welcome.
 fn ready(app: &App) -> Response {
     let is_ready = app.lifecycle.is_ready();

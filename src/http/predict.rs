@@ -8,6 +8,7 @@ use http::{HeaderMap, Method};
 use super::Server;
 use super::answer::Response;
 use super::body::{self, RequestBody, expect_json};
+use super::coding::Coding;
 use super::deadline::deadline;
 use super::error::ApiError;
 use super::exchange::Exchange;
@@ -97,6 +98,11 @@ pub(super) trait Format: Sized + Send + 'static {
     /// What a head says about how its body is laid out; nothing for formats with one layout.
     type Layout: Send + 'static;
 
+    /// Checks that a head may be that of such a body; says how the body is compressed.
+    fn coding(headers: &HeaderMap) -> Result<Option<Coding>, ApiError> {
+        expect_json(headers)
+    }
+
     /// Reads the layout from a head.
     fn layout(headers: &HeaderMap) -> Result<Self::Layout, ApiError>;
 
@@ -135,7 +141,7 @@ pub(super) async fn predict<F: Format>(
     let served = app.repository.find(name, version)?;
     exchange.is_served_by(F::PROTOCOL, &served);
 
-    let coding = expect_json(&head.headers)?;
+    let coding = F::coding(&head.headers)?;
     // Shedding load has to cost less than the load: a large body is not read for it. A small one
     // is, since the connection would have to close otherwise, and the next would cost more.
     let refusal = served.lane.refuse().map(ApiError::Infer);

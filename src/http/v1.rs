@@ -5,10 +5,12 @@
 //! protocol V1.
 
 mod examples;
-mod input;
 mod predict;
 mod score;
 mod status;
+mod table;
+
+use http::Method;
 
 use super::Server;
 use super::answer::Response;
@@ -16,6 +18,8 @@ use super::body::RequestBody;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::health::expect_get;
+use super::json::{Reader, excerpt};
+use super::media::{self, Given};
 use super::predict::predict;
 use crate::metrics::Route;
 
@@ -35,6 +39,7 @@ enum Call {
     Predict,
     Classify,
     Regress,
+    Explain,
 }
 
 impl<'a> Target<'a> {
@@ -55,6 +60,7 @@ impl<'a> Target<'a> {
                 ("predict", Call::Predict),
                 ("classify", Call::Classify),
                 ("regress", Call::Regress),
+                ("explain", Call::Explain),
             ];
             let (_, verb) = verbs
                 .into_iter()
@@ -85,6 +91,27 @@ impl<'a> Target<'a> {
     }
 }
 
+/// The only signature that a model has here.
+const SIGNATURE_NAME: &str = "serving_default";
+
+/// Reads `signature_name`, which may only name the signature that there is.
+fn signature_name(reader: &mut Reader<'_>) -> Result<(), ApiError> {
+    if reader.null()? {
+        return Ok(());
+    }
+    let name = reader.string()?;
+    if !name.is_empty() && name != SIGNATURE_NAME {
+        return Err(ApiError::invalid(
+            "unknown_signature",
+            format!(
+                "signature_name: expected {SIGNATURE_NAME:?} or none, got {}",
+                excerpt(&name, 40)
+            ),
+        ));
+    }
+    Ok(())
+}
+
 /// Answers what is below `/v1/models`.
 pub(super) async fn answer(
     server: &Server,
@@ -107,11 +134,16 @@ pub(super) async fn answer(
         Call::Predict => Route::V1Predict,
         Call::Classify => Route::V1Classify,
         Call::Regress => Route::V1Regress,
+        Call::Explain => Route::V1Explain,
     });
-    if let Some(label) = target.label {
-        server.app.repository.find(name, None)?;
-        return Err(ApiError::unknown_label(label));
-    }
+    let labelled;
+    let version = match target.label {
+        None => version,
+        Some(label) => {
+            labelled = version_of(server, name, label)?;
+            Some(&*labelled)
+        }
+    };
     match target.call {
         Call::Status => {
             expect_get(method)?;
@@ -121,10 +153,35 @@ pub(super) async fn answer(
             expect_get(method)?;
             status::metadata(server, name, version)
         }
-        Call::Predict => predict::<predict::Predict>(server, exchange, body, name, version).await,
+        Call::Explain if *method != Method::POST => Err(ApiError::method("POST", method)),
+        Call::Explain => {
+            server.app.repository.find(name, version)?;
+            Err(ApiError::NotServed {
+                message: "explanations are not served, only what models predict; ask with :predict",
+            })
+        }
+        Call::Predict => match media::given(&exchange.head.headers) {
+            Given::Json => predict::<predict::Predict>(server, exchange, body, name, version).await,
+            _ => predict::<table::Table>(server, exchange, body, name, version).await,
+        },
         Call::Classify => predict::<score::Classify>(server, exchange, body, name, version).await,
         Call::Regress => predict::<score::Regress>(server, exchange, body, name, version).await,
     }
+}
+
+/// The version that a label stands for.
+fn version_of(server: &Server, name: &str, label: &str) -> Result<String, ApiError> {
+    let labels = server.app.naming.labels.of(name);
+    if let Some(version) = labels.and_then(|labels| labels.get(label)) {
+        return Ok(version.to_string());
+    }
+    // An unknown model is that, whatever its label.
+    server.app.repository.find(name, None)?;
+    let known = labels
+        .into_iter()
+        .flatten()
+        .map(|(known, _)| format!("{known:?}"));
+    Err(ApiError::unknown_label(name, label, known.collect()))
 }
 
 #[cfg(test)]
@@ -173,7 +230,7 @@ mod tests {
     #[test]
     fn other_paths_name_nothing() {
         for path in [
-            &["iris:explain"][..],
+            &["iris:unexplain"][..],
             &["iris:"],
             &["iris", "versions"],
             &["iris", "versions", "2", "x"],

@@ -51,6 +51,12 @@ label! {
         V1 => "v1",
         /// The Open Inference Protocol.
         V2 => "v2",
+        /// CSV or JSON lines, on the route of the first.
+        Table => "table",
+        /// MLflow's and SageMaker's `/invocations`.
+        Invocations => "invocations",
+        /// Vertex AI's path of predictions.
+        Vertex => "vertex",
     }
 }
 
@@ -139,6 +145,12 @@ label! {
         V1Classify => "v1_classify",
         /// V1 `:regress`.
         V1Regress => "v1_regress",
+        /// V1 `:explain`, which no model has.
+        V1Explain => "v1_explain",
+        /// MLflow's and SageMaker's `/invocations`.
+        Invocations => "invocations",
+        /// Vertex AI's path of predictions.
+        VertexPredict => "vertex_predict",
         /// The list of models.
         V1Models => "v1_models",
         /// Status of a model.
@@ -229,6 +241,8 @@ label! {
         ClientLeft => "499",
         /// 500
         InternalError => "500",
+        /// 501
+        NotImplemented => "501",
         /// 503
         Unavailable => "503",
         /// 504
@@ -256,6 +270,7 @@ impl Code {
             431 => Self::HeadersTooLarge,
             499 => Self::ClientLeft,
             500 => Self::InternalError,
+            501 => Self::NotImplemented,
             503 => Self::Unavailable,
             504 => Self::GatewayTimeout,
             _ => Self::Other,

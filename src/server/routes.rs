@@ -10,7 +10,7 @@ use http::{Request, Response};
 
 use super::{Handler, RequestBody};
 use crate::config::{Config, memory_budget};
-use crate::http::{AdminRoutes, App, HttpLimits, OperationsRoutes, Routes};
+use crate::http::{AdminRoutes, App, HttpLimits, Naming, OperationsRoutes, Routes, VertexRoutes};
 use crate::keys::Keys;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, WatchedFile};
@@ -40,6 +40,14 @@ pub fn routes(
             default_deadline: limits.default_deadline(),
         },
         keys,
+        naming: Naming {
+            default_model: config.models.default_model.clone(),
+            labels: config.models.labels.clone(),
+            vertex: VertexRoutes {
+                health: config.vertex.health_route.clone(),
+                predict: config.vertex.predict_route.clone(),
+            },
+        },
         has_metrics_page: config.operations.bind.is_none(),
     }))
 }

@@ -6,6 +6,7 @@ mod compression;
 mod document;
 mod edges;
 mod extensions;
+mod frames;
 mod mutations;
 mod openapi;
 mod refusals;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use safeserve::http::{App, HttpLimits};
+use safeserve::http::{App, HttpLimits, Naming};
 use safeserve::lifecycle::Lifecycle;
 use safeserve::metrics::{BuildInfo, Metrics};
 use safeserve::model::repository::{ModelRepository, RepositorySettings};
@@ -70,6 +70,7 @@ pub(super) fn app(
         lifecycle: Arc::new(lifecycle),
         limits,
         keys: None,
+        naming: Naming::default(),
         has_metrics_page: true,
     })
 }

@@ -7,6 +7,9 @@ const MAX_KEY_CHARS: usize = 40;
 /// Paths longer than this are cut: what is nested that deep is wrong as a whole.
 const MAX_PATH_BYTES: usize = 160;
 
+/// The path of a document's root.
+pub(super) const WHOLE: &str = "the body";
+
 /// The path of the value that starts at, or holds, byte `at`: `inputs[0].data[3]`.
 ///
 /// `text[..at]` must be the start of a JSON document; the reader that got there has checked it.
@@ -72,7 +75,7 @@ pub(super) fn path_at(text: &[u8], at: usize) -> String {
         }
     }
     if path.is_empty() {
-        path.push_str("the body");
+        path.push_str(WHOLE);
     }
     path
 }

@@ -148,6 +148,28 @@ impl Writer {
         }
     }
 
+    /// Ends a line: of documents that stand one a line, or of numbers and [cells](Self::cell) with
+    /// commas between them, which are CSV.
+    pub fn line(&mut self) {
+        self.push(b'\n');
+    }
+
+    /// Writes a text as a cell of CSV (RFC 4180).
+    pub fn cell(&mut self, text: &str) {
+        self.separate();
+        if !text.contains([',', '"', '\r', '\n']) {
+            return self.extend(text.as_bytes());
+        }
+        self.push(b'"');
+        for (index, piece) in text.split('"').enumerate() {
+            if index > 0 {
+                self.extend(b"\"\"");
+            }
+            self.extend(piece.as_bytes());
+        }
+        self.push(b'"');
+    }
+
     #[inline]
     fn push(&mut self, byte: u8) {
         room::<1>(&mut self.out, self.len)[0] = byte;
@@ -174,7 +196,7 @@ impl Writer {
     fn separate(&mut self) {
         if !matches!(
             self.out[..self.len].last(),
-            None | Some(b'{' | b'[' | b':' | b',')
+            None | Some(b'{' | b'[' | b':' | b',' | b'\n')
         ) {
             self.push(b',');
         }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use http::Method;
+use safeserve::http::Naming;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -18,13 +19,14 @@ fn page() -> String {
     fs::read_to_string(root().join("docs/http.md")).unwrap()
 }
 
-/// The requests of the page, each with the answer that it shows right behind.
-fn examples(page: &str) -> Vec<(&str, &str)> {
+/// The requests of the page, each with the answer that it shows right behind, and its form.
+fn examples(page: &str) -> Vec<(&str, &str, &str)> {
     page.split("\n```http\n")
         .skip(1)
         .map(|rest| {
-            let (request, behind) = rest.split_once("\n```\n\n```json\n").unwrap();
-            (request, behind.split_once("\n```\n").unwrap().0)
+            let (request, behind) = rest.split_once("\n```\n\n```").unwrap();
+            let (form, behind) = behind.split_once('\n').unwrap();
+            (request, form, behind.split_once("```\n").unwrap().0)
         })
         .collect()
 }
@@ -36,7 +38,14 @@ fn server(page: &str) -> TestServer {
     let (_, config) = page.split_once("is `pair`:\n\n```json\n").unwrap();
     let (config, _) = config.split_once("\n```\n").unwrap();
     add_model(&directory.path().join("pair"), config);
-    TestServer::serving(directory)
+    TestServer::naming(
+        directory,
+        Naming {
+            default_model: Some("iris".into()),
+            labels: "digits/stable=1".parse().unwrap(),
+            ..Naming::default()
+        },
+    )
 }
 
 fn copy_models(from: &Path, to: &Path) {
@@ -85,6 +94,24 @@ fn is_alike(shown: &Value, given: &Value) -> bool {
     }
 }
 
+/// Whether two texts are the same but for rounding of the numbers in them.
+fn are_near(shown: &str, given: &str) -> bool {
+    let parts = |text: &str| -> Vec<String> {
+        let parts = text.split_inclusive([',', '\n', '[', ']']);
+        parts.map(str::to_owned).collect()
+    };
+    let (shown, given) = (parts(shown), parts(given));
+    let number = |text: &str| -> Option<f64> { text.get(..text.len() - 1)?.parse().ok() };
+    shown.len() == given.len()
+        && shown
+            .iter()
+            .zip(&given)
+            .all(|(shown, given)| match (number(shown), number(given)) {
+                (Some(a), Some(b)) => is_near(a, b),
+                _ => shown == given,
+            })
+}
+
 fn is_near(shown: f64, given: f64) -> bool {
     (shown - given).abs() <= 1e-5 * shown.abs()
 }
@@ -96,12 +123,18 @@ async fn each_request_shown_gets_the_answer_shown() {
     assert_eq!(examples.len(), page.matches("\n```http\n").count());
     assert!(examples.len() >= 15, "{}", examples.len());
     let server = server(&page);
-    for (example, shown) in examples {
+    for (example, form, shown) in examples {
         let (head, body) = example.split_once("\n\n").unwrap_or((example, ""));
-        let (method, path) = head.split_once(' ').unwrap();
+        let mut lines = head.lines();
+        let (method, path) = lines.next().unwrap().split_once(' ').unwrap();
         let method: Method = method.parse().unwrap();
-        let sent = request(method, path, &[], body.to_owned());
+        let headers: Vec<(&str, &str)> = lines.map(|line| line.split_once(": ").unwrap()).collect();
+        let sent = request(method, path, &headers, body.to_owned());
         let answer = server.send(sent).await;
+        if form != "json" {
+            assert!(are_near(shown, &answer.body), "{example}\n{answer:?}");
+            continue;
+        }
         let shown: Value = serde_json::from_str(shown).unwrap();
         assert!(is_alike(&shown, &answer.json()), "{example}\n{answer:?}");
         assert_eq!(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
-use safeserve::http::{App, HttpLimits, Routes};
+use safeserve::http::{App, HttpLimits, Naming, Routes};
 use safeserve::scheduler::Scheduler;
 use tempfile::TempDir;
 
@@ -120,22 +120,33 @@ pub(super) fn add_model(directory: &Path, config: &str) {
 
 impl TestServer {
     pub(super) fn start() -> Self {
-        let directory = TempDir::new().unwrap();
-        for (path, config) in MODELS {
-            add_model(&directory.path().join(path), config);
-        }
-        Self::serving(directory)
+        Self::start_naming(Naming::default())
     }
 
     /// A server of the models in a directory.
     pub(super) fn serving(directory: TempDir) -> Self {
+        Self::naming(directory, Naming::default())
+    }
+
+    /// The small models, with a default model and labels.
+    pub(super) fn start_naming(naming: Naming) -> Self {
+        let directory = TempDir::new().unwrap();
+        for (path, config) in MODELS {
+            add_model(&directory.path().join(path), config);
+        }
+        Self::naming(directory, naming)
+    }
+
+    /// A server of the models in a directory, with a default model and labels.
+    pub(super) fn naming(directory: TempDir, naming: Naming) -> Self {
         let (metrics, scheduler) = (parts::metrics(), parts::scheduler());
         let repository = parts::repository(directory.path(), &scheduler, &metrics);
         let limits = HttpLimits {
             max_request_rows: MAX_ROWS,
             ..parts::limits(MAX_BODY_BYTES)
         };
-        let app = parts::app(&repository, &metrics, limits);
+        let mut app = parts::app(&repository, &metrics, limits);
+        Arc::get_mut(&mut app).unwrap().naming = naming;
         Self {
             routes: Routes::new(Arc::clone(&app)),
             app,

@@ -1,38 +1,25 @@
-//! What the bodies of all calls have in common: rows that fit the model's inputs.
+//! Rows that fit the model's inputs: what all bodies of JSON that hold rows have in common.
+
+mod columns;
+mod list;
+mod named;
+
+pub(super) use columns::columns;
+pub(super) use list::{list, objects};
+pub(super) use named::{Columns, Row};
 
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::super::error::ApiError;
-use super::super::json::{ErrorKind, Kind, Mark, Reader, excerpt};
-use super::super::predict::{Rows, row_mend, shape_with_rows};
+use super::error::ApiError;
+use super::json::{ErrorKind, Kind, Mark, Reader, excerpt};
+use super::predict::{Rows, row_mend, shape_with_rows};
 use crate::model::Signature;
 use crate::tensor::TensorSpec;
-
-/// The only signature that a model has here.
-const SIGNATURE_NAME: &str = "serving_default";
 
 /// Starts to read a body, with tokens such as `NaN` if the model takes them.
 pub(super) fn reader<'a>(body: &'a [u8], signature: &Signature) -> Result<Reader<'a>, ApiError> {
     Ok(Reader::new(body)?.allowing_non_finite(signature.allow_non_finite))
-}
-
-/// Reads `signature_name`, which may only name the signature that there is.
-pub(super) fn signature_name(reader: &mut Reader<'_>) -> Result<(), ApiError> {
-    if reader.null()? {
-        return Ok(());
-    }
-    let name = reader.string()?;
-    if !name.is_empty() && name != SIGNATURE_NAME {
-        return Err(ApiError::invalid(
-            "unknown_signature",
-            format!(
-                "signature_name: expected {SIGNATURE_NAME:?} or none, got {}",
-                excerpt(&name, 40)
-            ),
-        ));
-    }
-    Ok(())
 }
 
 /// The buffers of a request's inputs, empty at first.
@@ -220,24 +207,6 @@ pub(super) fn missing_input(
     )
 }
 
-/// Lists the names of features that did not come, the first few of them.
-pub(super) fn missing_features<'a>(place: &str, names: impl Iterator<Item = &'a str>) -> ApiError {
-    /// So many names tell what is wrong.
-    const SHOWN: usize = 5;
-    let names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
-    let more = match names.len().saturating_sub(SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    ApiError::invalid(
-        "missing_input",
-        format!(
-            "{place}: expected every feature, got none for {}{more}; add them",
-            names[..names.len().min(SHOWN)].join(", ")
-        ),
-    )
-}
-
 /// The error of a key that names no input.
 pub(super) fn unknown(key: &str, path: &str, signature: &Signature) -> ApiError {
     let known: Vec<_> = signature
@@ -253,4 +222,55 @@ pub(super) fn unknown(key: &str, path: &str, signature: &Signature) -> ApiError 
             known.join(", ")
         ),
     )
+}
+
+/// The input of a model that has one, for forms that can hold no more.
+///
+/// # Errors
+/// 400 for a model of several.
+pub(super) fn single_input<'a>(
+    signature: &'a Signature,
+    form: &str,
+) -> Result<&'a TensorSpec, ApiError> {
+    match &*signature.inputs {
+        [spec] => Ok(spec),
+        specs => Err(ApiError::invalid(
+            "wrong_type",
+            format!(
+                "the body: expected a model with one input for {form}, this one has {}; send JSON: \
+                 {{\"instances\": [{}]}}",
+                specs.len(),
+                object_of(signature)
+            ),
+        )),
+    }
+}
+
+/// Shows the object that holds all inputs.
+pub(super) fn object_of(signature: &Signature) -> String {
+    let inputs = signature.inputs.iter();
+    let members: Vec<_> = inputs.map(|spec| format!("{:?}: ...", spec.name)).collect();
+    format!("{{{}}}", members.join(", "))
+}
+
+/// Reads parameters of the model, of which there are none: those that would change nothing are
+/// refused rather than ignored.
+pub(super) fn no_parameters(reader: &mut Reader<'_>, place: &str) -> Result<(), ApiError> {
+    if reader.null()? {
+        return Ok(());
+    }
+    let mut first = None;
+    reader.object(|reader, key| {
+        first.get_or_insert_with(|| excerpt(key, 40));
+        reader.skip()
+    })?;
+    match first {
+        None => Ok(()),
+        Some(first) => Err(ApiError::invalid(
+            "not_served",
+            format!(
+                "{place}: expected none, as models here take no parameters, got {first}; leave {place} out"
+            ),
+        )),
+    }
 }

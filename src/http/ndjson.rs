@@ -1,0 +1,78 @@
+//! Rows as JSON documents that stand one a line.
+
+use super::error::ApiError;
+use super::json::Kind;
+use super::predict::Rows;
+use super::rows::{self, Columns, Row, buffers};
+use crate::model::Signature;
+
+/// Reads a body: on each line a row, as its values or as an object that holds them by name. Empty
+/// lines are no rows.
+///
+/// # Errors
+/// 400 with the line.
+pub(super) fn decode(
+    body: &[u8],
+    signature: &Signature,
+    max_rows: usize,
+) -> Result<Rows, ApiError> {
+    let columns = Columns::of(signature);
+    let mut row = Row::empty(&columns);
+    let mut inputs = buffers(signature);
+    let mut count = 0;
+    for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        if count == max_rows {
+            let lines = body.split(|byte| *byte == b'\n');
+            let all = lines.filter(|line| !line.trim_ascii().is_empty()).count();
+            return Err(rows::too_many_rows("the body", all, max_rows));
+        }
+        row.forget();
+        read(line, &columns, &mut row, &mut inputs).map_err(|error| on_line(error, index + 1))?;
+        count += 1;
+    }
+    rows::rows("the body", count, max_rows, inputs)
+}
+
+fn read(
+    line: &[u8],
+    columns: &Columns<'_>,
+    row: &mut Row,
+    inputs: &mut [Vec<f32>],
+) -> Result<(), ApiError> {
+    let signature = columns.signature();
+    let mut reader = rows::reader(line, signature)?;
+    match (reader.peek()?, &*signature.inputs) {
+        (Kind::Object, _) => row.read_whole(&mut reader, columns, inputs)?,
+        (_, [spec]) => rows::row(&mut reader, spec, &mut inputs[0])?,
+        _ => {
+            return Err(ApiError::invalid(
+                "wrong_type",
+                format!(
+                    "the body: the model has several inputs; send each row as an object: {}",
+                    rows::object_of(signature)
+                ),
+            ));
+        }
+    }
+    Ok(reader.end()?)
+}
+
+/// The same error, with the line where its document stands.
+#[cold]
+fn on_line(error: ApiError, line: usize) -> ApiError {
+    let place = format!("line {line}");
+    match error {
+        ApiError::Body(error) => ApiError::Body(error.within(&place)),
+        ApiError::Invalid { code, message } => ApiError::Invalid {
+            code,
+            message: match message.strip_prefix("the body") {
+                Some(behind) => place + behind,
+                None => format!("{place}, {message}"),
+            },
+        },
+        error => error,
+    }
+}

@@ -1,0 +1,426 @@
+//! Values that come by name, in any order: of the inputs, or of the single input's features.
+
+use std::cell::{Cell, OnceCell};
+use std::collections::HashMap;
+
+use super::super::error::ApiError;
+use super::super::json::{Kind, Mark, Reader, excerpt};
+use super::{missing_input, row, unknown};
+use crate::model::Signature;
+use crate::spelling::nearest;
+
+/// The keys that a row may have: each input's name, and the names of the single input's features if
+/// the model has names for them.
+#[derive(Debug)]
+pub(in super::super) struct Columns<'a> {
+    signature: &'a Signature,
+    /// The inputs' names, then the features'.
+    names: Vec<&'a str>,
+    /// Made when keys do not come in the order of `names`.
+    by_name: OnceCell<HashMap<&'a str, usize>>,
+}
+
+impl<'a> Columns<'a> {
+    /// The names of a model.
+    pub(in super::super) fn of(signature: &'a Signature) -> Self {
+        Self::with_features(signature, &signature.feature_names)
+    }
+
+    /// As [`Self::of`], with other names for the features.
+    pub(in super::super) fn with_features(
+        signature: &'a Signature,
+        features: &'a [String],
+    ) -> Self {
+        let inputs = signature.inputs.iter().map(|spec| &*spec.name);
+        let features = features.iter().map(|name| &**name);
+        Self {
+            signature,
+            names: inputs.chain(features).collect(),
+            by_name: OnceCell::new(),
+        }
+    }
+
+    pub(in super::super) fn signature(&self) -> &'a Signature {
+        self.signature
+    }
+
+    /// The names of the features, none if the model has none.
+    pub(in super::super) fn features(&self) -> &[&'a str] {
+        &self.names[self.inputs()..]
+    }
+
+    fn inputs(&self) -> usize {
+        self.signature.inputs.len()
+    }
+
+    /// Where keys in their own order begin.
+    fn first(&self) -> usize {
+        match self.features() {
+            [] => 0,
+            _ => self.inputs(),
+        }
+    }
+
+    /// The index of a key among the inputs and then the features; quick if it is the one at `guess`.
+    fn index_of(&self, key: &str, guess: usize) -> Option<usize> {
+        if self.names.get(guess) == Some(&key) {
+            return Some(guess);
+        }
+        let by_name = self.by_name.get_or_init(|| {
+            // A feature that is named as its input is the feature.
+            let names = self.names.iter().enumerate();
+            names.map(|(index, name)| (*name, index)).collect()
+        });
+        by_name.get(key).copied()
+    }
+
+    /// The index of the feature with this name; quick if it is the one at `guess`.
+    pub(in super::super) fn feature(&self, name: &str, guess: usize) -> Option<usize> {
+        let index = self.index_of(name, self.inputs() + guess)?;
+        index.checked_sub(self.inputs())
+    }
+
+    /// The feature that each of these columns holds.
+    ///
+    /// # Errors
+    /// 400 that names all columns that are no feature or come twice, and all features that do not
+    /// come.
+    pub(in super::super) fn order<'n>(
+        &self,
+        place: &str,
+        columns: impl IntoIterator<Item = &'n str>,
+    ) -> Result<Vec<usize>, ApiError> {
+        let mut order = Vec::with_capacity(self.features().len());
+        let mut misfit = Misfit::new(self);
+        for name in columns {
+            match self.feature(name, order.len()) {
+                Some(index) => {
+                    if std::mem::replace(&mut misfit.taken[index], true) {
+                        return Err(ApiError::invalid(
+                            "duplicate_input",
+                            format!(
+                                "{place}: the column {} comes twice; send each once",
+                                excerpt(name, 40)
+                            ),
+                        ));
+                    }
+                    order.push(index);
+                }
+                None => misfit.add(name),
+            }
+        }
+        match misfit.refusal(place, false) {
+            Some(refusal) => Err(refusal),
+            None => Ok(order),
+        }
+    }
+
+    /// What is wrong with an object that has a key of no column.
+    #[cold]
+    fn unknown(&self, reader: &mut Reader<'_>, place: Mark, shared: &[bool]) -> ApiError {
+        let path = reader.path(place);
+        if self.features().is_empty() {
+            let mut first = None;
+            let read = reader.revisit(place, |reader| {
+                reader.object(|reader, key| {
+                    if first.is_none() && self.index_of(key, 0).is_none() {
+                        first = Some(unknown(key, &path, self.signature));
+                    }
+                    reader.skip()
+                })
+            });
+            return match (read, first) {
+                (_, Some(first)) => first,
+                (Err(error), None) => error.into(),
+                (Ok(()), None) => unreachable!("a key was unknown"),
+            };
+        }
+        let mut misfit = Misfit::new(self);
+        misfit.taken.copy_from_slice(&shared[self.inputs()..]);
+        let mut has_input = false;
+        let read = reader.revisit(place, |reader| {
+            reader.object(|reader, key| {
+                match self.index_of(key, usize::MAX) {
+                    None => misfit.add(key),
+                    Some(index) => match index.checked_sub(self.inputs()) {
+                        None => has_input = true,
+                        Some(feature) => misfit.taken[feature] = true,
+                    },
+                }
+                reader.skip()
+            })
+        });
+        if has_input {
+            misfit.taken.fill(true);
+        }
+        match (misfit.refusal(&path, true), read) {
+            (Some(refusal), _) => refusal,
+            (None, Err(error)) => error.into(),
+            (None, Ok(())) => unreachable!("a key was unknown"),
+        }
+    }
+}
+
+/// One row, being read.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Row {
+    /// The values of each input.
+    values: Vec<Vec<f32>>,
+    /// Which columns came.
+    taken: Vec<bool>,
+    /// Which of them came in the object that is being read.
+    fresh: Vec<bool>,
+}
+
+impl Row {
+    /// A row of which nothing has come.
+    pub(in super::super) fn empty(columns: &Columns<'_>) -> Self {
+        let inputs = columns.signature.inputs.iter();
+        Self {
+            values: inputs.map(|spec| vec![0.0; spec.row_elements()]).collect(),
+            taken: vec![false; columns.names.len()],
+            fresh: vec![false; columns.names.len()],
+        }
+    }
+
+    /// As if nothing had come.
+    pub(in super::super) fn forget(&mut self) {
+        self.taken.fill(false);
+    }
+
+    /// Reads an object over what is there, and appends the row if it is whole then.
+    pub(in super::super) fn read_whole(
+        &mut self,
+        reader: &mut Reader<'_>,
+        columns: &Columns<'_>,
+        inputs: &mut [Vec<f32>],
+    ) -> Result<(), ApiError> {
+        let place = reader.mark();
+        self.read(reader, columns)?;
+        self.expect_whole(reader, columns, place)?;
+        for (buffer, values) in inputs.iter_mut().zip(&self.values) {
+            buffer.extend_from_slice(values);
+        }
+        Ok(())
+    }
+
+    /// Reads an object over what is there.
+    pub(in super::super) fn read(
+        &mut self,
+        reader: &mut Reader<'_>,
+        columns: &Columns<'_>,
+    ) -> Result<(), ApiError> {
+        let Self {
+            values,
+            taken,
+            fresh,
+        } = self;
+        fresh.fill(false);
+        let place = reader.mark();
+        let mut guess = columns.first();
+        let is_unknown = Cell::new(false);
+        let read = reader.known_members(
+            fresh,
+            |key| {
+                let index = columns.index_of(key, guess)?;
+                guess = index + 1;
+                Some(index)
+            },
+            |_, _| {
+                // All such keys are told, not only the first.
+                is_unknown.set(true);
+                ApiError::Internal
+            },
+            |reader, index| match index.checked_sub(columns.inputs()) {
+                None => {
+                    let spec = &columns.signature.inputs[index];
+                    values[index].clear();
+                    row(reader, spec, &mut values[index])
+                }
+                Some(feature) => {
+                    values[0][feature] = feature_value(reader)?;
+                    Ok(())
+                }
+            },
+        );
+        if is_unknown.get() {
+            return Err(columns.unknown(reader, place, taken));
+        }
+        read?;
+        for (all, new) in taken.iter_mut().zip(fresh) {
+            *all |= *new;
+        }
+        Ok(())
+    }
+
+    /// Checks that each value came once: with its input, or as a feature.
+    fn expect_whole(
+        &self,
+        reader: &Reader<'_>,
+        columns: &Columns<'_>,
+        place: Mark,
+    ) -> Result<(), ApiError> {
+        let (inputs, features) = self.taken.split_at(columns.inputs());
+        let whole = |taken: &[bool]| taken.iter().all(|&taken| taken);
+        let any_feature = features.contains(&true);
+        if whole(inputs) && !any_feature {
+            return Ok(());
+        }
+        if !inputs.contains(&true) && any_feature && whole(features) {
+            return Ok(());
+        }
+        if inputs.contains(&true) && any_feature {
+            return Err(ApiError::invalid(
+                "ambiguous_request",
+                format!(
+                    "{}: expected either {:?} or its features, got both",
+                    reader.path(place),
+                    columns.signature.inputs[0].name
+                ),
+            ));
+        }
+        // What is named is what the client seems to have begun, or what reads best.
+        let place = reader.path(place);
+        if let Some(first) = inputs.iter().position(|taken| !taken)
+            && (features.is_empty() || inputs.contains(&true))
+        {
+            let spec = &columns.signature.inputs[first];
+            let expected = format_args!("{} {:?}", spec.datatype, spec.row_shape);
+            return Err(missing_input(&place, spec, expected));
+        }
+        let mut misfit = Misfit::new(columns);
+        misfit.taken.copy_from_slice(features);
+        let refusal = misfit.refusal(&place, true);
+        Err(refusal.expect("a feature is missing"))
+    }
+}
+
+/// Reads a number, or a list of one as TensorFlow's examples hold them.
+fn feature_value(reader: &mut Reader<'_>) -> Result<f32, ApiError> {
+    if reader.peek()? != Kind::Array {
+        return Ok(reader.f32()?);
+    }
+    let place = reader.mark();
+    let mut values = Vec::with_capacity(1);
+    let extents = reader.numbers(&mut values, 1)?;
+    match (&*extents, &*values) {
+        ([1], &[value]) => Ok(value),
+        _ => Err(ApiError::invalid(
+            "shape_mismatch",
+            format!(
+                "{}: expected a number or a list of one, got {:?}",
+                reader.path(place),
+                &*extents
+            ),
+        )),
+    }
+}
+
+/// Names that do not fit the features, all of them.
+#[derive(Debug)]
+struct Misfit<'a, 'c> {
+    columns: &'a Columns<'c>,
+    taken: Vec<bool>,
+    /// Of those that are no features, as many as a message shows, each with what may be meant.
+    unknown: Names,
+}
+
+impl<'a, 'c> Misfit<'a, 'c> {
+    fn new(columns: &'a Columns<'c>) -> Self {
+        Self {
+            columns,
+            taken: vec![false; columns.features().len()],
+            unknown: Names::default(),
+        }
+    }
+
+    /// Remembers a name that is no feature.
+    fn add(&mut self, name: &str) {
+        let features = self.columns.features();
+        self.unknown
+            .add(|| match nearest(name, features.iter().copied()) {
+                Some(near) => format!("{} (did you mean {near:?}?)", excerpt(name, 40)),
+                None => excerpt(name, 40),
+            });
+    }
+
+    /// The error of all that does not fit; `None` if everything does.
+    ///
+    /// `or_whole`: the values may also come under the name of their input.
+    fn refusal(&self, place: &str, or_whole: bool) -> Option<ApiError> {
+        let features = self.columns.features();
+        let mut missing = Names::default();
+        for (name, _) in features
+            .iter()
+            .zip(&self.taken)
+            .filter(|(_, taken)| !**taken)
+        {
+            missing.add(|| excerpt(name, 40));
+        }
+        if self.unknown.count == 0 {
+            return (missing.count > 0).then(|| {
+                ApiError::invalid(
+                    "missing_input",
+                    format!("{place}: expected every feature, got none for {missing}; add them"),
+                )
+            });
+        }
+        let mut known = Names::default();
+        features
+            .iter()
+            .for_each(|name| known.add(|| excerpt(name, 40)));
+        let missing = match missing.count {
+            0 => String::new(),
+            _ => format!(", and {missing} did not come"),
+        };
+        let whole = match or_whole {
+            true => format!(
+                ", or {} with all values",
+                excerpt(self.columns.names[0], 40)
+            ),
+            false => String::new(),
+        };
+        Some(ApiError::invalid(
+            "unknown_input",
+            format!(
+                "{place}: the model has no feature {}{missing}; it takes {known}{whole}",
+                self.unknown
+            ),
+        ))
+    }
+}
+
+/// Names for a message: all of them, unless they are so many that nobody would read them.
+#[derive(Debug, Default)]
+struct Names {
+    shown: String,
+    shown_count: usize,
+    count: usize,
+}
+
+impl Names {
+    fn add(&mut self, name: impl FnOnce() -> String) {
+        /// What is longer is cut between two names.
+        const MAX_SHOWN_BYTES: usize = 200;
+
+        self.count += 1;
+        if self.shown.len() >= MAX_SHOWN_BYTES {
+            return;
+        }
+        if self.shown_count > 0 {
+            self.shown.push_str(", ");
+        }
+        self.shown.push_str(&name());
+        self.shown_count += 1;
+    }
+}
+
+impl std::fmt::Display for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown)?;
+        match self.count - self.shown_count {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}

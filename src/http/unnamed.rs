@@ -1,0 +1,49 @@
+//! Which model answers a request whose path names none.
+
+use super::Server;
+use super::error::ApiError;
+
+/// The name of the default model, else of the only one.
+///
+/// # Errors
+/// 400 if there are several and none is the default.
+pub(super) fn model(server: &Server) -> Result<String, ApiError> {
+    let app = &server.app;
+    if let Some(name) = &app.naming.default_model {
+        return Ok(name.clone());
+    }
+    let ready = app.repository.ready().into_iter();
+    let mut names: Vec<String> = ready.map(|served| served.model.name.clone()).collect();
+    names.dedup();
+    if names.is_empty() {
+        names = app
+            .repository
+            .index()
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect();
+        names.dedup();
+    }
+    if let [name] = &mut *names {
+        return Ok(std::mem::take(name));
+    }
+    /// So many tell what there is.
+    const SHOWN: usize = 10;
+    let shown: Vec<String> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("{name:?}"))
+        .collect();
+    let more = match names.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Err(ApiError::invalid(
+        "model_not_named",
+        format!(
+            "this path names no model and the server has {}{more}; set models.default_model to one of \
+             them, or ask POST /v1/models/{{model}}:predict",
+            shown.join(", ")
+        ),
+    ))
+}

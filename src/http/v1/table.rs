@@ -1,0 +1,58 @@
+//! `:predict` with a table for a body: CSV, or JSON a line. The answer is one too.
+
+use http::HeaderMap;
+
+use super::super::body;
+use super::super::coding::Coding;
+use super::super::error::ApiError;
+use super::super::media::{self, Form, Given};
+use super::super::predict::{Format, Rows};
+use super::super::{csv, ndjson, predictions};
+use crate::metrics::Protocol;
+use crate::model::{Model, Signature};
+use crate::request::InferResponse;
+
+/// A request that came as a table, with the form that its answer has.
+#[derive(Debug)]
+pub(super) struct Table(Form);
+
+impl Format for Table {
+    const PROTOCOL: Protocol = Protocol::Table;
+
+    /// The form of the body, and that of the answer if the client says one.
+    type Layout = (Given, Option<Form>);
+
+    fn coding(headers: &HeaderMap) -> Result<Option<Coding>, ApiError> {
+        body::expect_rows(headers)
+    }
+
+    fn layout(headers: &HeaderMap) -> Result<Self::Layout, ApiError> {
+        Ok((media::given(headers), media::accepted(headers)))
+    }
+
+    fn decode(
+        body: &[u8],
+        (given, accepted): Self::Layout,
+        signature: &Signature,
+        max_rows: usize,
+    ) -> Result<(Self, Rows), ApiError> {
+        let (form, rows) = match given {
+            Given::Csv { header } => {
+                let (rows, _) = csv::decode(body, header, signature, max_rows)?;
+                (Form::Csv { has_header: true }, rows)
+            }
+            Given::Ndjson | Given::Json => {
+                (Form::Ndjson, ndjson::decode(body, signature, max_rows)?)
+            }
+        };
+        Ok((Self(accepted.unwrap_or(form)), rows))
+    }
+
+    fn encode(
+        self,
+        model: &Model,
+        response: &InferResponse,
+    ) -> Result<http::Response<Vec<u8>>, ApiError> {
+        Ok(predictions::answer(self.0, model, response))
+    }
+}

@@ -1,0 +1,116 @@
+//! Vertex AI's contract for containers: health and predictions on the paths that it says in the
+//! environment.
+//!
+//! Source: Google Cloud's "Custom container requirements for inference".
+
+use http::{HeaderMap, Method};
+
+use super::answer::Response;
+use super::body::RequestBody;
+use super::error::ApiError;
+use super::exchange::Exchange;
+use super::health::{self, expect_get};
+use super::media::Form;
+use super::predict::{Format, Rows, predict};
+use super::{Server, predictions, rows, unnamed};
+use crate::metrics::{Protocol, Route};
+use crate::model::{Model, Signature};
+use crate::request::InferResponse;
+
+/// The paths that the platform asks on, besides those that there always are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VertexRoutes {
+    /// Answered as `/ping`.
+    pub health: Option<String>,
+    /// Takes rows of the default model.
+    pub predict: Option<String>,
+}
+
+/// What a path is for, if it is the platform's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Health,
+    Predict,
+}
+
+impl VertexRoutes {
+    /// What a request is for. One path may be for both.
+    pub(super) fn call(&self, method: &Method, path: &str) -> Option<Call> {
+        let is = |route: &Option<String>| route.as_deref() == Some(path);
+        match (is(&self.health), is(&self.predict)) {
+            (true, true) if *method == Method::POST => Some(Call::Predict),
+            (true, _) => Some(Call::Health),
+            (_, true) => Some(Call::Predict),
+            _ => None,
+        }
+    }
+}
+
+/// Answers a call of the platform's.
+pub(super) async fn answer(
+    server: &Server,
+    exchange: &Exchange,
+    body: impl RequestBody,
+    call: Call,
+) -> Result<Response, ApiError> {
+    match call {
+        Call::Health => {
+            exchange.is_for(Route::Health);
+            expect_get(&exchange.head.method)?;
+            Ok(health::bare_ready(&server.app))
+        }
+        Call::Predict => {
+            exchange.is_for(Route::VertexPredict);
+            let model = unnamed::model(server)?;
+            predict::<Instances>(server, exchange, body, &model, None).await
+        }
+    }
+}
+
+/// `{"instances": [row, ...], "parameters": none}`
+#[derive(Debug)]
+struct Instances;
+
+impl Format for Instances {
+    const PROTOCOL: Protocol = Protocol::Vertex;
+
+    type Layout = ();
+
+    fn layout(_: &HeaderMap) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn decode(
+        body: &[u8],
+        (): (),
+        signature: &Signature,
+        max_rows: usize,
+    ) -> Result<(Self, Rows), ApiError> {
+        let mut reader = rows::reader(body, signature)?;
+        let mut decoded = None;
+        reader.object(|reader, key| {
+            match key {
+                "instances" => decoded = Some(rows::list(reader, signature, max_rows, key)?),
+                "parameters" => rows::no_parameters(reader, key)?,
+                _ => reader.skip()?,
+            }
+            Ok::<_, ApiError>(())
+        })?;
+        reader.end()?;
+        let rows = decoded.ok_or_else(|| {
+            ApiError::invalid(
+                "missing_field",
+                "the body: expected the key \"instances\" with a list of rows",
+            )
+        })?;
+        Ok((Self, rows))
+    }
+
+    fn encode(
+        self,
+        model: &Model,
+        response: &InferResponse,
+    ) -> Result<http::Response<Vec<u8>>, ApiError> {
+        Ok(predictions::answer(Form::Json, model, response))
+    }
+}
