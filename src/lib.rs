@@ -14,6 +14,9 @@
 //! says who may ask, [`watched`] reads such files again when they change.
 //! ARCHITECTURE.md has the whole way and who may import whom.
 
+#[cfg(all(feature = "faults", not(debug_assertions)))]
+compile_error!("the feature `faults` is for tests: no release build has it");
+
 pub mod cli;
 pub mod config;
 pub mod engine;

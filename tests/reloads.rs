@@ -12,18 +12,17 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use axum::body::Body;
 use http::Request;
-use safeserve::http::{App, HttpLimits, Routes};
-use safeserve::lifecycle::Lifecycle;
-use safeserve::metrics::{BuildInfo, Metrics};
-use safeserve::model::repository::{ModelRepository, RepositorySettings};
-use safeserve::scheduler::{Scheduler, SchedulerSettings};
+use safeserve::http::Routes;
+use safeserve::metrics::Metrics;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use sha2::{Digest, Sha256};
+
+#[path = "integration/parts.rs"]
+mod parts;
 
 const RELOADS: usize = 1000;
 
@@ -127,40 +126,9 @@ fn a_thousand_reloads_lose_and_mix_nothing_and_leave_nothing_behind() {
     let fingerprint = write_weights(&model.join("model.safetensors"), 0.5);
     numbers.lock().unwrap().insert(fingerprint, 0.5);
 
-    let metrics = Metrics::new(BuildInfo {
-        version: "0",
-        profile: "test",
-        platform: "test",
-    });
-    let scheduler = Scheduler::start(SchedulerSettings {
-        workers: 1,
-        max_batch_rows: 4,
-        max_batch_delay: Duration::ZERO,
-        max_queued_rows: 64,
-        // Every request is queued, so that each passes from one thread to another and back.
-        inline_cost: Duration::ZERO,
-    })
-    .unwrap();
-    let settings = RepositorySettings::all_of(directory.path());
-    let repository = ModelRepository::open(settings, &scheduler, &metrics).unwrap();
-    let repository = Arc::new(repository);
-    let lifecycle = Lifecycle::new();
-    lifecycle.ready();
-    let routes = Routes::new(Arc::new(App {
-        repository: Arc::clone(&repository),
-        metrics: metrics.clone(),
-        lifecycle: Arc::new(lifecycle),
-        limits: HttpLimits {
-            max_body_bytes: 1 << 20,
-            body_timeout: Duration::from_secs(600),
-            max_inflight_body_bytes: 1 << 20,
-            max_request_rows: 8,
-            max_deadline: Duration::from_secs(600),
-            default_deadline: None,
-        },
-        keys: None,
-        has_metrics_page: true,
-    }));
+    let (metrics, scheduler) = (parts::metrics(), parts::scheduler());
+    let repository = parts::repository(directory.path(), &scheduler, &metrics);
+    let routes = Routes::new(parts::app(&repository, &metrics, parts::limits(1 << 20)));
     let is_over = Arc::new(AtomicBool::new(false));
     let versions = Arc::new(AtomicUsize::new(0));
     let client = Client {

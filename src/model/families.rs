@@ -2,6 +2,8 @@
 //!
 //! A new family is one file here and one line in [`FAMILIES`].
 
+#[cfg(feature = "faults")]
+mod faults;
 mod keras;
 mod network;
 mod sequential;
@@ -17,7 +19,12 @@ use crate::engine::{Graph, MAX_ROW_ELEMENTS};
 type Build = fn(&mut Fields, &Description, &mut Weights) -> Result<Graph, LoadError>;
 
 /// By `model_type`.
-const FAMILIES: [(&str, Build); 2] = [("keras", keras::build), ("sequential", sequential::build)];
+const FAMILIES: &[(&str, Build)] = &[
+    ("keras", keras::build),
+    ("sequential", sequential::build),
+    #[cfg(feature = "faults")]
+    ("faults", faults::build),
+];
 
 /// Builds the graph of the family that the configuration names.
 ///
@@ -73,5 +80,6 @@ fn row_shape(place: &Field, extents: Vec<Field>) -> Result<Vec<usize>, JsonError
 }
 
 fn known() -> String {
-    FAMILIES.map(|(name, _)| format!("{name:?}")).join(" or ")
+    let names = FAMILIES.iter().map(|(name, _)| format!("{name:?}"));
+    names.collect::<Vec<_>>().join(" or ")
 }

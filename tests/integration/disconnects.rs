@@ -16,16 +16,18 @@ use safeserve::config::{Overrides, Settings};
 use safeserve::engine::kernels::Isa;
 use safeserve::engine::{Engine, GraphBuilder, Inputs, Kernel, OpError, Operand, Operator};
 use safeserve::lifecycle::Lifecycle;
-use safeserve::metrics::{BuildInfo, Metrics};
-use safeserve::model::repository::{ModelRepository, RepositorySettings, Served};
+use safeserve::metrics::Metrics;
+use safeserve::model::repository::Served;
 use safeserve::request::{InferError, InferRequest, InferResponse};
-use safeserve::scheduler::{Lane, LaneSettings, Scheduler, SchedulerSettings};
+use safeserve::scheduler::{Lane, LaneSettings};
 use safeserve::server::{IoThreads, Listen, Server, Stop, routes};
 use safeserve::tensor::{DataType, TensorSpec};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+
+use crate::parts;
 
 /// The model `y = x` of one feature; it has no weights.
 const ECHO: &str = r#"{"model_type":"sequential","inputs":[{"name":"x","shape":[1]}],
@@ -105,24 +107,10 @@ struct Held {
 
 impl Held {
     async fn start() -> Self {
-        let metrics = Metrics::new(BuildInfo {
-            version: "0",
-            profile: "test",
-            platform: "test",
-        });
-        let scheduler = Scheduler::start(SchedulerSettings {
-            workers: 1,
-            max_batch_rows: 4,
-            max_batch_delay: Duration::ZERO,
-            max_queued_rows: 64,
-            inline_cost: Duration::ZERO,
-        })
-        .unwrap();
+        let (metrics, scheduler) = (parts::metrics(), parts::scheduler());
         let models = TempDir::new().unwrap();
         write_model(&models, "echo", ECHO);
-        let settings = RepositorySettings::all_of(models.path());
-        let repository = ModelRepository::open(settings, &scheduler, &metrics).unwrap();
-        let repository = Arc::new(repository);
+        let repository = parts::repository(models.path(), &scheduler, &metrics);
 
         let (gate, engine) = Gate::new();
         let settings = LaneSettings::default();

@@ -2,7 +2,8 @@
 
 // A failed step of a test fails the test; clippy knows test functions but not what they call.
 #![allow(clippy::unwrap_used)]
-// The fuzzer's library, which `corpus` includes, stands on the server of the tests in `http`.
+// The fuzzer's library, which `corpus` includes, stands on the server of the tests in `http`, and that
+// on `parts`.
 #![allow(clippy::duplicate_mod)]
 
 mod architecture;
@@ -18,6 +19,7 @@ mod model_signature;
 mod model_size;
 mod model_weights;
 mod models_doc;
+mod parts;
 mod process;
 mod reload;
 mod security;

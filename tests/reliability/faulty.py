@@ -100,7 +100,7 @@ def main() -> None:
     host, port = flags[at].split(":")
     inner = (host, free_port())
     flags[at] = f"{host}:{inner[1]}"
-    process = subprocess.Popen([program, *flags], stdin=subprocess.DEVNULL, env=environment, preexec_fn=end_with_parent)
+    process = subprocess.Popen([program, *flags, *fault.FLAGS], stdin=subprocess.DEVNULL, env=environment, preexec_fn=end_with_parent)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: fault.signalled(process, number))
     fault.start()

@@ -20,6 +20,9 @@ def shut(one: socket.socket, how: int) -> None:
 class Plain:
     """No fault. The others change one thing each."""
 
+    # Behind those of the test, which they overrule.
+    FLAGS: tuple[str, ...] = ()
+
     def __init__(self, fault: str):
         self.fault = fault
         self.count = 0
@@ -284,6 +287,16 @@ class Late(Plain):
 class ForgetsDeadlines(Plain):
     def up(self, data):
         return re.sub(rb"X-Request-Timeout-Ms: [^\r]*\r\n", b"", data)
+
+
+class Unsupervised(Plain):
+    """Nobody looks after what hangs."""
+
+    FLAGS = tuple(
+        flag
+        for setting in ("scheduler.hang_timeout_ms", "scheduler.stall_timeout_ms", "models.load_timeout_ms")
+        for flag in ("--set", f"{setting}=0")
+    )
 
 
 class Abrupt(Plain):

@@ -63,6 +63,11 @@ PLANTED = [
     ("WallClock", "a_jump_of_the_clock_changes_no_deadline", 1, "not answered with 200"),
     ("Mixes", "a_bad_network_gives_right_answers_or_none", 0.5, "wrong answers"),
     ("LeaksConnections", "a_bad_network_gives_right_answers_or_none", 0.5, "connections back to 0"),
+    ("Failing", "a_row_that_panics_fails_its_own_request_only", 0.1, "wrong or failed"),
+    ("Mixes", "a_row_that_panics_fails_its_own_request_only", 0.1, "wrong or failed"),
+    ("Unsupervised", "a_worker_that_hangs_is_replaced", 1, ""),
+    ("Unsupervised", "a_thread_of_connections_that_hangs_is_seen", 1, "live is 503"),
+    ("Unsupervised", "a_load_that_hangs_or_panics_holds_up_nobody", 1, ""),
 ]
 
 # The proxy itself spoils these: it takes the time that they measure, or a core, or accepts when the

@@ -118,8 +118,12 @@ class Entry:
     promise: int
     claim: str
     function: Callable[[Test], None]
+    # Whether it needs models that break down when told to.
+    plants_faults: bool = False
 
     def run(self, command: list[str], scratch: Path, scale: float = 1) -> list[Row]:
+        if self.plants_faults:
+            command = [*command[:-1], program_with_faults()]
         test = Test(self.name, self.promise, command, scratch, scale)
         started = time.monotonic()
 
@@ -150,12 +154,12 @@ class Entry:
 entries: list[Entry] = []
 
 
-def test(promise: int) -> Callable[[Callable[[Test], None]], Callable[[Test], None]]:
+def test(promise: int, plants_faults: bool = False) -> Callable[[Callable[[Test], None]], Callable[[Test], None]]:
     """Registers a test. Its name and its first line say what it claims."""
 
     def register(function: Callable[[Test], None]) -> Callable[[Test], None]:
         claim = (function.__doc__ or "").strip().splitlines()[0]
-        entries.append(Entry(function.__name__, promise, claim, function))
+        entries.append(Entry(function.__name__, promise, claim, function, plants_faults))
         return function
 
     return register
@@ -181,6 +185,14 @@ def program() -> str:
         return str(Path(named).resolve())
     subprocess.run(["cargo", "build", "--release", "--locked", "--quiet"], cwd=ROOT, check=True)
     return str(ROOT / "target" / "release" / "safeserve")
+
+
+def program_with_faults() -> str:
+    """A debug build that has models that break down when told to, which no release build can have."""
+    subprocess.run(["cargo", "build", "--features", "faults", "--locked", "--quiet"], cwd=ROOT, check=True)
+    copy = SCRATCH / "safeserve-with-faults"
+    shutil.copy(ROOT / "target" / "debug" / "safeserve", copy)
+    return str(copy)
 
 
 def show_rows(rows: list[Row]) -> list[Row]:

@@ -112,7 +112,7 @@ mod tests {
             .collect();
         assert!(patience.is_overdue());
         let refused = patience.wait_for(|| unreachable!("it is not begun"));
-        let refused = refused.map(|()| ()).unwrap_err();
+        let refused = refused.unwrap_err();
         assert!(refused.contains("4 reads"), "{refused}");
         drop(gates);
         while patience.is_overdue() {

@@ -3,17 +3,16 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use safeserve::http::{App, HttpLimits, Routes};
-use safeserve::lifecycle::Lifecycle;
-use safeserve::metrics::{BuildInfo, Metrics};
-use safeserve::model::repository::{ModelRepository, RepositorySettings};
-use safeserve::scheduler::{Scheduler, SchedulerSettings};
+use safeserve::scheduler::Scheduler;
 use tempfile::TempDir;
+
+#[path = "../parts.rs"]
+mod parts;
 
 /// Models whose answers can be told in the head; none has weights.
 const MODELS: &[(&str, &str)] = &[
@@ -130,38 +129,13 @@ impl TestServer {
 
     /// A server of the models in a directory.
     pub(super) fn serving(directory: TempDir) -> Self {
-        let metrics = Metrics::new(BuildInfo {
-            version: "0",
-            profile: "test",
-            platform: "test",
-        });
-        let scheduler = Scheduler::start(SchedulerSettings {
-            workers: 1,
-            max_batch_rows: 4,
-            max_batch_delay: Duration::ZERO,
-            max_queued_rows: 64,
-            inline_cost: Duration::ZERO,
-        })
-        .unwrap();
-        let settings = RepositorySettings::all_of(directory.path());
-        let repository = ModelRepository::open(settings, &scheduler, &metrics).unwrap();
-        let lifecycle = Lifecycle::new();
-        lifecycle.ready();
-        let app = Arc::new(App {
-            repository: Arc::new(repository),
-            metrics,
-            lifecycle: Arc::new(lifecycle),
-            limits: HttpLimits {
-                max_body_bytes: MAX_BODY_BYTES,
-                body_timeout: Duration::from_secs(600),
-                max_inflight_body_bytes: 2 * MAX_BODY_BYTES,
-                max_request_rows: MAX_ROWS,
-                max_deadline: Duration::from_secs(600),
-                default_deadline: None,
-            },
-            keys: None,
-            has_metrics_page: true,
-        });
+        let (metrics, scheduler) = (parts::metrics(), parts::scheduler());
+        let repository = parts::repository(directory.path(), &scheduler, &metrics);
+        let limits = HttpLimits {
+            max_request_rows: MAX_ROWS,
+            ..parts::limits(MAX_BODY_BYTES)
+        };
+        let app = parts::app(&repository, &metrics, limits);
         Self {
             routes: Routes::new(Arc::clone(&app)),
             app,

@@ -15,6 +15,7 @@ from promises import (
     logs,
     clock,
     faults,
+    broken_models,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "logs",
     "clock",
     "faults",
+    "broken_models",
 ]

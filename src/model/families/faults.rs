@@ -1,0 +1,90 @@
+//! Family `faults`, only with the cargo feature of that name: a model that passes its input on, or
+//! breaks down when it is told to. The tests of the running program plant it; no release build can
+//! have it.
+
+use std::thread;
+
+use crate::engine::kernels::Isa;
+use crate::engine::{Graph, GraphBuilder, Inputs, Kernel, OpError, Operand, Operator};
+use crate::model::LoadError;
+use crate::model::json::{Field, Fields};
+use crate::model::manifest::Description;
+use crate::model::weights::Weights;
+use crate::tensor::{DataType, TensorSpec};
+
+/// A row that begins with this panics.
+const PANICS: f32 = 666.0;
+/// A row that begins with this does not end.
+const HANGS: f32 = 667.0;
+
+/// Builds the graph of a `faults` configuration: one input and one output, both named `x`, of one
+/// number a row. The key `load` may say that building it `panics` or `hangs`.
+pub(super) fn build(
+    config: &mut Fields,
+    _description: &Description,
+    _weights: &mut Weights,
+) -> Result<Graph, LoadError> {
+    match config
+        .take("load")
+        .map(Field::string)
+        .transpose()?
+        .as_deref()
+    {
+        Some("panics") => panic!("planted"),
+        Some("hangs") => hang(),
+        _ => {}
+    }
+    let mut graph = GraphBuilder::new();
+    let x = graph.input(TensorSpec {
+        name: "x".into(),
+        datatype: DataType::Fp32,
+        row_shape: vec![1],
+        description: String::new(),
+    });
+    let y = graph
+        .node("fault", Fault, &[x])
+        .expect("one input of any shape");
+    graph.output("x", y);
+    Ok(graph.build())
+}
+
+/// Never ends, and takes no processor for it.
+fn hang() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+#[derive(Debug)]
+struct Fault;
+
+impl Operator for Fault {
+    fn name(&self) -> &'static str {
+        "Fault"
+    }
+
+    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+        Ok(inputs[0].shape.clone())
+    }
+
+    fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
+        Box::new(Self)
+    }
+}
+
+impl Kernel for Fault {
+    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
+        let input = inputs.get(0);
+        output.copy_from_slice(input);
+        if input.contains(&PANICS) {
+            panic!("planted");
+        }
+        if input.contains(&HANGS) {
+            hang();
+        }
+    }
+
+    fn flops_per_row(&self) -> u64 {
+        0
+    }
+}
