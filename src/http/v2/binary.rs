@@ -202,6 +202,15 @@ impl Values<'_> {
         }
     }
 
+    /// How many values there are.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Numbers(values) => values.len(),
+            Self::ClassIds(classes) | Self::Labels(_, classes) => classes.len(),
+            Self::Texts(texts) => texts.len(),
+        }
+    }
+
     /// How many bytes [`Self::append_to`] appends.
     pub(super) fn binary_bytes(&self) -> usize {
         match self {
@@ -214,7 +223,7 @@ impl Values<'_> {
     }
 
     /// Writes them as binary data.
-    fn append_to(&self, out: &mut Vec<u8>) {
+    pub(super) fn append_to(&self, out: &mut Vec<u8>) {
         match self {
             Self::Numbers(values) => {
                 for block in values.chunks(BLOCK_VALUES) {
