@@ -20,6 +20,8 @@ mod coding;
 mod deadline;
 mod error;
 mod exchange;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod health;
 pub mod json;
 mod operations;
@@ -30,6 +32,8 @@ mod v2;
 
 pub use admin::{AdminRoutes, Controls};
 pub(crate) use exchange::{REQUEST_ID, new_request_id};
+#[cfg(feature = "grpc")]
+pub use grpc::{GrpcBody, GrpcRoutes};
 pub use operations::OperationsRoutes;
 
 use std::sync::Arc;

@@ -5,10 +5,15 @@
 //! protocol V1.
 
 mod examples;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod input;
 mod predict;
 mod score;
 mod status;
+
+#[cfg(feature = "grpc")]
+pub(super) use grpc::{MODEL_SERVICE, PREDICTION_SERVICE, answer as grpc};
 
 use super::Server;
 use super::answer::Response;
