@@ -24,6 +24,7 @@ mod exchange;
 mod grpc;
 mod health;
 pub mod json;
+mod numbers;
 mod operations;
 mod path;
 mod predict;

@@ -239,7 +239,10 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
             let speaker = Http2(GrpcRoutes::new(&routes));
             let lifecycle = Arc::clone(&lifecycle);
             match Server::bind(listen, config, speaker, lifecycle, metrics.clone()).await {
-                Ok(server) => Some(server),
+                Ok(server) => {
+                    info!(setting = "grpc.bind", address = %server.address(), "listening");
+                    Some(server)
+                }
                 Err(error) => {
                     report(&error);
                     return Exit::CannotBind;
@@ -288,10 +291,7 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
     #[cfg(feature = "grpc")]
     let Drained { cut } = match grpc {
         None => server.run(io_threads, stop).await,
-        Some(grpc) => {
-            info!(address = %grpc.address(), "serving gRPC");
-            run_both(server, grpc, io_threads, stop).await
-        }
+        Some(grpc) => run_both(server, grpc, io_threads, stop).await,
     };
     #[cfg(not(feature = "grpc"))]
     let Drained { cut } = server.run(io_threads, stop).await;

@@ -22,20 +22,23 @@ mod status;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Request};
 
 use super::body::RequestBody;
+use super::budget::Share;
 use super::error::ApiError;
 use super::exchange::{self, Exchange};
 use super::json::excerpt;
+use super::predict::Admitted;
 use super::{Routes, Server, access, v1, v2};
 use crate::metrics::Route;
 
 pub(super) use answer::{Sender, framed, message, prefixed};
 pub(super) use fields::{Fields, Floats, Malformed, Value};
 pub(super) use messages::{Messages, in_time};
-pub(super) use proto::inference;
+pub(super) use proto::{inference, tensorflow};
 pub(super) use status::Code;
 
 pub use answer::GrpcBody;
@@ -218,6 +221,49 @@ fn asked_by(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
             ),
         )),
     }
+}
+
+/// Reads the message of a predict request, and finds its model: `find` is asked what the start of the
+/// message says, and what all of it does. A large message for a model that is not there, or that has
+/// no room, is not read.
+///
+/// # Errors
+/// What is wrong with the message or its model.
+pub(super) async fn receive<'s>(
+    call: &Call<'s>,
+    mut messages: Messages<impl RequestBody>,
+    find: impl Fn(&[u8], Part) -> Result<Option<Admitted<'s>>, ApiError>,
+) -> Result<(Admitted<'s>, Bytes, Share<'s>), ApiError> {
+    let server = call.server;
+    let limits = &server.app.limits;
+    let begun = in_time(limits, messages.begin(limits)).await?;
+    let begun = begun.ok_or(ApiError::BodyBroken)?;
+    let start = in_time(limits, messages.start(begun)).await?;
+    let mut admitted = find(start, Part::Start)?;
+    if let Some(admitted) = &mut admitted {
+        admitted.refuse_unread(begun.bytes as u64)?;
+    }
+    let mut share = server.budget.whole_share();
+    let message = messages.finish(begun, limits, &mut share).await;
+    let message = match &admitted {
+        Some(admitted) => admitted.counted(message),
+        None => message,
+    }?;
+    let admitted = match admitted {
+        Some(admitted) => Some(admitted),
+        None => find(&message, Part::All)?,
+    };
+    let mut admitted = admitted.expect("all of a message says which model it is for, or none");
+    admitted.refuse()?;
+    Ok((admitted, message, share))
+}
+
+/// How much of a message there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Perhaps not all.
+    Start,
+    All,
 }
 
 /// When the message of a stream that is awaited is not awaited any more, because the server closes.

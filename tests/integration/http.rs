@@ -8,6 +8,6 @@ mod edges;
 mod extensions;
 mod mutations;
 mod refusals;
-mod server;
+pub(crate) mod server;
 mod v1;
 mod v2;

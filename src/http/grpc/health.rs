@@ -24,7 +24,7 @@ pub(super) async fn check(
 ) -> Result<Response, ApiError> {
     call.is_for(Route::GrpcHealth);
     let app = &call.server.app;
-    let mut share = call.server.budget.share();
+    let mut share = call.server.budget.whole_share();
     let request: HealthCheckRequest = messages.small(&app.limits, &mut share).await?;
     match is_known(&request.service) {
         true => Ok(message(&response(status(&app.lifecycle)))),
@@ -46,7 +46,7 @@ pub(super) async fn watch(
     exchange.is_for(Route::GrpcHealth);
     let app = &server.app;
     let request: HealthCheckRequest = {
-        let mut share = server.budget.share();
+        let mut share = server.budget.whole_share();
         let request = messages.small(&app.limits, &mut share).await;
         request.map_err(ApiError::into_answer)?
     };

@@ -131,6 +131,7 @@ impl<B: RequestBody> Messages<B> {
     ) -> Result<Bytes, ApiError> {
         let whole = async {
             let mut small_pieces = 0;
+            share.set(self.received.len().min(begun.bytes))?;
             while self.received.len() < begun.bytes {
                 let before = self.received.len();
                 if !self.read().await? {
@@ -164,6 +165,11 @@ impl<B: RequestBody> Messages<B> {
                 .into(),
             }),
         }
+    }
+
+    /// How many bytes came that belong to later messages.
+    pub(in crate::http) fn left(&self) -> usize {
+        self.received.len()
     }
 
     /// The only message of a request, which has no tensors.

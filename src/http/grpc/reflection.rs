@@ -43,7 +43,7 @@ pub(super) async fn answer(
             return Ok(());
         };
         let request: ServerReflectionRequest = {
-            let mut share = server.budget.share();
+            let mut share = server.budget.whole_share();
             let request = messages.small_of(begun, limits, &mut share).await;
             request.map_err(ApiError::into_answer)?
         };

@@ -4,12 +4,12 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use super::super::error::ApiError;
-use super::super::json::{Kind, Mark, Reader, excerpt};
+use super::super::json::{Kind, Reader, excerpt};
 use super::super::predict::Rows;
 use super::input::{self, buffers};
 use crate::model::Signature;
 
-const PLACE: &str = "examples";
+pub(super) const PLACE: &str = "examples";
 
 /// Reads a body with `examples`, and with `context`: features that all examples share.
 pub(super) fn decode(
@@ -73,7 +73,7 @@ fn read_examples(
         let place = reader.mark();
         row.clone_from(shared);
         row.read(reader, columns)?;
-        row.expect_whole(reader, columns, place)?;
+        row.expect_whole(columns, || reader.path(place))?;
         for (buffer, values) in inputs.iter_mut().zip(&row.values) {
             buffer.extend_from_slice(values);
         }
@@ -84,8 +84,8 @@ fn read_examples(
 
 /// The keys that an example may have: each input's name, and the names of the single input's
 /// features if the model has names for them.
-struct Columns<'a> {
-    signature: &'a Signature,
+pub(super) struct Columns<'a> {
+    pub(super) signature: &'a Signature,
     /// The inputs' names, then the features'.
     names: Vec<&'a str>,
     /// Made when keys do not come in the order of `names`.
@@ -93,7 +93,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(signature: &'a Signature) -> Self {
+    pub(super) fn of(signature: &'a Signature) -> Self {
         let inputs = signature.inputs.iter().map(|spec| &*spec.name);
         let features = signature.feature_names.iter().map(|name| &**name);
         Self {
@@ -104,7 +104,7 @@ impl<'a> Columns<'a> {
     }
 
     /// The column of a key; quick if it is the one at `guess`.
-    fn index_of(&self, key: &str, guess: usize) -> Option<usize> {
+    pub(super) fn index_of(&self, key: &str, guess: usize) -> Option<usize> {
         if self.names.get(guess) == Some(&key) {
             return Some(guess);
         }
@@ -116,22 +116,22 @@ impl<'a> Columns<'a> {
         by_name.get(key).copied()
     }
 
-    fn inputs(&self) -> usize {
+    pub(super) fn inputs(&self) -> usize {
         self.signature.inputs.len()
     }
 }
 
 /// One example, being read.
 #[derive(Clone)]
-struct Row {
+pub(super) struct Row {
     /// The values of each input.
-    values: Vec<Vec<f32>>,
+    pub(super) values: Vec<Vec<f32>>,
     /// Which columns came.
-    taken: Vec<bool>,
+    pub(super) taken: Vec<bool>,
 }
 
 impl Row {
-    fn empty(signature: &Signature, columns: &Columns<'_>) -> Self {
+    pub(super) fn empty(signature: &Signature, columns: &Columns<'_>) -> Self {
         let inputs = signature.inputs.iter();
         Self {
             values: inputs.map(|spec| vec![0.0; spec.row_elements()]).collect(),
@@ -170,11 +170,10 @@ impl Row {
     }
 
     /// Checks that each value came once: with its input, or as a feature.
-    fn expect_whole(
+    pub(super) fn expect_whole(
         &self,
-        reader: &Reader<'_>,
         columns: &Columns<'_>,
-        place: Mark,
+        place: impl Fn() -> String,
     ) -> Result<(), ApiError> {
         let (inputs, features) = self.taken.split_at(columns.inputs());
         let whole = |taken: &[bool]| taken.iter().all(|&taken| taken);
@@ -190,13 +189,13 @@ impl Row {
                 "ambiguous_request",
                 format!(
                     "{}: expected either {:?} or its features, got both",
-                    reader.path(place),
+                    place(),
                     columns.signature.inputs[0].name
                 ),
             ));
         }
         // What is named is what the client seems to have begun, or what reads best.
-        let place = reader.path(place);
+        let place = place();
         if let Some(first) = inputs.iter().position(|taken| !taken)
             && (features.is_empty() || inputs.contains(&true))
         {
@@ -213,7 +212,7 @@ impl Row {
 }
 
 impl Columns<'_> {
-    fn unknown(&self, key: &str, path: &str) -> ApiError {
+    pub(super) fn unknown(&self, key: &str, path: &str) -> ApiError {
         match self.names.get(self.inputs()) {
             None => input::unknown(key, path, self.signature),
             Some(first) => ApiError::invalid(

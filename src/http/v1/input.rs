@@ -10,7 +10,7 @@ use crate::model::Signature;
 use crate::tensor::TensorSpec;
 
 /// The only signature that a model has here.
-const SIGNATURE_NAME: &str = "serving_default";
+pub(super) const SIGNATURE_NAME: &str = "serving_default";
 
 /// Starts to read a body, with tokens such as `NaN` if the model takes them.
 pub(super) fn reader<'a>(body: &'a [u8], signature: &Signature) -> Result<Reader<'a>, ApiError> {
@@ -22,13 +22,17 @@ pub(super) fn signature_name(reader: &mut Reader<'_>) -> Result<(), ApiError> {
     if reader.null()? {
         return Ok(());
     }
-    let name = reader.string()?;
+    expect_signature(&reader.string()?)
+}
+
+/// Checks the name of a signature.
+pub(super) fn expect_signature(name: &str) -> Result<(), ApiError> {
     if !name.is_empty() && name != SIGNATURE_NAME {
         return Err(ApiError::invalid(
             "unknown_signature",
             format!(
                 "signature_name: expected {SIGNATURE_NAME:?} or none, got {}",
-                excerpt(&name, 40)
+                excerpt(name, 40)
             ),
         ));
     }

@@ -26,7 +26,7 @@ pub(in crate::http) async fn answer(
 ) -> Result<Response, ApiError> {
     let server = call.server;
     let limits = &server.app.limits;
-    let mut share = server.budget.share();
+    let mut share = server.budget.whole_share();
     /// Reads the request of a method that only asks.
     macro_rules! read {
         ($request:ident) => {{

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use super::super::error::ApiError;
 use super::super::json::{Kind, Mark, Reader, excerpt};
-use super::binary::{Blobs, Element, bad_length};
+use super::super::numbers::{Element, finite};
+use super::binary::{Blobs, bad_length};
 use super::shape::{Declared, Form, check, needs_values};
 use crate::model::Signature;
-use crate::tensor::TensorSpec;
 
 /// The inputs that came so far.
 pub(super) struct Inputs<'a, 'b> {
@@ -343,27 +343,6 @@ pub(super) fn raw(
         ));
     }
     Ok((rows, vec![finite(signature, spec, element, body)?]))
-}
-
-/// Reads binary data of the right size.
-pub(super) fn finite(
-    signature: &Signature,
-    spec: &TensorSpec,
-    element: Element,
-    blob: &[u8],
-) -> Result<Vec<f32>, ApiError> {
-    let allowed = signature.allow_non_finite;
-    element.read(blob, allowed).map_err(|position| {
-        ApiError::invalid(
-            "not_finite",
-            format!(
-                "input {:?}: expected finite numbers, got NaN or an infinity as value {position} of \
-                 its binary data; replace it before sending, or set \"allow_non_finite\" in the \
-                 model's config.json",
-                spec.name
-            ),
-        )
-    })
 }
 
 /// Reads the parameters of an input: how many bytes of binary data it has, and where it says so.

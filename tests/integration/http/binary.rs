@@ -217,7 +217,7 @@ async fn a_model_that_allows_it_takes_and_gives_what_is_not_finite() {
         })
     };
     let (_, blobs) = parts(&infer(&server, path, &question(true), &blob).await);
-    assert_eq!(blobs, [blob.clone()]);
+    assert_eq!(blobs, std::slice::from_ref(&blob));
     let refused = infer(&server, path, &question(false), &blob).await;
     assert_eq!(refused.status, 422);
     assert_eq!(refused.json()["code"], "answer_not_finite");

@@ -9,7 +9,8 @@ use super::super::super::budget::Share;
 use super::super::super::error::{ApiError, Refusal};
 use super::super::super::exchange::{self, Exchange};
 use super::super::super::grpc::{
-    Call, Fields, Malformed, Messages, Sender, Streaming, framed, in_time, inference, until_closing,
+    Call, Fields, Malformed, Messages, Part, Sender, Streaming, framed, inference, receive,
+    until_closing,
 };
 use super::super::super::predict::{Admitted, Sizes};
 use super::decode::decode;
@@ -75,49 +76,30 @@ impl<'b> Target<'b> {
     }
 }
 
-/// Answers `ModelInfer`. A large message for a model that is not there or that has no room is not
-/// read.
+/// Answers `ModelInfer`.
 pub(super) async fn answer(
     call: &Call<'_>,
-    mut messages: Messages<impl RequestBody>,
+    messages: Messages<impl RequestBody>,
 ) -> Result<Response, ApiError> {
-    let Call {
-        server, exchange, ..
-    } = *call;
-    let limits = &server.app.limits;
-    let begun = in_time(limits, messages.begin(limits)).await?;
-    let begun = begun.ok_or(ApiError::BodyBroken)?;
-    let mut admitted = {
-        let start = in_time(limits, messages.start(begun)).await?;
-        let target = Target::at_the_start(start);
-        target
-            .map(|target| target.find(server, exchange))
-            .transpose()?
+    let find = |message: &[u8], part| {
+        let target = match part {
+            Part::Start => Target::at_the_start(message),
+            Part::All => Some(Target::of(message)?),
+        };
+        let found = target.map(|target| target.find(call.server, call.exchange));
+        found.transpose()
     };
-    if let Some(admitted) = &mut admitted {
-        admitted.refuse_unread(begun.bytes as u64)?;
-    }
-    let mut share = server.budget.share();
-    let message = messages.finish(begun, limits, &mut share).await;
-    let message = match &admitted {
-        Some(admitted) => admitted.counted(message),
-        None => message,
-    }?;
-    infer(call, message, share, admitted, Place::Alone).await
+    let (admitted, message, share) = receive(call, messages, find).await?;
+    infer(call, admitted, message, share, Place::Alone).await
 }
 
 async fn infer(
     call: &Call<'_>,
+    admitted: Admitted<'_>,
     message: Bytes,
     share: Share<'_>,
-    admitted: Option<Admitted<'_>>,
     place: Place,
 ) -> Result<Response, ApiError> {
-    let mut admitted = match admitted {
-        Some(admitted) => admitted,
-        None => Target::of(&message)?.find(call.server, call.exchange)?,
-    };
-    admitted.refuse()?;
     let sizes = Sizes::of(&admitted, message.len(), VALUE_BYTES);
     admitted
         .answer(
@@ -154,10 +136,14 @@ pub(in crate::http) async fn stream(
         let mut id = String::new();
         let mut is_read = false;
         let answered = async {
-            let mut share = server.budget.share();
+            let mut share = server.budget.whole_share();
             let message = messages.finish(begun, &app.limits, &mut share).await;
+            // What came of the next ones waits meanwhile.
+            let left = messages.left();
+            let mut rest = server.budget.whole_share();
             let answer = async {
                 let message = message?;
+                rest.set(left)?;
                 is_read = true;
                 id = id_of(&message).to_owned();
                 let call = Call {
@@ -165,7 +151,9 @@ pub(in crate::http) async fn stream(
                     exchange: &exchange,
                     asked: streaming.asked(),
                 };
-                infer(&call, message, share, None, Place::InStream).await
+                let mut admitted = Target::of(&message)?.find(server, &exchange)?;
+                admitted.refuse()?;
+                infer(&call, admitted, message, share, Place::InStream).await
             };
             answer.await.unwrap_or_else(ApiError::into_answer)
         };
