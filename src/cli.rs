@@ -131,6 +131,9 @@ struct SettingFlags {
     /// The file of the operators' keys.
     #[arg(long, value_name = "FILE")]
     admin_keys: Option<String>,
+    /// The address of the gRPC services, for example 0.0.0.0:9000.
+    #[arg(long, value_name = "ADDR:PORT")]
+    grpc_bind: Option<String>,
     /// The PEM file of a certificate chain to serve HTTPS with; needs --tls-key.
     #[arg(long, value_name = "FILE")]
     tls_certificate: Option<String>,
@@ -160,6 +163,7 @@ impl SettingFlags {
             ("--operations-bind", "operations.bind", self.operations_bind),
             ("--admin-bind", "admin.bind", self.admin_bind),
             ("--admin-keys", "admin.keys", self.admin_keys),
+            ("--grpc-bind", "grpc.bind", self.grpc_bind),
             ("--tls-certificate", "tls.certificate", self.tls_certificate),
             ("--tls-key", "tls.key", self.tls_key),
             (

@@ -40,6 +40,8 @@ pub struct Config {
     pub operations: Operations,
     /// The operators' API.
     pub admin: Admin,
+    /// The gRPC services.
+    pub grpc: Grpc,
     /// The model repository.
     pub models: Models,
     /// Paths of Vertex AI.
@@ -103,6 +105,17 @@ pub struct Admin {
     /// The file of the operators' keys.
     #[serde(deserialize_with = "unless_empty")]
     pub keys: Option<PathBuf>,
+}
+
+/// The gRPC services.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grpc {
+    /// Their address and port, if there are any.
+    #[serde(deserialize_with = "unless_empty")]
+    pub bind: Option<SocketAddr>,
+    /// The most connections open at once.
+    pub max_connections: usize,
 }
 
 /// A text that means nothing when it is empty.

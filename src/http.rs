@@ -21,11 +21,14 @@ mod csv;
 mod deadline;
 mod error;
 mod exchange;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod health;
 mod invocations;
 pub mod json;
 mod media;
 mod ndjson;
+mod numbers;
 mod openapi;
 mod operations;
 mod path;
@@ -39,6 +42,8 @@ mod vertex;
 
 pub use admin::{AdminRoutes, Controls};
 pub(crate) use exchange::{REQUEST_ID, new_request_id};
+#[cfg(feature = "grpc")]
+pub use grpc::{GrpcBody, GrpcRoutes};
 pub use operations::OperationsRoutes;
 pub use vertex::VertexRoutes;
 

@@ -1,17 +1,22 @@
 //! Where the process stands between its start and its end, as health checks report it.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use tokio::sync::Notify;
 
 const STARTING: u8 = 0;
 const READY: u8 = 1;
 const DRAINING: u8 = 2;
+const CLOSING: u8 = 3;
 
-/// Where the process stands. It only moves forward: starting, ready, draining; and on any of these
-/// it may have stalled.
+/// Where the process stands. It only moves forward: starting, ready, draining, closing; and on any of
+/// these it may have stalled.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     stage: AtomicU8,
     has_stalled: AtomicBool,
+    changes: Notify,
 }
 
 impl Lifecycle {
@@ -21,6 +26,7 @@ impl Lifecycle {
         Self {
             stage: AtomicU8::new(STARTING),
             has_stalled: AtomicBool::new(false),
+            changes: Notify::const_new(),
         }
     }
 
@@ -30,11 +36,19 @@ impl Lifecycle {
         let _ = self
             .stage
             .compare_exchange(STARTING, READY, Ordering::AcqRel, Ordering::Acquire);
+        self.changes.notify_waiters();
     }
 
     /// Stops reporting ready, for good.
     pub fn drain(&self) {
-        self.stage.store(DRAINING, Ordering::Release);
+        self.stage.fetch_max(DRAINING, Ordering::AcqRel);
+        self.changes.notify_waiters();
+    }
+
+    /// Says that only what is in flight is finished: what has no end by itself is to end.
+    pub fn close(&self) {
+        self.stage.store(CLOSING, Ordering::Release);
+        self.changes.notify_waiters();
     }
 
     /// Whether new requests are welcome.
@@ -45,7 +59,9 @@ impl Lifecycle {
 
     /// Says whether work waits that nobody does.
     pub fn set_stalled(&self, has_stalled: bool) {
-        self.has_stalled.store(has_stalled, Ordering::Release);
+        if self.has_stalled.swap(has_stalled, Ordering::AcqRel) != has_stalled {
+            self.changes.notify_waiters();
+        }
     }
 
     /// Whether the process does its work, however much of it there is. One that does not is best
@@ -58,7 +74,26 @@ impl Lifecycle {
     /// Whether the process is on its way out: answers close their connections.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.stage.load(Ordering::Acquire) == DRAINING
+        self.stage.load(Ordering::Acquire) >= DRAINING
+    }
+
+    /// Whether nothing new is begun.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.stage.load(Ordering::Acquire) == CLOSING
+    }
+
+    /// Waits until `seen` finds in the process what it looks for.
+    pub async fn until<T>(&self, mut seen: impl FnMut(&Self) -> Option<T>) -> T {
+        loop {
+            let mut changed = pin!(self.changes.notified());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            if let Some(found) = seen(self) {
+                return found;
+            }
+            changed.await;
+        }
     }
 }
 

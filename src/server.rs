@@ -10,8 +10,11 @@ mod body;
 mod chunks;
 mod connection;
 mod head;
+#[cfg(feature = "grpc")]
+mod http2;
 mod routes;
 mod signals;
+mod speaks;
 mod stage;
 mod threads;
 mod timer;
@@ -36,9 +39,12 @@ use crate::metrics::{Metrics, max_open_files};
 use accept::accept;
 use connection::{Connections, Timeouts};
 use head::HeadLimits;
+use speaks::Speaks;
 use stage::{Stage, Stages};
 
 pub use body::{IncompleteBody, RequestBody};
+#[cfg(feature = "grpc")]
+pub use http2::{Http2, StreamHandler, StreamedBody};
 pub use routes::{keys, routes};
 pub use signals::{Signals, Stop};
 pub use threads::IoThreads;
@@ -81,8 +87,34 @@ impl Listen {
             setting: "server.bind",
             address: config.server.bind,
             certificates,
-            max_connections: within_open_files(config.limits.max_connections, max_open_files()),
+            max_connections: within_open_files(
+                config.limits.max_connections,
+                max_open_files().map(|files| files - files_of_grpc(config, files)),
+            ),
         }
+    }
+
+    /// Where clients are answered over gRPC, if they are: on `grpc.bind`.
+    #[must_use]
+    pub fn for_grpc(config: &Config, certificates: Option<Arc<Certificates>>) -> Option<Self> {
+        let files = max_open_files();
+        Some(Self {
+            setting: "grpc.bind",
+            address: config.grpc.bind?,
+            certificates,
+            max_connections: match files {
+                Some(files) => files_of_grpc(config, files),
+                None => config.grpc.max_connections,
+            },
+        })
+    }
+}
+
+/// The file descriptors that gRPC's connections may take: a quarter of all, at most.
+fn files_of_grpc(config: &Config, files: usize) -> usize {
+    match config.grpc.bind {
+        Some(_) => config.grpc.max_connections.min(files / 4),
+        None => 0,
     }
 }
 
@@ -110,6 +142,7 @@ impl fmt::Display for BindError {
             match self.setting {
                 "server.bind" => "bind",
                 "admin.bind" => "admin-bind",
+                "grpc.bind" => "grpc-bind",
                 _ => "operations-bind",
             }
         )
@@ -131,11 +164,11 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// A server that has its port and answers nobody yet.
-pub struct Server<H> {
+pub struct Server<S> {
     listener: TcpListener,
     address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
-    connections: Arc<Connections<H>>,
+    connections: Arc<Connections<S>>,
     max_connections: usize,
     drain_delay: Duration,
     drain_timeout: Duration,
@@ -148,7 +181,7 @@ pub struct Drained {
     pub cut: usize,
 }
 
-impl<H: Handler> Server<H> {
+impl<S: Speaks> Server<S> {
     /// Listens. Clients can connect from now on and are answered once [`Server::run`] runs.
     ///
     /// # Errors
@@ -156,7 +189,7 @@ impl<H: Handler> Server<H> {
     pub async fn bind(
         listen: Listen,
         config: &Config,
-        handler: H,
+        speaker: S,
         lifecycle: Arc<Lifecycle>,
         metrics: Metrics,
     ) -> Result<Self, BindError> {
@@ -174,7 +207,7 @@ impl<H: Handler> Server<H> {
             certificates: listen.certificates,
             max_connections: listen.max_connections,
             connections: Arc::new(Connections {
-                handler,
+                speaker,
                 lifecycle,
                 metrics,
                 timeouts: Timeouts {
@@ -243,6 +276,7 @@ impl<H: Handler> Server<H> {
         );
         sleep(delay).await;
 
+        lifecycle.close();
         connections.stages.set(Stage::Closing);
         if !accepting.is_finished() {
             // Its failure while it stops changes nothing.

@@ -8,6 +8,8 @@
 mod answer;
 mod connection;
 mod files;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod models;
 mod requests;
 #[path = "../../tests/integration/http/server.rs"]
@@ -16,6 +18,8 @@ mod server;
 
 pub use connection::connection;
 pub use files::{keys, settings};
+#[cfg(feature = "grpc")]
+pub use grpc::grpc;
 pub use models::{config, index, weights};
 pub use requests::{infer, paths, predict, tables};
 
@@ -35,6 +39,8 @@ pub const TARGETS: &[Target] = &[
     ("config", config),
     ("keys", keys),
     ("settings", settings),
+    #[cfg(feature = "grpc")]
+    ("grpc", grpc),
 ];
 
 /// The choice that the first byte makes, and the other bytes.

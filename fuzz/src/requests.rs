@@ -22,10 +22,10 @@ const KEY: &str = "0123456789abcdef";
 const MAY_BE_INFINITE: &str = "matrix";
 
 thread_local! {
-    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    pub(super) static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
     /// The models, whose files go when the thread ends.
     static SERVER: TestServer = TestServer::start();
-    static ROUTES: Routes = Routes::new(app());
+    pub(super) static ROUTES: Routes = Routes::new(app());
     /// The same for those who have the key, and the file that it is in.
     static WITH_KEYS: (Routes, NamedTempFile) = with_keys();
 }

@@ -19,6 +19,8 @@ use super::{Exit, VERSION, build_info, print, report};
 use crate::config::{self, Config, Level, Settings, cpu_budget, memory_budget};
 use crate::engine::kernels::pages;
 use crate::http::{AdminRoutes, Controls, OperationsRoutes};
+#[cfg(feature = "grpc")]
+use crate::http::{GrpcRoutes, Routes};
 use crate::keys::Keys;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, WatchedFile};
@@ -26,6 +28,8 @@ use crate::model::repository::{
     ModelRepository, RepositoryError, RepositorySettings, WatchSettings,
 };
 use crate::scheduler::{Scheduler, SchedulerSettings};
+#[cfg(feature = "grpc")]
+use crate::server::Http2;
 use crate::server::{
     self, BindError, Certificates, Drained, Handler, IoThreads, Listen, SIDE_CONNECTIONS, Server,
     Signals, Stop,
@@ -228,6 +232,24 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
             return Exit::CannotBind;
         }
     }
+    #[cfg(feature = "grpc")]
+    let grpc = match Listen::for_grpc(config, files.certificates.clone()) {
+        None => None,
+        Some(listen) => {
+            let speaker = Http2(GrpcRoutes::new(&routes));
+            let lifecycle = Arc::clone(&lifecycle);
+            match Server::bind(listen, config, speaker, lifecycle, metrics.clone()).await {
+                Ok(server) => {
+                    info!(setting = "grpc.bind", address = %server.address(), "listening");
+                    Some(server)
+                }
+                Err(error) => {
+                    report(&error);
+                    return Exit::CannotBind;
+                }
+            }
+        }
+    };
     let listen = Listen::for_clients(config, files.certificates.clone());
     let server = match Server::bind(
         listen,
@@ -266,6 +288,12 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
     );
 
     let stop = first_stop(signals, drained);
+    #[cfg(feature = "grpc")]
+    let Drained { cut } = match grpc {
+        None => server.run(io_threads, stop).await,
+        Some(grpc) => run_both(server, grpc, io_threads, stop).await,
+    };
+    #[cfg(not(feature = "grpc"))]
     let Drained { cut } = server.run(io_threads, stop).await;
     // Scrapers and operators see the drain to its end.
     beside.stop().await;
@@ -275,6 +303,38 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
     }
     info!(cut_connections = cut, "stopped");
     Exit::Done
+}
+
+/// Runs both listeners of clients until `stop`, or until one of them fails; they drain at one time.
+#[cfg(feature = "grpc")]
+async fn run_both(
+    server: Server<Routes>,
+    grpc: Server<Http2<GrpcRoutes>>,
+    threads: Arc<IoThreads>,
+    stop: impl Future<Output = Stop>,
+) -> Drained {
+    let (tell, told) = oneshot::channel();
+    let (ended, has_ended) = oneshot::channel::<()>();
+    let stop = async {
+        let stop = tokio::select! {
+            stop = stop => stop,
+            _ = has_ended => Stop::Now,
+        };
+        // It fails only if that listener has ended.
+        let _ = tell.send(stop);
+        stop
+    };
+    let grpc = async {
+        // If nobody tells, the other listener failed.
+        let told = async { told.await.unwrap_or(Stop::Now) };
+        let drained = grpc.run(Arc::clone(&threads), told).await;
+        drop(ended);
+        drained
+    };
+    let (server, grpc) = tokio::join!(server.run(Arc::clone(&threads), stop), grpc);
+    Drained {
+        cut: server.cut + grpc.cut,
+    }
 }
 
 /// Loads all models on a thread that may block.

@@ -389,7 +389,7 @@ fn refused_by_type(key: &str, value: &Value) -> Option<(&'static str, &'static s
                 "write for example \"0.0.0.0:8080\" or \"[::1]:8080\"",
             ))
         }
-        ("operations.bind" | "admin.bind", Value::String(text))
+        ("operations.bind" | "admin.bind" | "grpc.bind", Value::String(text))
             if !text.is_empty() && text.parse::<std::net::SocketAddr>().is_err() =>
         {
             Some((

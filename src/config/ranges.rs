@@ -24,6 +24,7 @@ impl Config {
             server,
             tls,
             admin,
+            grpc,
             models,
             scheduler,
             limits,
@@ -47,6 +48,17 @@ impl Config {
                 admin.bind.is_some(),
                 admin.keys.is_some(),
                 "whoever reaches admin.bind could unload models",
+            ),
+            (grpc.bind.is_some() && !cfg!(feature = "grpc")).then(|| Refusal {
+                key: "grpc.bind",
+                expected: "\"\"".to_owned(),
+                mend: "this program was built without the feature `grpc`",
+            }),
+            range(
+                "grpc.max_connections",
+                grpc.max_connections as u64,
+                [1, 1_000_000],
+                "each connection takes a file descriptor",
             ),
             range(
                 "server.io_threads",

@@ -43,6 +43,18 @@ impl Budget {
     pub(super) fn share(&self) -> Share<'_> {
         Share {
             budget: self,
+            uncounted_bytes: self.uncounted_bytes,
+            counted: 0,
+        }
+    }
+
+    /// As [`share`](Self::share), and every byte counts: for requests of which a connection has many
+    /// at one time.
+    #[cfg(feature = "grpc")]
+    pub(super) fn whole_share(&self) -> Share<'_> {
+        Share {
+            budget: self,
+            uncounted_bytes: 0,
             counted: 0,
         }
     }
@@ -58,6 +70,7 @@ impl Budget {
 #[derive(Debug)]
 pub(super) struct Share<'a> {
     budget: &'a Budget,
+    uncounted_bytes: usize,
     counted: usize,
 }
 
@@ -78,7 +91,7 @@ impl Share<'_> {
     /// Counts so many bytes from now on. If that is more than before, returns how many all requests
     /// hold now, else 0.
     fn count(&mut self, bytes: usize) -> usize {
-        let counted = bytes.saturating_sub(self.budget.uncounted_bytes);
+        let counted = bytes.saturating_sub(self.uncounted_bytes);
         let before = std::mem::replace(&mut self.counted, counted);
         let used_bytes = &self.budget.used_bytes;
         if counted > before {

@@ -10,28 +10,29 @@ use super::json::excerpt;
 
 const HEADER: &str = "x-request-timeout-ms";
 
-/// The deadline of a request that started at `started`: the earlier of the header's and the
-/// body's `timeout`, else the default.
-///
-/// # Errors
-/// 400 if the header is not a number of milliseconds, at least 1.
+/// The deadline of a request that started at `started`: the earlier of the head's and the body's
+/// timeout, else the default.
 pub(super) fn deadline(
-    headers: &HeaderMap,
-    timeout: Option<Duration>,
+    head: Option<Duration>,
+    body: Option<Duration>,
     started: Instant,
     limits: &HttpLimits,
-) -> Result<Option<Instant>, ApiError> {
-    let asked = match (from_header(headers)?, timeout) {
-        (Some(header), Some(body)) => Some(header.min(body)),
-        (header, body) => header.or(body),
+) -> Option<Instant> {
+    let asked = match (head, body) {
+        (Some(head), Some(body)) => Some(head.min(body)),
+        (head, body) => head.or(body),
     };
     let timeout = asked
         .map(|asked| asked.min(limits.max_deadline))
         .or(limits.default_deadline);
-    Ok(timeout.and_then(|timeout| started.checked_add(timeout)))
+    timeout.and_then(|timeout| started.checked_add(timeout))
 }
 
-fn from_header(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
+/// How long a request's head says that its client waits.
+///
+/// # Errors
+/// 400 if the header is not a number of milliseconds, at least 1.
+pub(super) fn asked_by(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
     let Some(value) = headers.get(HEADER) else {
         return Ok(None);
     };
@@ -78,7 +79,7 @@ mod tests {
         }
         let started = Instant::now();
         let timeout = timeout.map(Duration::from_millis);
-        let deadline = deadline(&headers, timeout, started, &LIMITS).ok()??;
+        let deadline = deadline(asked_by(&headers).ok()?, timeout, started, &LIMITS)?;
         Some(u64::try_from((deadline - started).as_millis()).unwrap())
     }
 

@@ -76,6 +76,21 @@ pub(super) enum ApiError {
     BodyBroken,
     /// The bodies of all requests together are larger than allowed.
     BodiesOverBudget,
+    /// No such method of gRPC.
+    #[cfg(feature = "grpc")]
+    UnknownMethod {
+        /// Escaped and cut.
+        path: String,
+    },
+    /// No such service of gRPC's health checks.
+    #[cfg(feature = "grpc")]
+    UnknownService {
+        /// Escaped and cut.
+        name: String,
+    },
+    /// What is served to operators alone.
+    #[cfg(feature = "grpc")]
+    OperatorsOnly,
     /// A fault of this server; its log says which.
     Internal,
 }
@@ -133,6 +148,10 @@ impl ApiError {
             Self::NotServed { .. } => StatusCode::NOT_IMPLEMENTED,
             Self::Infer(InferError::Panicked) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+            #[cfg(feature = "grpc")]
+            Self::UnknownMethod { .. } | Self::UnknownService { .. } => StatusCode::NOT_FOUND,
+            #[cfg(feature = "grpc")]
+            Self::OperatorsOnly => StatusCode::FORBIDDEN,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -177,6 +196,12 @@ impl ApiError {
             Self::BodyTimeout { .. } => "body_timeout",
             Self::BodyBroken => "incomplete_body",
             Self::BodiesOverBudget => "overloaded",
+            #[cfg(feature = "grpc")]
+            Self::UnknownMethod { .. } => "unknown_method",
+            #[cfg(feature = "grpc")]
+            Self::UnknownService { .. } => "unknown_service",
+            #[cfg(feature = "grpc")]
+            Self::OperatorsOnly => "operators_only",
         }
     }
 
@@ -273,6 +298,23 @@ impl fmt::Display for ApiError {
             Self::BodiesOverBudget => f.write_str(
                 "the bodies of the requests in flight take all the memory allowed; try again in 1 s",
             ),
+            #[cfg(feature = "grpc")]
+            Self::UnknownMethod { path } => write!(
+                f,
+                "no method is at {path}; infer with /inference.GRPCInferenceService/ModelInfer or \
+                 /tensorflow.serving.PredictionService/Predict, and ask reflection for the others"
+            ),
+            #[cfg(feature = "grpc")]
+            Self::UnknownService { name } => write!(
+                f,
+                "no service is named {name}; ask for \"\", the server, whose health all of them have"
+            ),
+            #[cfg(feature = "grpc")]
+            Self::OperatorsOnly => f.write_str(
+                "models are loaded and unloaded by operators alone; send POST \
+                 /v2/repository/models/NAME/load or .../unload to admin.bind, with a key of \
+                 admin.keys",
+            ),
             Self::Internal => f.write_str("a fault of this server; its log has the cause"),
         }
     }
@@ -305,6 +347,9 @@ pub(super) struct Refusal {
     pub(super) code: &'static str,
     /// The message as the client gets it.
     pub(super) message: String,
+    /// The code of gRPC.
+    #[cfg(feature = "grpc")]
+    pub(super) rpc: super::grpc::Code,
 }
 
 impl ApiError {
@@ -313,6 +358,8 @@ impl ApiError {
         let refusal = Refusal {
             code: self.code(),
             message: self.to_string(),
+            #[cfg(feature = "grpc")]
+            rpc: super::grpc::Code::of(&self),
         };
         let mut body = Writer::with_capacity(256);
         body.object(|body| {

@@ -59,6 +59,15 @@ impl Exchange {
         }
     }
 
+    /// The exchange of a further request under the same head, which was just read.
+    #[cfg(feature = "grpc")]
+    pub(super) fn again(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            ..Self::new(self.head.clone())
+        }
+    }
+
     /// The exchange that a request of an axum route belongs to.
     pub(super) fn of(request: &Request) -> &Self {
         let exchange: Option<&Arc<Self>> = request.extensions().get();
@@ -134,7 +143,7 @@ pub(super) async fn carry(
         }
     }
     ending.status = response.status().as_u16();
-    ending.refusal = response.extensions_mut().remove::<Refusal>();
+    ending.refusal = response.extensions().get::<Refusal>().cloned();
     response
 }
 

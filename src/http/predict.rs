@@ -8,11 +8,13 @@ use http::{HeaderMap, Method};
 use super::Server;
 use super::answer::Response;
 use super::body::{self, RequestBody, expect_json};
+use super::budget::Share;
 use super::coding::Coding;
-use super::deadline::deadline;
+use super::deadline::{asked_by, deadline};
 use super::error::ApiError;
 use super::exchange::Exchange;
 use crate::metrics::{Protocol, Rejection};
+use crate::model::repository::Served;
 use crate::model::{Model, Signature};
 use crate::request::{InferError, InferRequest, InferResponse};
 use crate::tensor::TensorSpec;
@@ -56,13 +58,8 @@ const LARGE_ANSWER_VALUES: usize = 64 << 10;
 /// The longest text of a number with the comma behind it: `-1.1754944e-38,`.
 const NUMBER_TEXT_BYTES: usize = 15;
 
-/// The most bytes of rows that can be decoded from a body of so many bytes: numbers of one digit,
-/// as far as the model takes them.
-fn most_decoded_bytes(signature: &Signature, body_bytes: usize, max_rows: usize) -> usize {
-    let row: usize = signature.inputs.iter().map(TensorSpec::row_elements).sum();
-    let numbers = (body_bytes / 2).min(row.saturating_mul(max_rows));
-    numbers * size_of::<f32>()
-}
+/// The shortest number in JSON with the comma behind it.
+const JSON_NUMBER_BYTES: usize = 2;
 
 /// The bytes of so many rows' answer, as numbers and as text, which are there side by side while the
 /// one is written from the other.
@@ -88,6 +85,143 @@ async fn beside_others<T: Send + 'static>(
             // The process ends, and this request with it.
             Err(_cancelled) => std::future::pending().await,
         },
+    }
+}
+
+/// A request that a model version was found for, on its way to its answer.
+pub(super) struct Admitted<'a> {
+    server: &'a Server,
+    exchange: &'a Exchange,
+    served: Arc<Served>,
+    /// Why the request has no answer, if that is known already.
+    refusal: Option<ApiError>,
+}
+
+impl<'a> Admitted<'a> {
+    /// Finds the model version; `None` is the newest that is ready.
+    ///
+    /// # Errors
+    /// There is none of that name, or it is not ready.
+    pub(super) fn find(
+        server: &'a Server,
+        exchange: &'a Exchange,
+        protocol: Protocol,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Self, ApiError> {
+        let served = server.app.repository.find(name, version)?;
+        exchange.is_served_by(protocol, &served);
+        let refusal = served.lane.refuse().map(ApiError::Infer);
+        Ok(Self {
+            server,
+            exchange,
+            served,
+            refusal,
+        })
+    }
+
+    /// Refuses what is known to have no answer, before so many bytes of it are read.
+    ///
+    /// Shedding load has to cost less than the load: a large body is not read for it. A small one
+    /// is, since the connection would have to close otherwise, and the next would cost more.
+    ///
+    /// # Errors
+    /// The model's queue is full, or it closes.
+    pub(super) fn refuse_unread(&mut self, bytes: u64) -> Result<(), ApiError> {
+        match bytes > SMALL_BODY_BYTES {
+            true => self.refuse(),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses what is known to have no answer.
+    ///
+    /// # Errors
+    /// As [`Self::refuse_unread`].
+    pub(super) fn refuse(&mut self) -> Result<(), ApiError> {
+        self.refusal.take().map_or(Ok(()), Err)
+    }
+
+    /// Counts, for the model, what found no room in the budget.
+    pub(super) fn counted<T>(&self, taken: Result<T, ApiError>) -> Result<T, ApiError> {
+        if let Err(ApiError::BodiesOverBudget) = taken {
+            self.served.metrics.rejected(Rejection::Memory);
+        }
+        taken
+    }
+
+    /// Decodes a body of so many bytes, which may become as many `decoded_bytes`, submits its rows
+    /// and encodes the answer. `asked` is how long the head allows.
+    ///
+    /// # Errors
+    /// All that can go wrong from there on.
+    pub(super) async fn answer<F: Send + 'static>(
+        self,
+        mut share: Share<'_>,
+        sizes: Sizes,
+        asked: Option<Duration>,
+        decode: impl FnOnce(&Signature, usize) -> Result<(F, Rows), ApiError> + Send + 'static,
+        encode: impl FnOnce(F, &Model, &InferResponse) -> Result<http::Response<Vec<u8>>, ApiError>
+        + Send
+        + 'static,
+    ) -> Result<Response, ApiError> {
+        let limits = &self.server.app.limits;
+        let max_rows = limits.max_request_rows;
+        self.counted(share.set(sizes.body_bytes + sizes.decoded_bytes))?;
+        let (format, rows) = beside_others(sizes.body_bytes > LARGE_BODY_BYTES, {
+            let served = Arc::clone(&self.served);
+            move || decode(&served.model.signature, max_rows)
+        })
+        .await?;
+        // The body is gone, its rows are here until they are answered; and what is computed can be
+        // answered.
+        let row_bytes = rows.inputs.iter().map(|input| size_of_val(&input[..]));
+        let answer_bytes = answer_bytes(&self.served.model.signature, rows.rows);
+        self.counted(share.set(row_bytes.sum::<usize>() + answer_bytes))?;
+
+        let started = self.exchange.started;
+        let deadline = deadline(asked, rows.timeout, started, limits);
+        let submitted = self.served.lane.submit(InferRequest {
+            rows: rows.rows,
+            inputs: rows.inputs,
+            deadline,
+        });
+        let response = submitted.await.map_err(|error| match (error, deadline) {
+            (InferError::DeadlineExceeded, Some(deadline)) => ApiError::DeadlineExceeded {
+                allowed: deadline.saturating_duration_since(started),
+            },
+            (error, _) => error.into(),
+        })?;
+        let values: usize = response.outputs.iter().map(Vec::len).sum();
+        let served = self.served;
+        let answer = beside_others(values > LARGE_ANSWER_VALUES, move || {
+            encode(format, &served.model, &response)
+        })
+        .await?;
+        Ok(answer.map(|body| share.of_answer(body)))
+    }
+}
+
+/// What a request's body takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// Itself.
+    pub(super) body_bytes: usize,
+    /// The rows that can be decoded from it, at most.
+    pub(super) decoded_bytes: usize,
+}
+
+impl Sizes {
+    /// Those of a body of so many bytes, of which a number takes as many at least.
+    pub(super) fn of(admitted: &Admitted<'_>, body_bytes: usize, number_bytes: usize) -> Self {
+        let signature = &admitted.served.model.signature;
+        let max_rows = admitted.server.app.limits.max_request_rows;
+        let row: usize = signature.inputs.iter().map(TensorSpec::row_elements).sum();
+        let numbers = (body_bytes / number_bytes).min(row.saturating_mul(max_rows));
+        Self {
+            body_bytes,
+            decoded_bytes: numbers * size_of::<f32>(),
+        }
     }
 }
 
@@ -137,68 +271,19 @@ pub(super) async fn predict<F: Format>(
     if head.method != Method::POST {
         return Err(ApiError::method("POST", &head.method));
     }
-    let app = &*server.app;
-    let served = app.repository.find(name, version)?;
-    exchange.is_served_by(F::PROTOCOL, &served);
-
+    let limits = &server.app.limits;
+    let mut admitted = Admitted::find(server, exchange, F::PROTOCOL, name, version)?;
     let coding = F::coding(&head.headers)?;
-    // Shedding load has to cost less than the load: a large body is not read for it. A small one
-    // is, since the connection would have to close otherwise, and the next would cost more.
-    let refusal = served.lane.refuse().map(ApiError::Infer);
-    if body.size_hint().lower() > SMALL_BODY_BYTES
-        && let Some(refusal) = refusal
-    {
-        return Err(refusal);
-    }
-    let count = |error: ApiError| {
-        if matches!(error, ApiError::BodiesOverBudget) {
-            served.metrics.rejected(Rejection::Memory);
-        }
-        error
-    };
+    admitted.refuse_unread(body.size_hint().lower())?;
     let mut share = server.budget.share();
-    let read = body::read(body, coding, &app.limits, &mut share).await;
-    let body = read.map_err(count)?;
-    if let Some(refusal) = refusal {
-        return Err(refusal);
-    }
+    let body = admitted.counted(body::read(body, coding, limits, &mut share).await)?;
+    admitted.refuse()?;
     let layout = F::layout(&head.headers)?;
-    let max_rows = app.limits.max_request_rows;
-    let signature = &served.model.signature;
-    let decoded = most_decoded_bytes(signature, body.len(), max_rows);
-    share.set(body.len() + decoded).map_err(count)?;
-    let (format, rows) = beside_others(body.len() > LARGE_BODY_BYTES, {
-        let served = Arc::clone(&served);
-        move || F::decode(&body, layout, &served.model.signature, max_rows)
-    })
-    .await?;
-    // The body is gone, its rows are here until they are answered; and what is computed can be
-    // answered.
-    let row_bytes = rows.inputs.iter().map(|input| size_of_val(&input[..]));
-    let answer_bytes = answer_bytes(&served.model.signature, rows.rows);
-    share
-        .set(row_bytes.sum::<usize>() + answer_bytes)
-        .map_err(count)?;
-
-    let deadline = deadline(&head.headers, rows.timeout, exchange.started, &app.limits)?;
-    let response = served
-        .lane
-        .submit(InferRequest {
-            rows: rows.rows,
-            inputs: rows.inputs,
-            deadline,
-        })
+    let sizes = Sizes::of(&admitted, body.len(), JSON_NUMBER_BYTES);
+    let asked = asked_by(&head.headers)?;
+    let decode =
+        move |signature: &Signature, max_rows| F::decode(&body, layout, signature, max_rows);
+    admitted
+        .answer(share, sizes, asked, decode, F::encode)
         .await
-        .map_err(|error| match (error, deadline) {
-            (InferError::DeadlineExceeded, Some(deadline)) => ApiError::DeadlineExceeded {
-                allowed: deadline.saturating_duration_since(exchange.started),
-            },
-            (error, _) => error.into(),
-        })?;
-    let values: usize = response.outputs.iter().map(Vec::len).sum();
-    let answer = beside_others(values > LARGE_ANSWER_VALUES, move || {
-        format.encode(&served.model, &response)
-    })
-    .await?;
-    Ok(answer.map(|body| share.of_answer(body)))
 }

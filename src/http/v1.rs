@@ -5,12 +5,17 @@
 //! protocol V1.
 
 mod examples;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod predict;
 mod score;
 mod status;
 mod table;
 
 use http::Method;
+
+#[cfg(feature = "grpc")]
+pub(super) use grpc::{MODEL_SERVICE, PREDICTION_SERVICE, answer as grpc};
 
 use super::Server;
 use super::answer::Response;
@@ -99,13 +104,17 @@ fn signature_name(reader: &mut Reader<'_>) -> Result<(), ApiError> {
     if reader.null()? {
         return Ok(());
     }
-    let name = reader.string()?;
+    expect_signature(&reader.string()?)
+}
+
+/// Checks the name of a signature.
+fn expect_signature(name: &str) -> Result<(), ApiError> {
     if !name.is_empty() && name != SIGNATURE_NAME {
         return Err(ApiError::invalid(
             "unknown_signature",
             format!(
                 "signature_name: expected {SIGNATURE_NAME:?} or none, got {}",
-                excerpt(&name, 40)
+                excerpt(name, 40)
             ),
         ));
     }

@@ -6,6 +6,8 @@
 mod binary;
 mod classes;
 mod config;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod index;
 mod infer;
 mod inputs;
@@ -14,6 +16,8 @@ mod outputs;
 mod shape;
 mod stats;
 
+#[cfg(feature = "grpc")]
+pub(super) use grpc::{SERVICE, answer as grpc, stream as grpc_stream};
 pub(super) use index::{answer as index, answer_with as index_of};
 
 use super::Server;

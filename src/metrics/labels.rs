@@ -57,6 +57,8 @@ label! {
         Invocations => "invocations",
         /// Vertex AI's path of predictions.
         Vertex => "vertex",
+        /// The first two over gRPC.
+        Grpc => "grpc",
     }
 }
 
@@ -157,6 +159,22 @@ label! {
         V1Model => "v1_model",
         /// V1 metadata of a model.
         V1Metadata => "v1_metadata",
+        /// `ModelInfer` over gRPC.
+        GrpcInfer => "grpc_infer",
+        /// A message of `ModelStreamInfer` over gRPC.
+        GrpcStreamInfer => "grpc_stream_infer",
+        /// What the Open Inference Protocol says of the server and its models over gRPC.
+        GrpcModels => "grpc_models",
+        /// TensorFlow Serving's `Predict` over gRPC.
+        GrpcPredict => "grpc_predict",
+        /// TensorFlow Serving's `Classify` over gRPC.
+        GrpcClassify => "grpc_classify",
+        /// TensorFlow Serving's `Regress` over gRPC.
+        GrpcRegress => "grpc_regress",
+        /// TensorFlow Serving's status and metadata of models over gRPC.
+        GrpcStatus => "grpc_status",
+        /// Health checks and reflection over gRPC.
+        GrpcHealth => "grpc_health",
         /// Liveness and readiness of the server.
         Health => "health",
         /// This page.
@@ -221,6 +239,8 @@ label! {
         BadRequest => "400",
         /// 401
         Unauthorized => "401",
+        /// 403
+        Forbidden => "403",
         /// 404
         NotFound => "404",
         /// 405
@@ -260,6 +280,7 @@ impl Code {
             200 => Self::Ok,
             400 => Self::BadRequest,
             401 => Self::Unauthorized,
+            403 => Self::Forbidden,
             404 => Self::NotFound,
             405 => Self::MethodNotAllowed,
             408 => Self::RequestTimeout,

@@ -12,12 +12,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
-use super::Handler;
-use super::answer::TOO_MANY_CONNECTIONS;
+use super::answer::Answer;
 use super::connection::{Connections, LINGER};
+use super::speaks::Speaks;
 use super::stage::Stage;
 use super::threads::IoThreads;
-use super::tls::Certificates;
+use super::tls::{Certificates, agreeing_on};
 use crate::metrics::Refusal;
 
 /// How long to wait before asking again when the system has no descriptor or memory left: long
@@ -34,11 +34,11 @@ const MAX_REFUSALS: usize = super::RESERVED_FILES / 4;
 ///
 /// Each connection holds a permit of `permits` and is served by one of `threads`, whose runtime its
 /// socket joins.
-pub(super) async fn accept<H: Handler>(
+pub(super) async fn accept<S: Speaks>(
     listener: TcpListener,
     certificates: Option<Arc<Certificates>>,
     threads: Arc<IoThreads>,
-    connections: Arc<Connections<H>>,
+    connections: Arc<Connections<S>>,
     permits: Arc<Semaphore>,
 ) {
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
@@ -54,7 +54,7 @@ pub(super) async fn accept<H: Handler>(
             // Those that count now: a certificate that changes is for the connections behind it.
             let certificates = certificates
                 .as_ref()
-                .map(|files| Guard::into_inner(files.get()));
+                .map(|files| agreeing_on(Guard::into_inner(files.get()), S::PROTOCOL));
             threads.spawn(async move {
                 // The client of a socket that no thread can take sees it close.
                 if let Ok(socket) = into_tokio(socket) {
@@ -72,10 +72,11 @@ pub(super) async fn accept<H: Handler>(
             metrics.connection_refused(Refusal::Limit);
             // Who expects a handshake understands no answer.
             if certificates.is_none()
+                && let Some(answer) = S::TOO_MANY_CONNECTIONS
                 && let Ok(permit) = Arc::clone(&refusals).try_acquire_owned()
                 && let Ok(socket) = into_tokio(socket)
             {
-                tokio::spawn(refuse(socket, permit));
+                tokio::spawn(refuse(socket, answer, permit));
             }
         }
     };
@@ -142,9 +143,9 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Tells a client that there are too many, and waits a moment until it has read that.
-async fn refuse(mut socket: TcpStream, _permit: OwnedSemaphorePermit) {
+async fn refuse(mut socket: TcpStream, answer: Answer, _permit: OwnedSemaphorePermit) {
     let tell = async {
-        socket.write_all(&TOO_MANY_CONNECTIONS.bytes()).await?;
+        socket.write_all(&answer.bytes()).await?;
         socket.shutdown().await?;
         let mut rest = [0; 1024];
         while socket.read(&mut rest).await? > 0 {}

@@ -12,7 +12,7 @@ use crate::http::{REQUEST_ID, new_request_id};
 
 /// An error answer that no handler made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub struct Answer {
     pub(super) status: StatusCode,
     /// The machine-readable code of the error's body.
     code: &'static str,

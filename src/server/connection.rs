@@ -25,6 +25,7 @@ use super::Handler;
 use super::answer::{self, Answer};
 use super::body::RequestBody;
 use super::head::{Head, HeadLimits, Heads};
+use super::speaks::Speaks;
 use super::stage::{Stage, Stages};
 use super::timer::Timer;
 use super::wire::{self, SharedWire, Socket, Wire, WriteError};
@@ -56,8 +57,9 @@ pub(super) struct Timeouts {
 }
 
 /// What all connections share.
-pub(super) struct Connections<H> {
-    pub(super) handler: H,
+pub struct Connections<S> {
+    /// What answers, in its protocol.
+    pub(super) speaker: S,
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) metrics: Metrics,
     pub(super) stages: Stages,
@@ -65,20 +67,20 @@ pub(super) struct Connections<H> {
     pub(super) head_limits: HeadLimits,
 }
 
-impl<H: Handler> Connections<H> {
+impl<S: Speaks> Connections<S> {
     /// Serves one connection to its end.
-    pub(super) async fn serve(&self, socket: impl Socket + 'static) {
-        let connection = Connection::new(self, socket, Instant::now());
-        self.until_closed(connection.run()).await;
+    pub(super) async fn serve(self: Arc<Self>, socket: impl Socket + 'static) {
+        let start = Instant::now();
+        self.until_closed(S::speak(&self, socket, start)).await;
     }
 
     /// The same behind a handshake, whose time counts as the first head's.
-    pub(super) async fn serve_tls(&self, socket: TcpStream, certificates: Arc<ServerConfig>) {
+    pub(super) async fn serve_tls(self: Arc<Self>, socket: TcpStream, config: Arc<ServerConfig>) {
         let start = Instant::now();
         self.until_closed(async {
-            let handshake = TlsAcceptor::from(certificates).accept(socket);
+            let handshake = TlsAcceptor::from(config).accept(socket);
             match timeout(self.timeouts.header, handshake).await {
-                Ok(Ok(socket)) => Connection::new(self, socket, start).run().await,
+                Ok(Ok(socket)) => S::speak(&self, socket, start).await,
                 Ok(Err(_)) => Closed::TlsHandshake,
                 Err(_) => Closed::HeaderTimeout,
             }
@@ -96,8 +98,21 @@ impl<H: Handler> Connections<H> {
     }
 }
 
+impl<H: Handler> Speaks for H {
+    const PROTOCOL: &'static [u8] = b"http/1.1";
+    const TOO_MANY_CONNECTIONS: Option<Answer> = Some(answer::TOO_MANY_CONNECTIONS);
+
+    async fn speak(
+        server: &Arc<Connections<Self>>,
+        socket: impl Socket + 'static,
+        start: Instant,
+    ) -> Closed {
+        Connection::new(server, socket, start).run().await
+    }
+}
+
 /// Runs a closure when dropped.
-struct Leave<F: FnMut()>(F);
+pub(super) struct Leave<F: FnMut()>(pub(super) F);
 
 impl<F: FnMut()> Drop for Leave<F> {
     fn drop(&mut self) {
@@ -264,7 +279,7 @@ impl<'a, H: Handler> Connection<'a, H> {
         };
         let request = Request::from_parts(head.parts, body);
         // In memory of its own, which an idle connection has no use for.
-        let mut answer = Box::pin(self.server.handler.answer(request));
+        let mut answer = Box::pin(self.server.speaker.answer(request));
         poll_fn(|cx| {
             if let Poll::Ready(response) = answer.as_mut().poll(cx) {
                 return Poll::Ready(Some(response));

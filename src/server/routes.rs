@@ -93,6 +93,15 @@ impl Handler for OperationsRoutes {
     }
 }
 
+#[cfg(feature = "grpc")]
+impl super::StreamHandler for crate::http::GrpcRoutes {
+    type Body = crate::http::GrpcBody;
+
+    async fn answer(&self, request: Request<super::StreamedBody>) -> Response<Self::Body> {
+        Self::answer(self, request).await
+    }
+}
+
 impl Handler for Routes {
     async fn answer(&self, request: Request<RequestBody>) -> Response<Bytes> {
         Self::answer(self, request).await

@@ -28,6 +28,19 @@ pub fn certificates(tls: &Tls, metrics: &Metrics) -> Result<Option<Arc<Certifica
     Watched::start(WatchedFile::Tls, files, read, metrics).map(Some)
 }
 
+/// A configuration whose handshakes agree on a protocol, for clients that ask for one.
+pub(super) fn agreeing_on(
+    config: Arc<rustls::ServerConfig>,
+    protocol: &[u8],
+) -> Arc<rustls::ServerConfig> {
+    if config.alpn_protocols == [protocol] {
+        return config;
+    }
+    let mut config = rustls::ServerConfig::clone(&config);
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Arc::new(config)
+}
+
 /// Makes a configuration of the files: certificate, key and perhaps authorities.
 fn read(files: &[PathBuf]) -> Result<rustls::ServerConfig, String> {
     let wrong = |setting: &str, file: &PathBuf, reason: &dyn std::fmt::Display| {

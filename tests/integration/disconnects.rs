@@ -6,93 +6,25 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
+use std::sync::Arc;
 use std::time::Duration;
 
 use safeserve::config::{Overrides, Settings};
-use safeserve::engine::kernels::Isa;
-use safeserve::engine::{Engine, GraphBuilder, Inputs, Kernel, OpError, Operand, Operator};
 use safeserve::lifecycle::Lifecycle;
 use safeserve::metrics::Metrics;
 use safeserve::model::repository::Served;
-use safeserve::request::{InferError, InferRequest, InferResponse};
-use safeserve::scheduler::{Lane, LaneSettings};
 use safeserve::server::{IoThreads, Listen, Server, Stop, routes};
-use safeserve::tensor::{DataType, TensorSpec};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
+use crate::gate::Gate;
 use crate::parts;
 
 /// The model `y = x` of one feature; it has no weights.
 const ECHO: &str = r#"{"model_type":"sequential","inputs":[{"name":"x","shape":[1]}],
     "layers":[{"type":"activation","function":"linear"}]}"#;
-
-/// Holds a forward pass until the test lets it go.
-struct Gate {
-    entered: Receiver<()>,
-    leave: Sender<()>,
-}
-
-/// The operator whose forward pass stops at the gate.
-#[derive(Clone, Debug)]
-struct Gated {
-    enter: Sender<()>,
-    may_leave: Arc<Mutex<Receiver<()>>>,
-}
-
-impl Gate {
-    fn new() -> (Self, Engine) {
-        let (enter, entered) = mpsc::channel();
-        let (leave, may_leave) = mpsc::channel();
-        let may_leave = Arc::new(Mutex::new(may_leave));
-        let mut graph = GraphBuilder::new();
-        let x = graph.input(TensorSpec {
-            name: "x".into(),
-            datatype: DataType::Fp32,
-            row_shape: vec![1],
-            description: String::new(),
-        });
-        let y = graph
-            .node("gate", Gated { enter, may_leave }, &[x])
-            .unwrap();
-        graph.output("y", y);
-        let engine = Engine::compile(graph.build());
-        (Self { entered, leave }, engine)
-    }
-}
-
-impl Operator for Gated {
-    fn name(&self) -> &'static str {
-        "Gated"
-    }
-
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        Ok(inputs[0].shape.clone())
-    }
-
-    fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
-        Box::new(self.clone())
-    }
-}
-
-impl Kernel for Gated {
-    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
-        // A gate that the test has dropped stands open.
-        let _ = self.enter.send(());
-        let _ = self.may_leave.lock().unwrap().recv();
-        output.copy_from_slice(inputs.get(0));
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        1
-    }
-}
 
 /// A server whose only worker stands at the gate.
 struct Held {
@@ -112,11 +44,7 @@ impl Held {
         write_model(&models, "echo", ECHO);
         let repository = parts::repository(models.path(), &scheduler, &metrics);
 
-        let (gate, engine) = Gate::new();
-        let settings = LaneSettings::default();
-        let lane = scheduler.lane(Arc::new(engine), metrics.model("gate", 1), settings);
-        occupy(lane);
-        gate.entered.recv().unwrap();
+        let gate = Gate::hold(&scheduler, &metrics);
 
         let config = Settings::load(Overrides {
             assignments: vec!["server.bind=127.0.0.1:0".into()],
@@ -210,25 +138,6 @@ fn write_model(models: &TempDir, name: &str, config: &str) {
     .unwrap();
 }
 
-/// Has a row of this lane taken by the worker; nobody waits for its answer.
-fn occupy(lane: Lane) {
-    type Submitted = Pin<Box<dyn Future<Output = Result<InferResponse, InferError>> + Send>>;
-    let mut submitted: Submitted = Box::pin(async move {
-        lane.submit(InferRequest {
-            rows: 1,
-            inputs: vec![vec![0.0]],
-            deadline: None,
-        })
-        .await
-    });
-    let poll = submitted
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()));
-    assert!(poll.is_pending(), "{poll:?}");
-    // Dropping it would take the row out of the queue, if the worker has not come to it yet.
-    tokio::spawn(submitted);
-}
-
 async fn read_to_end(client: &mut TcpStream) -> String {
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
@@ -258,7 +167,7 @@ async fn rows_of_a_client_that_left_are_taken_out_of_the_queue_and_never_compute
         .await;
 
     // The worker goes on to what is left, which proves that it has passed the others' places.
-    server.gate.leave.send(()).unwrap();
+    server.gate.open();
     let answer = read_to_end(&mut staying).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.ends_with(r#"{"predictions":[[7.0]]}"#), "{answer}");

@@ -10,6 +10,6 @@ mod frames;
 mod mutations;
 mod openapi;
 mod refusals;
-mod server;
+pub(crate) mod server;
 mod v1;
 mod v2;

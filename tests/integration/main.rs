@@ -11,7 +11,10 @@ mod connections;
 mod corpus;
 mod dependencies;
 mod disconnects;
+mod gate;
 mod golden;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod http;
 mod model_files;
 mod model_refusals;

@@ -49,7 +49,7 @@ impl Serving {
         Self::start_with(&arguments)
     }
 
-    fn start_with(arguments: &[&str]) -> Self {
+    pub(super) fn start_with(arguments: &[&str]) -> Self {
         let mut child = program(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -75,7 +75,20 @@ impl Serving {
         }
     }
 
-    fn signal(&self, name: &str) {
+    /// The address of a listener that the log tells of, by the setting that it is of.
+    pub(super) fn listener(&mut self, setting: &str) -> SocketAddr {
+        loop {
+            let mut line = String::new();
+            let count = self.stderr.read_line(&mut line).unwrap();
+            assert_ne!(count, 0, "the log ended");
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if line["setting"] == setting {
+                return line["address"].as_str().unwrap().parse().unwrap();
+            }
+        }
+    }
+
+    pub(super) fn signal(&self, name: &str) {
         let status = Command::new("sh")
             .args(["-c", &format!("kill -{name} {}", self.child.id())])
             .status()
@@ -114,7 +127,7 @@ impl Serving {
         while self.get("/v2/health/ready").starts_with("HTTP/1.1 200") {}
     }
 
-    fn exit_code(mut self) -> Option<i32> {
+    pub(super) fn exit_code(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 }

@@ -49,7 +49,8 @@ impl<'a> Columns<'a> {
         &self.names[self.inputs()..]
     }
 
-    fn inputs(&self) -> usize {
+    /// How many inputs there are; behind them come the features.
+    pub(in super::super) fn inputs(&self) -> usize {
         self.signature.inputs.len()
     }
 
@@ -62,7 +63,7 @@ impl<'a> Columns<'a> {
     }
 
     /// The index of a key among the inputs and then the features; quick if it is the one at `guess`.
-    fn index_of(&self, key: &str, guess: usize) -> Option<usize> {
+    pub(in super::super) fn index_of(&self, key: &str, guess: usize) -> Option<usize> {
         if self.names.get(guess) == Some(&key) {
             return Some(guess);
         }
@@ -112,6 +113,19 @@ impl<'a> Columns<'a> {
         match misfit.refusal(place, false) {
             Some(refusal) => Err(refusal),
             None => Ok(order),
+        }
+    }
+
+    /// A key of no column, where no others are known.
+    #[cfg(feature = "grpc")]
+    #[cold]
+    pub(in super::super) fn unknown_key(&self, key: &str, place: &str) -> ApiError {
+        let mut misfit = Misfit::new(self);
+        misfit.taken.fill(true);
+        misfit.add(key);
+        match (self.features(), misfit.refusal(place, true)) {
+            ([_, ..], Some(refusal)) => refusal,
+            _ => unknown(key, place, self.signature),
         }
     }
 
@@ -197,11 +211,31 @@ impl Row {
     ) -> Result<(), ApiError> {
         let place = reader.mark();
         self.read(reader, columns)?;
-        self.expect_whole(reader, columns, place)?;
+        self.append(columns, inputs, || reader.path(place))
+    }
+
+    /// Appends the row if it is whole.
+    pub(in super::super) fn append(
+        &self,
+        columns: &Columns<'_>,
+        inputs: &mut [Vec<f32>],
+        place: impl Fn() -> String,
+    ) -> Result<(), ApiError> {
+        self.expect_whole(columns, place)?;
         for (buffer, values) in inputs.iter_mut().zip(&self.values) {
             buffer.extend_from_slice(values);
         }
         Ok(())
+    }
+
+    /// Where the values of a column go, which has come with that.
+    #[cfg(feature = "grpc")]
+    pub(in super::super) fn column(&mut self, columns: &Columns<'_>, index: usize) -> &mut [f32] {
+        self.taken[index] = true;
+        match index.checked_sub(columns.inputs()) {
+            None => &mut self.values[index],
+            Some(feature) => &mut self.values[0][feature..=feature],
+        }
     }
 
     /// Reads an object over what is there.
@@ -256,9 +290,8 @@ impl Row {
     /// Checks that each value came once: with its input, or as a feature.
     fn expect_whole(
         &self,
-        reader: &Reader<'_>,
         columns: &Columns<'_>,
-        place: Mark,
+        place: impl Fn() -> String,
     ) -> Result<(), ApiError> {
         let (inputs, features) = self.taken.split_at(columns.inputs());
         let whole = |taken: &[bool]| taken.iter().all(|&taken| taken);
@@ -274,13 +307,13 @@ impl Row {
                 "ambiguous_request",
                 format!(
                     "{}: expected either {:?} or its features, got both",
-                    reader.path(place),
+                    place(),
                     columns.signature.inputs[0].name
                 ),
             ));
         }
         // What is named is what the client seems to have begun, or what reads best.
-        let place = reader.path(place);
+        let place = place();
         if let Some(first) = inputs.iter().position(|taken| !taken)
             && (features.is_empty() || inputs.contains(&true))
         {

@@ -6,6 +6,8 @@ use super::super::rows::{self, Columns, Row};
 use super::signature_name;
 use crate::model::Signature;
 
+pub(super) const PLACE: &str = "examples";
+
 /// Reads a body with `examples`, and with `context`: features that all examples share.
 pub(super) fn decode(
     body: &[u8],

@@ -34,9 +34,7 @@ impl Format for Classify {
         signature: &Signature,
         max_rows: usize,
     ) -> Result<(Self, Rows), ApiError> {
-        if !signature.task.is_classification() {
-            return Err(wrong_task(signature, ":classify needs a classifier"));
-        }
+        expect_classifier(signature)?;
         Ok((Self, examples::decode(body, signature, max_rows)?))
     }
 
@@ -45,8 +43,7 @@ impl Format for Classify {
         model: &Model,
         response: &InferResponse,
     ) -> Result<http::Response<Vec<u8>>, ApiError> {
-        let Signature { task, labels, .. } = &model.signature;
-        let columns = model.signature.outputs[0].spec.row_elements();
+        let signature = &model.signature;
         let pair = |body: &mut Writer, label: &str, score: f32| {
             body.array(|body| {
                 body.string(label);
@@ -56,15 +53,13 @@ impl Format for Classify {
         let mut body = Writer::with_capacity(256);
         body.object(|body| {
             body.key("results").array(|body| {
-                for scores in response.outputs[0].chunks_exact(columns) {
-                    let both = task.probabilities(scores[0]);
-                    let scores = both.as_ref().map_or(scores, |both| &both[..]);
+                each_row(signature, response, |scores| {
                     body.array(|body| {
-                        for (label, &score) in labels.iter().zip(scores) {
+                        for (label, &score) in signature.labels.iter().zip(scores) {
                             pair(body, label, score);
                         }
                     });
-                }
+                });
             });
         });
         Ok(answer::json(StatusCode::OK, body.into_bytes()))
@@ -90,12 +85,7 @@ impl Format for Regress {
         signature: &Signature,
         max_rows: usize,
     ) -> Result<(Self, Rows), ApiError> {
-        if signature.task != Task::Regression || signature.outputs[0].spec.row_elements() != 1 {
-            return Err(wrong_task(
-                signature,
-                ":regress needs a regression of one number a row",
-            ));
-        }
+        expect_regression(signature)?;
         Ok((Self, examples::decode(body, signature, max_rows)?))
     }
 
@@ -107,6 +97,38 @@ impl Format for Regress {
         let mut body = Writer::with_capacity(256);
         body.object(|body| body.key("results").f32s(&response.outputs[0]));
         Ok(answer::json(StatusCode::OK, body.into_bytes()))
+    }
+}
+
+/// Gives the scores of each row's classes to `see`.
+pub(super) fn each_row(
+    signature: &Signature,
+    response: &InferResponse,
+    mut see: impl FnMut(&[f32]),
+) {
+    let columns = signature.outputs[0].spec.row_elements();
+    for scores in response.outputs[0].chunks_exact(columns) {
+        let both = signature.task.probabilities(scores[0]);
+        see(both.as_ref().map_or(scores, |both| &both[..]));
+    }
+}
+
+/// Checks that a model's rows can be classified.
+pub(super) fn expect_classifier(signature: &Signature) -> Result<(), ApiError> {
+    match signature.task.is_classification() {
+        true => Ok(()),
+        false => Err(wrong_task(signature, ":classify needs a classifier")),
+    }
+}
+
+/// Checks that a model gives a number a row.
+pub(super) fn expect_regression(signature: &Signature) -> Result<(), ApiError> {
+    match signature.task == Task::Regression && signature.outputs[0].spec.row_elements() == 1 {
+        true => Ok(()),
+        false => Err(wrong_task(
+            signature,
+            ":regress needs a regression of one number a row",
+        )),
     }
 }
 

@@ -4,21 +4,17 @@
 //!
 //! Source: `protocol/extension_binary_data.md` of Triton.
 
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::super::answer;
 use super::super::error::ApiError;
 use super::super::json::{Writer, excerpt};
+use super::super::numbers;
 
 /// Says how many bytes of a body are its JSON. Without it a body is all JSON, whatever its media
 /// type: tritonclient sends either under the same.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
-
-/// The values that are converted and then checked while they are in the nearest cache.
-const BLOCK_VALUES: usize = 1024;
 
 /// How a request's body is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,78 +99,6 @@ impl<'b> Blobs<'b> {
     }
 }
 
-/// The types of numbers that become the `f32` that the engine reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Element {
-    Fp32,
-    Fp16,
-    Bf16,
-}
-
-impl Element {
-    /// The type of the protocol's name.
-    pub(super) fn named(datatype: &str) -> Option<Self> {
-        match datatype {
-            "FP32" => Some(Self::Fp32),
-            "FP16" => Some(Self::Fp16),
-            "BF16" => Some(Self::Bf16),
-            _ => None,
-        }
-    }
-
-    /// How many bytes a value takes.
-    pub(super) fn bytes(self) -> usize {
-        match self {
-            Self::Fp32 => 4,
-            Self::Fp16 | Self::Bf16 => 2,
-        }
-    }
-
-    /// Reads values, in one pass over the bytes, whose number is a multiple of a value's.
-    ///
-    /// # Errors
-    /// The position of the first value that is NaN or infinite, unless these are allowed.
-    pub(super) fn read(self, bytes: &[u8], allow_non_finite: bool) -> Result<Vec<f32>, usize> {
-        let mut values = Vec::with_capacity(bytes.len() / self.bytes());
-        for block in bytes.chunks(BLOCK_VALUES * self.bytes()) {
-            let start = values.len();
-            match self {
-                Self::Fp32 => {
-                    values.extend(block.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)));
-                }
-                Self::Fp16 => widen(block, f16::from_le_bytes, &mut values),
-                Self::Bf16 => widen(block, bf16::from_le_bytes, &mut values),
-            }
-            // Without a branch a value, so that it is computed many at a time.
-            let block = &values[start..];
-            if !allow_non_finite
-                && !block
-                    .iter()
-                    .fold(true, |all, value| all & value.is_finite())
-            {
-                let position = block.iter().position(|value| !value.is_finite());
-                return Err(start + position.unwrap_or(0));
-            }
-        }
-        Ok(values)
-    }
-}
-
-/// Appends a block of values of two bytes.
-fn widen<T: Copy + Default>(block: &[u8], read: fn([u8; 2]) -> T, values: &mut Vec<f32>)
-where
-    [T]: HalfFloatSliceExt,
-{
-    let mut halves = [T::default(); BLOCK_VALUES];
-    let (pairs, _) = block.as_chunks();
-    for (half, pair) in halves.iter_mut().zip(pairs) {
-        *half = read(*pair);
-    }
-    let start = values.len();
-    values.resize(start + pairs.len(), 0.0);
-    halves[..pairs.len()].convert_to_f32_slice(&mut values[start..]);
-}
-
 /// The values of an output, whichever way they go out.
 #[derive(Debug)]
 pub(super) enum Values<'a> {
@@ -202,6 +126,15 @@ impl Values<'_> {
         }
     }
 
+    /// How many values there are.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Numbers(values) => values.len(),
+            Self::ClassIds(classes) | Self::Labels(_, classes) => classes.len(),
+            Self::Texts(texts) => texts.len(),
+        }
+    }
+
     /// How many bytes [`Self::append_to`] appends.
     pub(super) fn binary_bytes(&self) -> usize {
         match self {
@@ -214,18 +147,9 @@ impl Values<'_> {
     }
 
     /// Writes them as binary data.
-    fn append_to(&self, out: &mut Vec<u8>) {
+    pub(super) fn append_to(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Numbers(values) => {
-                for block in values.chunks(BLOCK_VALUES) {
-                    let start = out.len();
-                    out.resize(start + size_of_val(block), 0);
-                    let (places, _) = out[start..].as_chunks_mut();
-                    for (place, value) in places.iter_mut().zip(block) {
-                        *place = value.to_le_bytes();
-                    }
-                }
-            }
+            Self::Numbers(values) => numbers::append(values, out),
             Self::ClassIds(classes) => {
                 for &class in *classes {
                     out.extend((class as i64).to_le_bytes());

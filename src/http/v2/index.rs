@@ -43,17 +43,22 @@ pub(in crate::http) fn answer_with(entries: &[IndexEntry]) -> Response {
             document.object(|document| {
                 document.key("name").string(&entry.name);
                 document.key("version").string(&entry.version.to_string());
-                document.key("state").string(match entry.state {
-                    ModelState::Loading => "LOADING",
-                    ModelState::Ready => "READY",
-                    ModelState::Unloading => "UNLOADING",
-                    ModelState::Unavailable => "UNAVAILABLE",
-                });
+                document.key("state").string(state(entry.state));
                 document.key("reason").string(&entry.reason);
             });
         }
     });
     answer::json(StatusCode::OK, document)
+}
+
+/// The protocol's word for a state.
+pub(super) fn state(state: ModelState) -> &'static str {
+    match state {
+        ModelState::Loading => "LOADING",
+        ModelState::Ready => "READY",
+        ModelState::Unloading => "UNLOADING",
+        ModelState::Unavailable => "UNAVAILABLE",
+    }
 }
 
 /// Reads `{"ready": true}`; no body is as good as an empty object.

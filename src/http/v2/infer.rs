@@ -8,14 +8,12 @@ use http::HeaderMap;
 use super::super::error::ApiError;
 use super::super::json::{Kind, Reader, Writer, excerpt};
 use super::super::predict::{Format, Rows};
-use super::binary::{Blobs, Layout, Values, answer};
-use super::classes::Ranked;
+use super::binary::{Blobs, Layout, answer};
 use super::inputs::{Inputs, raw};
-use super::outputs::Asked;
+use super::outputs::{Asked, Chosen};
 use crate::metrics::Protocol;
-use crate::model::{Model, OutputSource, Signature};
+use crate::model::{Model, Signature};
 use crate::request::InferResponse;
-use crate::tensor::DataType;
 
 /// What a request says about its answer.
 #[derive(Debug)]
@@ -132,23 +130,19 @@ impl Format for Infer {
     ) -> Result<http::Response<Vec<u8>>, ApiError> {
         let signature = &model.signature;
         let is_binary = |asked: &Asked| asked.is_binary.unwrap_or(self.is_binary);
-        let json_values = |asked: &Asked| match signature.outputs[asked.position].source {
-            OutputSource::Engine(index) if !is_binary(asked) => response.outputs[index].len(),
-            _ => response.rows,
-        };
-        let json_values: usize = self.outputs.iter().map(json_values).sum();
+        let classes = OnceCell::new();
+        let mut json_values = 0;
+        let mut outputs = Vec::with_capacity(self.outputs.len());
+        for asked in &self.outputs {
+            let output = Chosen::of(asked, signature, response, &classes)?;
+            if !is_binary(asked) {
+                output.expect_finite(signature)?;
+                json_values += output.values.count();
+            }
+            outputs.push((output, is_binary(asked)));
+        }
         let mut body = Writer::with_capacity(256 + 12 * json_values);
         let mut blobs = Vec::new();
-        // The engine's own answers are finite unless the model allows others.
-        let is_finite = |values: &[f32]| {
-            !signature.allow_non_finite || values.iter().fold(true, |all, v| all & v.is_finite())
-        };
-        let mut not_finite = None;
-        // Worked out once for the two outputs that show classes.
-        let classes = OnceCell::new();
-        let classes = || -> &Vec<usize> {
-            classes.get_or_init(|| signature.classes(response).unwrap_or_default())
-        };
         body.object(|body| {
             body.key("model_name").string(&model.name);
             body.key("model_version")
@@ -157,60 +151,29 @@ impl Format for Infer {
                 body.key("id").string(id);
             }
             body.key("outputs").array(|body| {
-                for asked in &self.outputs {
-                    let output = &signature.outputs[asked.position];
-                    let mut datatype = output.spec.datatype;
-                    let mut row_shape = &*output.spec.row_shape;
-                    let classes_a_row;
-                    let values = match (output.source, asked.classes) {
-                        (OutputSource::Engine(index), None) => {
-                            let values = &response.outputs[index];
-                            if !is_binary(asked) && !is_finite(values) {
-                                not_finite = Some((&output.spec.name, false));
-                            }
-                            Values::Numbers(values)
-                        }
-                        (OutputSource::Engine(index), Some(most)) => {
-                            let values = &response.outputs[index];
-                            if !is_finite(values) {
-                                not_finite = Some((&output.spec.name, true));
-                                continue;
-                            }
-                            let ranked = Ranked::of(signature, asked.position, values, most);
-                            datatype = DataType::Bytes;
-                            classes_a_row = [ranked.classes];
-                            row_shape = &classes_a_row;
-                            Values::Texts(ranked.texts)
-                        }
-                        (OutputSource::ClassId, _) => Values::ClassIds(classes()),
-                        (OutputSource::Label, _) => Values::Labels(&signature.labels, classes()),
-                    };
+                for (output, is_binary) in outputs {
                     body.object(|body| {
-                        body.key("name").string(&output.spec.name);
-                        body.key("datatype").string(datatype.as_str());
+                        body.key("name").string(output.name);
+                        body.key("datatype").string(output.datatype.as_str());
                         body.key("shape").array(|body| {
                             body.integer(response.rows);
-                            row_shape.iter().for_each(|&extent| body.integer(extent));
+                            let extents = output.row_shape.iter();
+                            extents.for_each(|&extent| body.integer(extent));
                         });
-                        if is_binary(asked) {
+                        if is_binary {
                             body.key("parameters").object(|body| {
-                                body.key("binary_data_size").integer(values.binary_bytes());
+                                let bytes = output.values.binary_bytes();
+                                body.key("binary_data_size").integer(bytes);
                             });
-                            return blobs.push(values);
+                            return blobs.push(output.values);
                         }
                         body.key("data");
-                        values.write(body);
+                        output.values.write(body);
                     });
                 }
             });
         });
-        match not_finite {
-            Some((output, is_ranked)) => Err(ApiError::NonFiniteAnswer {
-                output: output.clone(),
-                is_ranked,
-            }),
-            None => Ok(answer(body, &blobs)),
-        }
+        Ok(answer(body, &blobs))
     }
 }
 
@@ -227,13 +190,7 @@ impl Parameters {
                 "binary_data_output" => parameters.is_binary = reader.bool()?,
                 "sequence_id" => no_sequence(reader)?,
                 _ if key.starts_with("triton_") => {
-                    return Err(ApiError::invalid(
-                        "reserved_parameter",
-                        format!(
-                            "parameters: the name {} is reserved; choose one without \"triton_\"",
-                            excerpt(key, 40)
-                        ),
-                    ));
+                    return Err(reserved(key));
                 }
                 _ => reader.skip()?,
             }
@@ -252,14 +209,29 @@ fn no_sequence(reader: &mut Reader<'_>) -> Result<(), ApiError> {
         Kind::String => reader.string()?.is_empty(),
         _ => reader.u64()? == 0,
     };
-    if is_none {
-        return Ok(());
+    match is_none {
+        true => Ok(()),
+        false => Err(not_in_sequence(&reader.path(at))),
     }
-    Err(ApiError::invalid(
+}
+
+/// The refusal of a request that is one of a sequence.
+pub(super) fn not_in_sequence(place: &str) -> ApiError {
+    ApiError::invalid(
         "not_served",
         format!(
-            "{}: models keep nothing from one request to the next; leave the sequence out",
-            reader.path(at)
+            "{place}: models keep nothing from one request to the next; leave the sequence out"
         ),
-    ))
+    )
+}
+
+/// The refusal of a parameter whose name is not the client's to choose.
+pub(super) fn reserved(key: &str) -> ApiError {
+    ApiError::invalid(
+        "reserved_parameter",
+        format!(
+            "parameters: the name {} is reserved; choose one without \"triton_\"",
+            excerpt(key, 40)
+        ),
+    )
 }

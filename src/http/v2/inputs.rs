@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use super::super::error::ApiError;
 use super::super::json::{Kind, Mark, Reader, excerpt};
-use super::binary::{Blobs, Element, bad_length};
+use super::super::numbers::{Element, finite};
+use super::binary::{Blobs, bad_length};
 use super::shape::{Declared, Form, check, needs_values};
 use crate::model::Signature;
-use crate::tensor::TensorSpec;
 
 /// The inputs that came so far.
 pub(super) struct Inputs<'a, 'b> {
@@ -15,8 +15,13 @@ pub(super) struct Inputs<'a, 'b> {
     max_rows: usize,
     /// What is behind the JSON, if the head says that something is.
     blobs: Option<Blobs<'b>>,
-    /// The data of each input of the signature that came.
-    taken: Vec<Option<Data>>,
+    taken: Taken<'a>,
+}
+
+/// The data of each input of a signature that came so far, in whatever format.
+pub(super) struct Taken<'a> {
+    signature: &'a Signature,
+    data: Vec<Option<Data>>,
 }
 
 /// One tensor of `inputs`, its members in whatever order they come.
@@ -34,11 +39,11 @@ struct Tensor<'b> {
 
 /// The values of one input.
 #[derive(Clone)]
-struct Data {
+pub(super) struct Data {
     /// The input's position in the signature.
-    index: usize,
-    rows: usize,
-    values: Vec<f32>,
+    pub(super) index: usize,
+    pub(super) rows: usize,
+    pub(super) values: Vec<f32>,
 }
 
 impl Tensor<'_> {
@@ -54,7 +59,7 @@ impl<'a, 'b> Inputs<'a, 'b> {
             signature,
             max_rows,
             blobs,
-            taken: vec![None; signature.inputs.len()],
+            taken: Taken::none(signature),
         }
     }
 
@@ -102,14 +107,7 @@ impl<'a, 'b> Inputs<'a, 'b> {
                 ));
             }
         };
-        let index = data.index;
-        if self.taken[index].replace(data).is_some() {
-            return Err(ApiError::invalid(
-                "duplicate_input",
-                format!("input {:?} comes twice", self.signature.inputs[index].name),
-            ));
-        }
-        Ok(())
+        self.taken.put(data)
     }
 
     /// The tensor's position in the signature and its rows.
@@ -123,21 +121,7 @@ impl<'a, 'b> Inputs<'a, 'b> {
         let missing = |key| missing(reader, place, key);
         let inputs = &self.signature.inputs;
         let name = tensor.name.as_deref().ok_or_else(|| missing("name"))?;
-        let Some(index) = inputs.iter().position(|spec| spec.name == name) else {
-            let known: Vec<_> = inputs
-                .iter()
-                .map(|spec| format!("{:?}", spec.name))
-                .collect();
-            return Err(ApiError::invalid(
-                "unknown_input",
-                format!(
-                    "{}.name: the model has no input {}; it takes {}",
-                    reader.path(place),
-                    excerpt(name, 40),
-                    known.join(", ")
-                ),
-            ));
-        };
+        let index = self.taken.index_of(name, || reader.path(place))?;
         let datatype = tensor.datatype.as_deref();
         let datatype = datatype.ok_or_else(|| missing("datatype"))?;
         let shape = tensor.shape.as_ref().ok_or_else(|| missing("shape"))?;
@@ -235,9 +219,66 @@ impl<'a, 'b> Inputs<'a, 'b> {
                 ),
             ));
         }
+        self.taken.finish()
+    }
+}
+
+impl<'a> Taken<'a> {
+    pub(super) fn none(signature: &'a Signature) -> Self {
+        Self {
+            signature,
+            data: vec![None; signature.inputs.len()],
+        }
+    }
+
+    /// The position of the input of this name; `place` is where the tensor stands.
+    pub(super) fn index_of(
+        &self,
+        name: &str,
+        place: impl Fn() -> String,
+    ) -> Result<usize, ApiError> {
+        let inputs = &self.signature.inputs;
+        if let Some(index) = inputs.iter().position(|spec| spec.name == name) {
+            return Ok(index);
+        }
+        let known: Vec<_> = inputs
+            .iter()
+            .map(|spec| format!("{:?}", spec.name))
+            .collect();
+        Err(ApiError::invalid(
+            "unknown_input",
+            format!(
+                "{}.name: the model has no input {}; it takes {}",
+                place(),
+                excerpt(name, 40),
+                known.join(", ")
+            ),
+        ))
+    }
+
+    /// Takes an input's data.
+    ///
+    /// # Errors
+    /// 400 if it came before.
+    pub(super) fn put(&mut self, data: Data) -> Result<(), ApiError> {
+        let index = data.index;
+        match self.data[index].replace(data) {
+            None => Ok(()),
+            Some(_) => Err(ApiError::invalid(
+                "duplicate_input",
+                format!("input {:?} comes twice", self.signature.inputs[index].name),
+            )),
+        }
+    }
+
+    /// The rows of all inputs, and their buffers in the order of the signature.
+    ///
+    /// # Errors
+    /// 400 if one did not come, or with other rows than the first.
+    pub(super) fn finish(self) -> Result<(usize, Vec<Vec<f32>>), ApiError> {
         let mut rows = None;
-        let mut buffers = Vec::with_capacity(self.taken.len());
-        for (taken, spec) in self.taken.into_iter().zip(&self.signature.inputs) {
+        let mut buffers = Vec::with_capacity(self.data.len());
+        for (taken, spec) in self.data.into_iter().zip(&self.signature.inputs) {
             let Some(data) = taken else {
                 return Err(ApiError::invalid(
                     "missing_input",
@@ -302,27 +343,6 @@ pub(super) fn raw(
         ));
     }
     Ok((rows, vec![finite(signature, spec, element, body)?]))
-}
-
-/// Reads binary data of the right size.
-fn finite(
-    signature: &Signature,
-    spec: &TensorSpec,
-    element: Element,
-    blob: &[u8],
-) -> Result<Vec<f32>, ApiError> {
-    let allowed = signature.allow_non_finite;
-    element.read(blob, allowed).map_err(|position| {
-        ApiError::invalid(
-            "not_finite",
-            format!(
-                "input {:?}: expected finite numbers, got NaN or an infinity as value {position} of \
-                 its binary data; replace it before sending, or set \"allow_non_finite\" in the \
-                 model's config.json",
-                spec.name
-            ),
-        )
-    })
 }
 
 /// Reads the parameters of an input: how many bytes of binary data it has, and where it says so.

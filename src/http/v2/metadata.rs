@@ -10,7 +10,7 @@ use crate::model::repository::LookupError;
 use crate::tensor::TensorSpec;
 
 /// The extensions of the protocol that are served: only these are listed.
-const EXTENSIONS: [&str; 5] = [
+pub(super) const EXTENSIONS: [&str; 5] = [
     "classification",
     // The index. Models are loaded and unloaded at the operators' listener.
     "model_repository",

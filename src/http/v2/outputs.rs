@@ -1,9 +1,16 @@
 //! The outputs that a request asks for, and how it wants each.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
+
 use super::super::error::ApiError;
 use super::super::json::{Reader, excerpt};
+use super::binary::Values;
+use super::classes::Ranked;
 use super::inputs::missing;
 use crate::model::{OutputSource, Signature};
+use crate::request::InferResponse;
+use crate::tensor::DataType;
 
 /// An output that is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +25,10 @@ pub(super) struct Asked {
 
 /// The parameters of an output.
 #[derive(Default)]
-struct Parameters {
+pub(super) struct Parameters {
+    /// `binary_data`.
     is_binary: Option<bool>,
+    /// `classification`.
     classes: Option<usize>,
 }
 
@@ -52,15 +61,27 @@ impl Asked {
             Ok::<_, ApiError>(())
         })?;
         let name = name.ok_or_else(|| missing(reader, place, "name"))?;
-        let Some(position) = signature.output(&name) else {
+        let place = || reader.path(place);
+        Self::named(&name, parameters, signature, before, place)
+    }
+
+    /// The output of this name; `place` is where it is asked for.
+    pub(super) fn named(
+        name: &str,
+        parameters: Parameters,
+        signature: &Signature,
+        before: &[Self],
+        place: impl Fn() -> String,
+    ) -> Result<Self, ApiError> {
+        let Some(position) = signature.output(name) else {
             let specs = signature.outputs.iter().map(|output| &output.spec);
             let known: Vec<_> = specs.map(|spec| format!("{:?}", spec.name)).collect();
             return Err(ApiError::invalid(
                 "unknown_output",
                 format!(
                     "{}.name: the model has no output {}; it gives {}",
-                    reader.path(place),
-                    excerpt(&name, 40),
+                    place(),
+                    excerpt(name, 40),
                     known.join(", ")
                 ),
             ));
@@ -79,7 +100,7 @@ impl Asked {
                 format!(
                     "{}.parameters.classification: output {name:?} has no scores to name classes \
                      by; ask it of {:?}",
-                    reader.path(place),
+                    place(),
                     signature.outputs[0].spec.name
                 ),
             ));
@@ -93,6 +114,27 @@ impl Asked {
 }
 
 impl Parameters {
+    /// Asks for so many classes of each row; `place` is where.
+    pub(super) fn classify(
+        &mut self,
+        classes: u64,
+        place: impl Fn() -> String,
+    ) -> Result<(), ApiError> {
+        if classes == 0 {
+            return Err(ApiError::invalid(
+                "out_of_range",
+                format!(
+                    "{}: expected a number of classes, 1 or more, got 0; leave it out for the \
+                     values themselves",
+                    place()
+                ),
+            ));
+        }
+        // More than fit is all of them.
+        self.classes = Some(usize::try_from(classes).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
     fn read(reader: &mut Reader<'_>) -> Result<Self, ApiError> {
         let mut parameters = Self::default();
         reader.object(|reader, key| {
@@ -101,32 +143,92 @@ impl Parameters {
                 "binary_data" => parameters.is_binary = Some(reader.bool()?),
                 "classification" => {
                     let classes = reader.u64()?;
-                    if classes == 0 {
-                        return Err(ApiError::invalid(
-                            "out_of_range",
-                            format!(
-                                "{}: expected a number of classes, 1 or more, got 0; leave it out \
-                                 for the values themselves",
-                                reader.path(at)
-                            ),
-                        ));
-                    }
-                    // More than fit is all of them.
-                    parameters.classes = Some(usize::try_from(classes).unwrap_or(usize::MAX));
+                    parameters.classify(classes, || reader.path(at))?;
                 }
-                "shared_memory_region" => {
-                    return Err(ApiError::invalid(
-                        "not_served",
-                        format!(
-                            "{}: shared memory is not served; take the values from the answer",
-                            reader.path(at)
-                        ),
-                    ));
-                }
+                "shared_memory_region" => return Err(no_shared_memory(&reader.path(at))),
                 _ => reader.skip()?,
             }
             Ok(())
         })?;
         Ok(parameters)
     }
+}
+
+/// The refusal of an output that should go to shared memory.
+pub(super) fn no_shared_memory(place: &str) -> ApiError {
+    ApiError::invalid(
+        "not_served",
+        format!("{place}: shared memory is not served; take the values from the answer"),
+    )
+}
+
+/// An output as it goes out, in whatever format.
+#[derive(Debug)]
+pub(super) struct Chosen<'a> {
+    pub(super) name: &'a str,
+    pub(super) datatype: DataType,
+    /// The extents of one row.
+    pub(super) row_shape: Cow<'a, [usize]>,
+    pub(super) values: Values<'a>,
+}
+
+impl<'a> Chosen<'a> {
+    /// Takes an output that is asked for from a model's answer. `classes` are of all rows, worked out
+    /// once for the two outputs that show them.
+    ///
+    /// # Errors
+    /// 422 if classes are to be ranked by what is not finite.
+    pub(super) fn of(
+        asked: &Asked,
+        signature: &'a Signature,
+        response: &'a InferResponse,
+        classes: &'a OnceCell<Vec<usize>>,
+    ) -> Result<Self, ApiError> {
+        let output = &signature.outputs[asked.position];
+        let classes = || classes.get_or_init(|| signature.classes(response).unwrap_or_default());
+        let mut chosen = Self {
+            name: &output.spec.name,
+            datatype: output.spec.datatype,
+            row_shape: Cow::Borrowed(&output.spec.row_shape),
+            values: match output.source {
+                OutputSource::Engine(index) => Values::Numbers(&response.outputs[index]),
+                OutputSource::ClassId => Values::ClassIds(classes()),
+                OutputSource::Label => Values::Labels(&signature.labels, classes()),
+            },
+        };
+        if let (Some(most), Values::Numbers(values)) = (asked.classes, &chosen.values) {
+            if !is_finite(signature, values) {
+                return Err(ApiError::NonFiniteAnswer {
+                    output: output.spec.name.clone(),
+                    is_ranked: true,
+                });
+            }
+            let ranked = Ranked::of(signature, asked.position, values, most);
+            chosen.datatype = DataType::Bytes;
+            chosen.row_shape = Cow::Owned(vec![ranked.classes]);
+            chosen.values = Values::Texts(ranked.texts);
+        }
+        Ok(chosen)
+    }
+
+    /// Checks that its values are what JSON's numbers can carry.
+    ///
+    /// # Errors
+    /// 422 if not.
+    pub(super) fn expect_finite(&self, signature: &Signature) -> Result<(), ApiError> {
+        match &self.values {
+            Values::Numbers(values) if !is_finite(signature, values) => {
+                Err(ApiError::NonFiniteAnswer {
+                    output: self.name.to_owned(),
+                    is_ranked: false,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The engine's own answers are finite unless the model allows others.
+fn is_finite(signature: &Signature, values: &[f32]) -> bool {
+    !signature.allow_non_finite || values.iter().fold(true, |all, v| all & v.is_finite())
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::super::error::ApiError;
 use super::super::json::{ErrorKind, Extents, MAX_RANK, Reader, excerpt};
+use super::super::numbers::Element;
 use super::super::predict::{row_mend, shape_with_rows};
-use super::binary::Element;
 use crate::tensor::TensorSpec;
 
 /// How a tensor's values come.
@@ -20,6 +20,12 @@ pub(super) enum Form {
 pub(super) struct Declared(Vec<u64>);
 
 impl Declared {
+    /// A shape that was read already.
+    #[cfg(feature = "grpc")]
+    pub(super) fn of(extents: Vec<u64>) -> Self {
+        Self(extents)
+    }
+
     /// Reads an array of at most [`MAX_RANK`] extents.
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, ApiError> {
         let mut extents = Vec::with_capacity(4);
@@ -139,19 +145,10 @@ pub(super) fn needs_values(
     found: usize,
     nesting: &Extents,
 ) -> Result<(), ApiError> {
-    let mut shape = vec![rows];
-    shape.extend(&spec.row_shape);
-    let expected = rows * spec.row_elements();
-    if found != expected {
-        return Err(ApiError::invalid(
-            "shape_mismatch",
-            format!(
-                "input {:?}: shape {shape:?} needs {expected} values, got {found}; send as many \
-                 values as the shape says",
-                spec.name
-            ),
-        ));
+    if found != rows * spec.row_elements() {
+        return Err(wrong_count(spec, rows, found));
     }
+    let shape = shape_of(spec, rows);
     if nesting.len() > 1 && **nesting != *shape {
         return Err(ApiError::invalid(
             "shape_mismatch",
@@ -163,4 +160,24 @@ pub(super) fn needs_values(
         ));
     }
     Ok(())
+}
+
+/// The refusal of values that are not as many as their shape says.
+pub(super) fn wrong_count(spec: &TensorSpec, rows: usize, found: usize) -> ApiError {
+    ApiError::invalid(
+        "shape_mismatch",
+        format!(
+            "input {:?}: shape {:?} needs {} values, got {found}; send as many values as the shape \
+             says",
+            spec.name,
+            shape_of(spec, rows),
+            rows * spec.row_elements()
+        ),
+    )
+}
+
+fn shape_of(spec: &TensorSpec, rows: usize) -> Vec<usize> {
+    let mut shape = vec![rows];
+    shape.extend(&spec.row_shape);
+    shape
 }

@@ -15,7 +15,7 @@ use crate::metrics::Total;
 use crate::model::repository::Served;
 
 /// What the protocol has and this server does not: a step that it does not measure apart, or a cache.
-const NONE: Total = Total { count: 0, ns: 0 };
+pub(super) const NONE: Total = Total { count: 0, ns: 0 };
 
 /// The statistics of every version that is ready.
 pub(super) fn all(server: &Server) -> Response {
@@ -28,14 +28,23 @@ pub(super) fn model(
     name: &str,
     version: Option<&str>,
 ) -> Result<Response, ApiError> {
+    Ok(answer(&versions(server, name, version)?))
+}
+
+/// One version, or all versions of a model that are ready.
+pub(super) fn versions(
+    server: &Server,
+    name: &str,
+    version: Option<&str>,
+) -> Result<Vec<Arc<Served>>, ApiError> {
     let repository = &server.app.repository;
     let served = repository.find(name, version)?;
     if version.is_some() {
-        return Ok(answer(&[served]));
+        return Ok(vec![served]);
     }
     let mut versions = repository.ready();
     versions.retain(|served| served.model.name == name);
-    Ok(answer(&versions))
+    Ok(versions)
 }
 
 fn answer(versions: &[Arc<Served>]) -> Response {
@@ -93,7 +102,7 @@ fn version(body: &mut Writer, served: &Served) {
 }
 
 /// The time of what was so long ago.
-fn milliseconds_since_1970(age: Duration) -> u64 {
+pub(super) fn milliseconds_since_1970(age: Duration) -> u64 {
     let at = SystemTime::now().checked_sub(age);
     let since = at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
     since.map_or(0, |since| {

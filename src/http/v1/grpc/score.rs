@@ -1,0 +1,70 @@
+//! `Classify` and `Regress`, in the words of the REST API's ([`score`](super::super::score)).
+
+use super::super::super::error::ApiError;
+use super::super::super::grpc::{framed, tensorflow};
+use super::super::super::predict::Rows;
+use super::super::score::{each_row, expect_classifier, expect_regression};
+use super::{Method, examples, model_spec};
+use crate::model::{Model, Signature};
+use crate::request::InferResponse;
+use tensorflow::serving;
+
+/// Of each row every class, by its index.
+#[derive(Debug)]
+pub(super) struct Classify;
+
+impl Method for Classify {
+    fn decode(
+        message: &[u8],
+        signature: &Signature,
+        max_rows: usize,
+    ) -> Result<(Self, Rows), ApiError> {
+        expect_classifier(signature)?;
+        Ok((Self, examples::decode(message, signature, max_rows)?))
+    }
+
+    fn encode(self, model: &Model, response: &InferResponse) -> Vec<u8> {
+        let mut classifications = Vec::with_capacity(response.rows);
+        each_row(&model.signature, response, |scores| {
+            let classes = model.signature.labels.iter().zip(scores);
+            classifications.push(serving::Classifications {
+                classes: classes
+                    .map(|(label, &score)| serving::Class {
+                        label: label.clone(),
+                        score,
+                    })
+                    .collect(),
+            });
+        });
+        framed(&serving::ClassificationResponse {
+            result: Some(serving::ClassificationResult { classifications }),
+            model_spec: Some(model_spec(model)),
+        })
+    }
+}
+
+/// One number a row.
+#[derive(Debug)]
+pub(super) struct Regress;
+
+impl Method for Regress {
+    fn decode(
+        message: &[u8],
+        signature: &Signature,
+        max_rows: usize,
+    ) -> Result<(Self, Rows), ApiError> {
+        expect_regression(signature)?;
+        Ok((Self, examples::decode(message, signature, max_rows)?))
+    }
+
+    fn encode(self, model: &Model, response: &InferResponse) -> Vec<u8> {
+        let values = response.outputs[0].iter();
+        let regressions = values.map(|&value| serving::Regression { value });
+        framed(&serving::RegressionResponse {
+            result: Some(serving::RegressionResult {
+                regressions: regressions.collect(),
+            }),
+            model_spec: Some(model_spec(model)),
+        })
+    }
+}

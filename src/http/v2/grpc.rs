@@ -1,0 +1,90 @@
+//! The Open Inference Protocol over gRPC, with Triton's extensions of it.
+//!
+//! Sources: `open_inference_grpc.proto` of the open-inference-protocol, `grpc_service.proto` of
+//! Triton.
+
+mod decode;
+mod encode;
+mod infer;
+mod models;
+
+pub(in crate::http) use infer::stream;
+
+use super::super::answer::Response;
+use super::super::body::RequestBody;
+use super::super::error::ApiError;
+use super::super::grpc::{Call, Messages, inference, message};
+use crate::metrics::{ModelState, Route};
+
+pub(in crate::http) const SERVICE: &str = "inference.GRPCInferenceService";
+
+/// Answers a method that has one answer.
+pub(in crate::http) async fn answer(
+    call: &Call<'_>,
+    method: &str,
+    mut messages: Messages<impl RequestBody>,
+) -> Result<Response, ApiError> {
+    let server = call.server;
+    let limits = &server.app.limits;
+    let mut share = server.budget.whole_share();
+    /// Reads the request of a method that only asks.
+    macro_rules! read {
+        ($request:ident) => {{
+            call.is_for(Route::GrpcModels);
+            let request: inference::$request = messages.small(limits, &mut share).await?;
+            request
+        }};
+    }
+    match method {
+        "ModelInfer" => {
+            call.is_for(Route::GrpcInfer);
+            infer::answer(call, messages).await
+        }
+        "ServerLive" => {
+            read!(ServerLiveRequest);
+            let live = server.app.lifecycle.is_live();
+            Ok(message(&inference::ServerLiveResponse { live }))
+        }
+        "ServerReady" => {
+            read!(ServerReadyRequest);
+            let ready = server.app.lifecycle.is_ready();
+            Ok(message(&inference::ServerReadyResponse { ready }))
+        }
+        "ModelReady" => {
+            let request = read!(ModelReadyRequest);
+            models::ready(server, &request.name, version(&request.version))
+        }
+        "ServerMetadata" => {
+            read!(ServerMetadataRequest);
+            Ok(models::server())
+        }
+        "ModelMetadata" => {
+            let request = read!(ModelMetadataRequest);
+            models::metadata(server, &request.name, version(&request.version))
+        }
+        "ModelConfig" => {
+            let request = read!(ModelConfigRequest);
+            models::config(server, &request.name, version(&request.version))
+        }
+        "ModelStatistics" => {
+            let request = read!(ModelStatisticsRequest);
+            models::statistics(server, &request.name, version(&request.version))
+        }
+        "RepositoryIndex" => {
+            let request = read!(RepositoryIndexRequest);
+            let mut entries = server.app.repository.index();
+            entries.retain(|entry| !request.ready || entry.state == ModelState::Ready);
+            Ok(models::index(entries))
+        }
+        "RepositoryModelLoad" | "RepositoryModelUnload" => {
+            call.is_for(Route::GrpcModels);
+            Err(ApiError::OperatorsOnly)
+        }
+        _ => Err(call.unknown_method()),
+    }
+}
+
+/// The version that a request names; none is the newest that is ready.
+fn version(version: &str) -> Option<&str> {
+    Some(version).filter(|version| !version.is_empty())
+}

@@ -1,0 +1,373 @@
+//! A `ModelInferRequest` to rows.
+//!
+//! Its tensors come in the message (`contents`) or as bytes behind them (`raw_input_contents`), all
+//! of a request in one way. Either is read once, into the buffer that the engine reads.
+
+use std::time::Duration;
+
+use super::super::super::error::ApiError;
+use super::super::super::grpc::{Fields, Floats, Malformed, Value};
+use super::super::super::json::MAX_RANK;
+use super::super::super::numbers::{Element, finite};
+use super::super::super::predict::Rows;
+use super::super::infer::{not_in_sequence, reserved};
+use super::super::inputs::{Data, Taken};
+use super::super::outputs::{self, Asked, no_shared_memory};
+use super::super::shape::{Declared, Form, check, wrong_count};
+use super::encode::Answering;
+use crate::model::Signature;
+
+/// Reads a request.
+///
+/// # Errors
+/// 400 with the place and the mend.
+pub(super) fn decode(
+    message: &[u8],
+    signature: &Signature,
+    max_rows: usize,
+) -> Result<(Answering, Rows), ApiError> {
+    // More tensors than the model has inputs are refused for the first that it has not, or has had.
+    let most = signature.inputs.len() + 1;
+    let mut id = String::new();
+    let mut timeout = None;
+    let mut inputs = Vec::new();
+    let mut outputs = Vec::new();
+    let mut raw: Vec<&[u8]> = Vec::new();
+    let mut fields = Fields::of(message);
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            3 => id = value.text()?.to_owned(),
+            4 => {
+                if let Some(asked) = parameter(value.fields()?)? {
+                    timeout = Some(asked).filter(|timeout| !timeout.is_zero());
+                }
+            }
+            5 if inputs.len() < most => inputs.push(Tensor::read(value.fields()?, inputs.len())?),
+            6 => {
+                let asked = output(value.fields()?, signature, &outputs)?;
+                outputs.push(asked);
+            }
+            7 if raw.len() < most => raw.push(value.bytes()?),
+            _ => {}
+        }
+    }
+    if inputs.is_empty() {
+        return Err(ApiError::invalid(
+            "missing_field",
+            "the message: expected \"inputs\" with a tensor for each of the model's, got none",
+        ));
+    }
+    if !raw.is_empty() && raw.len() != inputs.len() {
+        return Err(ApiError::invalid(
+            "binary_size_mismatch",
+            format!(
+                "raw_input_contents: expected as many as \"inputs\", {}, got {}{}; send one for each \
+                 tensor, in the order of \"inputs\", or \"contents\" in each tensor and none here",
+                inputs.len(),
+                raw.len(),
+                if raw.len() == most { " or more" } else { "" }
+            ),
+        ));
+    }
+    if outputs.is_empty() {
+        outputs.extend(Asked::all(signature));
+    }
+    let mut taken = Taken::none(signature);
+    for (index, tensor) in inputs.iter().enumerate() {
+        let data = tensor.data(signature, &taken, raw.get(index).copied(), max_rows)?;
+        taken.put(data)?;
+    }
+    let (rows, inputs) = taken.finish()?;
+    let answering = Answering { id, outputs };
+    let rows = Rows {
+        rows,
+        inputs,
+        timeout,
+    };
+    Ok((answering, rows))
+}
+
+/// One of `inputs`, without its raw data.
+struct Tensor<'b> {
+    /// Its place in the list.
+    place: usize,
+    name: &'b str,
+    datatype: &'b str,
+    shape: Declared,
+    /// `contents`, if there are any.
+    contents: Option<Contents<'b>>,
+}
+
+#[derive(Default)]
+struct Contents<'b> {
+    fp32: Floats<'b>,
+    /// The name of another field that has values.
+    other: Option<&'static str>,
+}
+
+impl<'b> Tensor<'b> {
+    fn read(mut fields: Fields<'b>, place: usize) -> Result<Self, ApiError> {
+        let (mut name, mut datatype, mut contents) = ("", "", None);
+        let mut extents = Vec::with_capacity(4);
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                1 => name = value.text()?,
+                2 => datatype = value.text()?,
+                3 => value.integers(|extent| {
+                    if extents.len() == MAX_RANK {
+                        return Err(ApiError::invalid(
+                            "shape_mismatch",
+                            format!("inputs[{place}].shape: a shape has at most {MAX_RANK} axes"),
+                        ));
+                    }
+                    let extent = u64::try_from(extent).map_err(|_| {
+                        ApiError::invalid(
+                            "out_of_range",
+                            format!(
+                                "inputs[{place}].shape: expected extents of 1 or more, got {extent}; \
+                                 count the rows of the data"
+                            ),
+                        )
+                    })?;
+                    extents.push(extent);
+                    Ok(())
+                })?,
+                4 => {
+                    let (key, _) = entry(value.fields()?)?;
+                    if key == "shared_memory_region" {
+                        return Err(ApiError::invalid(
+                            "not_served",
+                            format!(
+                                "inputs[{place}].parameters: shared memory is not served; send the \
+                                 values in \"contents\" or \"raw_input_contents\""
+                            ),
+                        ));
+                    }
+                }
+                5 => contents
+                    .get_or_insert_with(Contents::default)
+                    .read(value.fields()?)?,
+                _ => {}
+            }
+        }
+        Ok(Self {
+            place,
+            name,
+            datatype,
+            shape: Declared::of(extents),
+            contents,
+        })
+    }
+
+    /// Its values, once it fits the model.
+    fn data(
+        &self,
+        signature: &Signature,
+        taken: &Taken<'_>,
+        raw: Option<&[u8]>,
+        max_rows: usize,
+    ) -> Result<Data, ApiError> {
+        let place = self.place;
+        let index = taken.index_of(self.name, || format!("inputs[{place}]"))?;
+        let spec = &signature.inputs[index];
+        let form = match raw {
+            Some(_) => Form::Binary,
+            None => Form::Json,
+        };
+        let rows = check(spec, self.datatype, &self.shape, max_rows, form)?;
+        let element = Element::named(self.datatype).expect("`check` takes no other datatype");
+        let bytes = match (raw, &self.contents) {
+            (Some(raw), None) => raw,
+            (Some(_), Some(_)) => {
+                return Err(ApiError::invalid(
+                    "ambiguous_request",
+                    format!(
+                        "inputs[{place}]: expected either \"contents\" in each tensor or \
+                         \"raw_input_contents\", got both; send the values once"
+                    ),
+                ));
+            }
+            (None, Some(Contents { fp32, other })) => match (fp32.bytes(), other) {
+                (Some(bytes), None) => bytes,
+                (_, Some(other)) => {
+                    return Err(ApiError::invalid(
+                        "datatype_mismatch",
+                        format!(
+                            "inputs[{place}].contents: expected fp32_contents, as input {:?} is \
+                             {spec}, got {other}; send its values there",
+                            spec.name
+                        ),
+                    ));
+                }
+                (None, None) => &[],
+            },
+            (None, None) => {
+                return Err(ApiError::invalid(
+                    "missing_field",
+                    format!(
+                        "inputs[{place}]: expected values of input {:?} in \"contents\" or in \
+                         \"raw_input_contents\", got none",
+                        spec.name
+                    ),
+                ));
+            }
+        };
+        // The shape was checked, so that this cannot overflow 128 bits.
+        let expected = rows as u128 * spec.row_elements() as u128 * element.bytes() as u128;
+        if bytes.len() as u128 != expected {
+            return Err(match raw {
+                None => wrong_count(spec, rows, bytes.len() / element.bytes()),
+                Some(_) => ApiError::invalid(
+                    "binary_size_mismatch",
+                    format!(
+                        "raw_input_contents[{place}]: input {:?}: {} {} takes {expected} bytes, got \
+                         {}; send {} bytes a value",
+                        spec.name,
+                        self.datatype,
+                        self.shape,
+                        bytes.len(),
+                        element.bytes()
+                    ),
+                ),
+            });
+        }
+        Ok(Data {
+            index,
+            rows,
+            values: finite(signature, spec, element, bytes)?,
+        })
+    }
+}
+
+impl<'b> Contents<'b> {
+    fn read(&mut self, mut fields: Fields<'b>) -> Result<(), Malformed> {
+        while let Some((number, value)) = fields.next()? {
+            let other = match number {
+                6 => {
+                    self.fp32.add(value)?;
+                    continue;
+                }
+                1 => "bool_contents",
+                2 => "int_contents",
+                3 => "int64_contents",
+                4 => "uint_contents",
+                5 => "uint64_contents",
+                7 => "fp64_contents",
+                8 => "bytes_contents",
+                _ => continue,
+            };
+            self.other = Some(other);
+        }
+        Ok(())
+    }
+}
+
+/// Reads one of `outputs`.
+fn output(
+    mut fields: Fields<'_>,
+    signature: &Signature,
+    before: &[Asked],
+) -> Result<Asked, ApiError> {
+    let place = || format!("outputs[{}]", before.len());
+    let mut name = "";
+    let mut parameters = outputs::Parameters::default();
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => name = value.text()?,
+            2 => {
+                let (key, value) = entry(value.fields()?)?;
+                let place = || format!("{}.parameters.{key}", place());
+                match key {
+                    "classification" => {
+                        let classes = value.number(place)?;
+                        parameters.classify(classes, place)?;
+                    }
+                    "shared_memory_region" => return Err(no_shared_memory(&place())),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+    Asked::named(name, parameters, signature, before, place)
+}
+
+/// Reads one of the request's parameters; the time it may wait if it says that.
+fn parameter(fields: Fields<'_>) -> Result<Option<Duration>, ApiError> {
+    let (key, value) = entry(fields)?;
+    let place = || format!("parameters.{key}");
+    match key {
+        // Microseconds; 0 asks for the server's default, as with Triton.
+        "timeout" => Ok(Some(Duration::from_micros(value.number(place)?))),
+        "sequence_id" if !value.is_none() => Err(not_in_sequence(&place())),
+        _ if key.starts_with("triton_") => Err(reserved(key)),
+        _ => Ok(None),
+    }
+}
+
+/// The value of an `InferParameter`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Parameter<'b> {
+    Nothing,
+    Bool(bool),
+    Int(i64),
+    Uint(u64),
+    Double,
+    Text(&'b str),
+}
+
+impl Parameter<'_> {
+    /// A whole number, 0 or more.
+    fn number(self, place: impl Fn() -> String) -> Result<u64, ApiError> {
+        let number = match self {
+            Self::Int(number) => u64::try_from(number).ok(),
+            Self::Uint(number) => Some(number),
+            Self::Nothing | Self::Bool(_) | Self::Double | Self::Text(_) => None,
+        };
+        number.ok_or_else(|| {
+            ApiError::invalid(
+                "wrong_type",
+                format!(
+                    "{}: expected int64_param or uint64_param, 0 or more, got {self:?}",
+                    place()
+                ),
+            )
+        })
+    }
+
+    /// Whether it is a client's word for nothing.
+    fn is_none(self) -> bool {
+        matches!(
+            self,
+            Self::Nothing | Self::Int(0) | Self::Uint(0) | Self::Text("")
+        )
+    }
+}
+
+/// Reads an entry of `parameters`.
+fn entry(mut fields: Fields<'_>) -> Result<(&str, Parameter<'_>), Malformed> {
+    let (mut key, mut parameter) = ("", Parameter::Nothing);
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => key = value.text()?,
+            2 => parameter = read_parameter(value.fields()?)?,
+            _ => {}
+        }
+    }
+    Ok((key, parameter))
+}
+
+fn read_parameter(mut fields: Fields<'_>) -> Result<Parameter<'_>, Malformed> {
+    let mut parameter = Parameter::Nothing;
+    while let Some((number, value)) = fields.next()? {
+        parameter = match (number, value) {
+            (1, value) => Parameter::Bool(value.number()? != 0),
+            (2, value) => Parameter::Int(value.number()?.cast_signed()),
+            (3, value) => Parameter::Text(value.text()?),
+            (4, Value::Fixed64(_)) => Parameter::Double,
+            (5, value) => Parameter::Uint(value.number()?),
+            _ => parameter,
+        };
+    }
+    Ok(parameter)
+}

@@ -1,0 +1,85 @@
+//! The outputs to a `ModelInferResponse`.
+
+use std::cell::OnceCell;
+
+use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+
+use super::super::super::error::ApiError;
+use super::super::super::grpc::{inference, prefixed};
+use super::super::outputs::{Asked, Chosen};
+use super::infer::Place;
+use crate::model::Model;
+use crate::request::InferResponse;
+
+/// The number of `raw_output_contents`.
+const RAW: u32 = 6;
+
+/// The number of `infer_response` in a message of a stream.
+const INFER_RESPONSE: u32 = 2;
+
+/// What a request says about its answer.
+#[derive(Debug)]
+pub(super) struct Answering {
+    /// Comes back as it was sent.
+    pub(super) id: String,
+    /// The outputs asked for, in the order asked for.
+    pub(super) outputs: Vec<Asked>,
+}
+
+impl Answering {
+    /// Writes the message with its prefix: what describes the outputs, and behind it the values of
+    /// each as bytes, as every client reads them, straight from the engine's buffers.
+    pub(super) fn encode(
+        self,
+        model: &Model,
+        response: &InferResponse,
+        place: Place,
+    ) -> Result<http::Response<Vec<u8>>, ApiError> {
+        let signature = &model.signature;
+        let classes = OnceCell::new();
+        let outputs = self.outputs.iter();
+        let outputs = outputs.map(|asked| Chosen::of(asked, signature, response, &classes));
+        let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
+        let described = outputs.iter().map(|output| {
+            let extents = output.row_shape.iter();
+            let shape = std::iter::once(&response.rows).chain(extents);
+            inference::model_infer_response::InferOutputTensor {
+                name: output.name.to_owned(),
+                datatype: output.datatype.as_str().to_owned(),
+                shape: shape.map(|&extent| extent as i64).collect(),
+                ..Default::default()
+            }
+        });
+        let head = inference::ModelInferResponse {
+            model_name: model.name.clone(),
+            model_version: model.version.to_string(),
+            outputs: described.collect(),
+            id: self.id,
+            ..Default::default()
+        };
+        let raw_bytes = outputs.iter().map(|output| {
+            let bytes = output.values.binary_bytes();
+            key_len(RAW) + encoded_len_varint(bytes as u64) + bytes
+        });
+        let bytes = head.encoded_len() + raw_bytes.sum::<usize>();
+        let mut out = match place {
+            Place::Alone => prefixed(bytes),
+            Place::InStream => {
+                let length = encoded_len_varint(bytes as u64);
+                let mut out = prefixed(key_len(INFER_RESPONSE) + length + bytes);
+                encode_key(INFER_RESPONSE, WireType::LengthDelimited, &mut out);
+                encode_varint(bytes as u64, &mut out);
+                out
+            }
+        };
+        head.encode(&mut out)
+            .expect("a vector takes what there is memory for");
+        for output in &outputs {
+            encode_key(RAW, WireType::LengthDelimited, &mut out);
+            encode_varint(output.values.binary_bytes() as u64, &mut out);
+            output.values.append_to(&mut out);
+        }
+        Ok(http::Response::new(out))
+    }
+}

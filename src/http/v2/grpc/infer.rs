@@ -1,0 +1,207 @@
+//! `ModelInfer`, and the same in a stream.
+
+use bytes::Bytes;
+
+use super::super::super::Server;
+use super::super::super::answer::Response;
+use super::super::super::body::RequestBody;
+use super::super::super::budget::Share;
+use super::super::super::error::{ApiError, Refusal};
+use super::super::super::exchange::{self, Exchange};
+use super::super::super::grpc::{
+    Call, Fields, Malformed, Messages, Part, Sender, Streaming, framed, inference, receive,
+    until_closing,
+};
+use super::super::super::predict::{Admitted, Sizes};
+use super::decode::decode;
+use super::version;
+use crate::metrics::{Protocol, Route};
+use crate::request::InferError;
+
+/// The bytes of the shortest value: a half.
+const VALUE_BYTES: usize = 2;
+
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is all of its request's answer.
+    Alone,
+    /// It is one message of a stream.
+    InStream,
+}
+
+/// The model that a request is for.
+#[derive(Debug, Default)]
+struct Target<'b> {
+    name: &'b str,
+    version: &'b str,
+}
+
+impl<'b> Target<'b> {
+    /// Reads all of a request.
+    fn of(message: &'b [u8]) -> Result<Self, Malformed> {
+        let mut target = Self::default();
+        let mut fields = Fields::of(message);
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                1 => target.name = value.text()?,
+                2 => target.version = value.text()?,
+                _ => {}
+            }
+        }
+        Ok(target)
+    }
+
+    /// Reads the start of a request; `None` if it has not all of it. Clients write fields in the order
+    /// of their numbers, and these two are the first.
+    fn at_the_start(message: &'b [u8]) -> Option<Self> {
+        let mut target = Self::default();
+        let mut fields = Fields::of(message);
+        loop {
+            match fields.number()? {
+                1 => target.name = fields.next().ok()??.1.text().ok()?,
+                2 => target.version = fields.next().ok()??.1.text().ok()?,
+                _ => return (!target.name.is_empty()).then_some(target),
+            }
+        }
+    }
+
+    fn find<'s>(
+        &self,
+        server: &'s Server,
+        exchange: &'s Exchange,
+    ) -> Result<Admitted<'s>, ApiError> {
+        let version = version(self.version);
+        Admitted::find(server, exchange, Protocol::Grpc, self.name, version)
+    }
+}
+
+/// Answers `ModelInfer`.
+pub(super) async fn answer(
+    call: &Call<'_>,
+    messages: Messages<impl RequestBody>,
+) -> Result<Response, ApiError> {
+    let find = |message: &[u8], part| {
+        let target = match part {
+            Part::Start => Target::at_the_start(message),
+            Part::All => Some(Target::of(message)?),
+        };
+        let found = target.map(|target| target.find(call.server, call.exchange));
+        found.transpose()
+    };
+    let (admitted, message, share) = receive(call, messages, find).await?;
+    infer(call, admitted, message, share, Place::Alone).await
+}
+
+async fn infer(
+    call: &Call<'_>,
+    admitted: Admitted<'_>,
+    message: Bytes,
+    share: Share<'_>,
+    place: Place,
+) -> Result<Response, ApiError> {
+    let sizes = Sizes::of(&admitted, message.len(), VALUE_BYTES);
+    admitted
+        .answer(
+            share,
+            sizes,
+            call.asked,
+            move |signature, max_rows| decode(&message, signature, max_rows),
+            move |request, model, response| request.encode(model, response, place),
+        )
+        .await
+}
+
+/// Answers `ModelStreamInfer`: message after message, each a request of its own, in their order. One
+/// that is refused is answered with its reason, and the next is read.
+///
+/// # Errors
+/// What ends the stream: a message that cannot be read to its end.
+pub(in crate::http) async fn stream(
+    streaming: Streaming,
+    mut messages: Messages<impl RequestBody>,
+    sender: Sender,
+) -> Result<(), Response> {
+    let server = &*streaming.server;
+    let app = &server.app;
+    loop {
+        let begun = match until_closing(server, messages.begin(&app.limits)).await {
+            None => return Err(ApiError::Infer(InferError::Closing).into_answer()),
+            Some(Ok(None)) => return Ok(()),
+            Some(Ok(Some(begun))) => begun,
+            Some(Err(error)) => return Err(error.into_answer()),
+        };
+        let exchange = streaming.next_exchange();
+        exchange.is_for(Route::GrpcStreamInfer);
+        let mut id = String::new();
+        let mut is_read = false;
+        let answered = async {
+            let mut share = server.budget.whole_share();
+            let message = messages.finish(begun, &app.limits, &mut share).await;
+            // What came of the next ones waits meanwhile.
+            let left = messages.left();
+            let mut rest = server.budget.whole_share();
+            let answer = async {
+                let message = message?;
+                rest.set(left)?;
+                is_read = true;
+                id = id_of(&message).to_owned();
+                let call = Call {
+                    server,
+                    exchange: &exchange,
+                    asked: streaming.asked(),
+                };
+                let mut admitted = Target::of(&message)?.find(server, &exchange)?;
+                admitted.refuse()?;
+                infer(&call, admitted, message, share, Place::InStream).await
+            };
+            answer.await.unwrap_or_else(ApiError::into_answer)
+        };
+        let answer = exchange::carry(&app.metrics, &exchange, answered).await;
+        match answer.extensions().get::<Refusal>() {
+            None => sender.send(answer.into_body()).await,
+            Some(_) if !is_read => return Err(answer),
+            Some(refusal) => {
+                let response = inference::ModelStreamInferResponse {
+                    error_message: refusal.message.clone(),
+                    // So that clients know whose it is.
+                    infer_response: Some(inference::ModelInferResponse {
+                        id,
+                        ..Default::default()
+                    }),
+                };
+                sender.send(framed(&response).into()).await;
+            }
+        }
+    }
+}
+
+/// The id of a request, if it can be read.
+fn id_of(message: &[u8]) -> &str {
+    let mut fields = Fields::of(message);
+    while let Ok(Some((number, value))) = fields.next() {
+        if number == 3 {
+            return value.text().unwrap_or_default();
+        }
+    }
+    ""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_named_at_the_start_or_not_known_yet() {
+        let named = |bytes: &[u8]| {
+            Target::at_the_start(bytes).map(|target| format!("{}/{}", target.name, target.version))
+        };
+        assert_eq!(named(b"\x0a\x01m\x2a\x7f").as_deref(), Some("m/"));
+        assert_eq!(named(b"\x0a\x01m\x12\x012\x2a").as_deref(), Some("m/2"));
+        // A version may follow, or the rest of one.
+        assert_eq!(named(b"\x0a\x01m"), None);
+        assert_eq!(named(b"\x0a\x01m\x12\x022"), None);
+        assert_eq!(named(b"\x2a\x00\x0a\x01m"), None);
+        assert_eq!(named(b""), None);
+    }
+}

@@ -1,0 +1,7 @@
+//! gRPC as its clients meet it: over a socket, with a client that is not ours.
+
+mod extensions;
+mod infer;
+mod server;
+mod tensorflow;
+mod transport;
