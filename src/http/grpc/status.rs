@@ -44,7 +44,8 @@ impl Code {
             ApiError::Unauthorized { .. } => Self::Unauthenticated,
             ApiError::OperatorsOnly => Self::PermissionDenied,
             ApiError::BodyTooLarge { .. } => Self::ResourceExhausted,
-            ApiError::UnknownPath { .. }
+            ApiError::NotServed { .. }
+            | ApiError::UnknownPath { .. }
             | ApiError::UnknownMethod { .. }
             | ApiError::Method { .. }
             | ApiError::MediaType { .. } => Self::Unimplemented,

@@ -10,7 +10,7 @@ use super::super::super::answer::Response;
 use super::super::super::error::ApiError;
 use super::super::super::grpc::{message, tensorflow};
 use super::super::super::json::excerpt;
-use super::super::SIGNATURE_NAME;
+use super::super::{SIGNATURE_NAME, version_of};
 use super::model_spec;
 use super::tensor::shape;
 use crate::metrics::ModelState;
@@ -29,12 +29,18 @@ const SIGNATURE_DEF: &str = "signature_def";
 const FAILED_PRECONDITION: i32 = 9;
 
 /// The name and the version that a request asks for.
-fn target(spec: Option<serving::ModelSpec>) -> Result<(String, Option<String>), ApiError> {
+fn target(
+    server: &Server,
+    spec: Option<serving::ModelSpec>,
+) -> Result<(String, Option<String>), ApiError> {
     let spec = spec.unwrap_or_default();
     match spec.version_choice {
         None => Ok((spec.name, None)),
         Some(VersionChoice::Version(version)) => Ok((spec.name, Some(version.to_string()))),
-        Some(VersionChoice::VersionLabel(label)) => Err(ApiError::unknown_label(&label)),
+        Some(VersionChoice::VersionLabel(label)) => {
+            let version = version_of(server, &spec.name, &label)?;
+            Ok((spec.name, Some(version)))
+        }
     }
 }
 
@@ -43,7 +49,7 @@ pub(super) fn status(
     server: &Server,
     request: serving::GetModelStatusRequest,
 ) -> Result<Response, ApiError> {
-    let (name, version) = target(request.model_spec)?;
+    let (name, version) = target(server, request.model_spec)?;
     let repository = &server.app.repository;
     match repository.find(&name, version.as_deref()) {
         Ok(_) | Err(LookupError::NotReady { .. }) => {}
@@ -97,7 +103,7 @@ pub(super) fn metadata(
             format!("metadata_field: expected {SIGNATURE_DEF:?}, got none; add it"),
         ));
     }
-    let (name, version) = target(request.model_spec)?;
+    let (name, version) = target(server, request.model_spec)?;
     let served = server.app.repository.find(&name, version.as_deref())?;
     let signature = &served.model.signature;
     let outputs = signature.outputs.iter();

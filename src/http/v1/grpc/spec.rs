@@ -5,7 +5,7 @@ use super::super::super::error::ApiError;
 use super::super::super::exchange::Exchange;
 use super::super::super::grpc::{Fields, Malformed};
 use super::super::super::predict::Admitted;
-use super::super::expect_signature;
+use super::super::{expect_signature, version_of};
 use crate::metrics::Protocol;
 
 /// A `ModelSpec`.
@@ -69,11 +69,10 @@ impl<'b> Spec<'b> {
         server: &'s Server,
         exchange: &'s Exchange,
     ) -> Result<Admitted<'s>, ApiError> {
-        if !self.label.is_empty() {
-            server.app.repository.find(self.name, None)?;
-            return Err(ApiError::unknown_label(self.label));
-        }
-        let version = self.version.map(|version| version.to_string());
+        let version = match self.label {
+            "" => self.version.map(|version| version.to_string()),
+            label => Some(version_of(server, self.name, label)?),
+        };
         let version = version.as_deref();
         let admitted = Admitted::find(server, exchange, Protocol::Grpc, self.name, version)?;
         expect_signature(self.signature)?;
