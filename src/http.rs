@@ -164,7 +164,7 @@ impl Routes {
         let exchange = Arc::new(Exchange::new(head));
         let answer = async {
             let answer = self.route(&exchange, body).await;
-            coding::compressed(&exchange.head.headers, answer).await
+            coding::compressed(&exchange.head.headers, answer, &self.server.budget).await
         };
         exchange::carry(&self.server.app.metrics, &exchange, answer).await
     }

@@ -131,8 +131,11 @@ fn in_time(address: &str, path: &str) -> io::Result<String> {
 
 fn status_line(address: &str, path: &str) -> io::Result<String> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for socket in address.to_socket_addrs()? {
-        let mut stream = match TcpStream::connect_timeout(&socket, PATIENCE) {
+    let sockets: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
+    for socket in &sockets {
+        // Each has its part of the time.
+        let patience = PATIENCE / u32::try_from(sockets.len()).unwrap_or(u32::MAX);
+        let mut stream = match TcpStream::connect_timeout(socket, patience) {
             Ok(stream) => stream,
             Err(error) => {
                 last = error;

@@ -107,16 +107,32 @@ impl Share<'_> {
     /// An answer, which counts instead of what the request held before, for as long as it is there.
     ///
     /// It is never refused: what it takes was counted before it was computed.
-    pub(super) fn of_answer(mut self, answer: Vec<u8>) -> Bytes {
+    pub(super) fn of_answer(mut self, mut answer: Vec<u8>) -> Bytes {
         self.count(answer.len());
         if self.counted == 0 {
             return answer.into();
         }
+        // It grew by doubling.
+        answer.shrink_to_fit();
+        let held = self.hand_over();
         Bytes::from_owner(Counted {
             answer,
+            _held: held,
+        })
+    }
+
+    /// What it counts, to go where the memory goes; it counts nothing itself until it is
+    /// [given back](Self::take_back).
+    pub(super) fn hand_over(&mut self) -> Held {
+        Held {
             used_bytes: Arc::clone(&self.budget.used_bytes),
             counted: std::mem::take(&mut self.counted),
-        })
+        }
+    }
+
+    /// Counts again what was [handed over](Self::hand_over).
+    pub(super) fn take_back(&mut self, mut held: Held) {
+        self.counted += std::mem::take(&mut held.counted);
     }
 }
 
@@ -126,22 +142,28 @@ impl Drop for Share<'_> {
     }
 }
 
+/// Bytes that count while it lives, whatever becomes of their request.
+#[derive(Debug)]
+pub(super) struct Held {
+    used_bytes: Arc<AtomicUsize>,
+    counted: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.used_bytes.fetch_sub(self.counted, Ordering::Relaxed);
+    }
+}
+
 /// An answer that counts while it lives.
 struct Counted {
     answer: Vec<u8>,
-    used_bytes: Arc<AtomicUsize>,
-    counted: usize,
+    _held: Held,
 }
 
 impl AsRef<[u8]> for Counted {
     fn as_ref(&self) -> &[u8] {
         &self.answer
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.used_bytes.fetch_sub(self.counted, Ordering::Relaxed);
     }
 }
 
@@ -180,6 +202,21 @@ mod tests {
         drop(answer);
         assert_eq!(budget.used_bytes(), 120);
         drop(copy);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_handed_over_counts_though_its_request_has_ended() {
+        let budget = Budget::of_every_byte(100);
+        let mut share = budget.share();
+        share.set(60).unwrap();
+        let held = share.hand_over();
+        drop(share);
+        assert_eq!(budget.used_bytes(), 60);
+        let mut share = budget.share();
+        share.take_back(held);
+        assert_eq!(budget.used_bytes(), 60);
+        drop(share);
         assert_eq!(budget.used_bytes(), 0);
     }
 

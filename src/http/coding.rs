@@ -18,7 +18,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, VARY};
 use http::{HeaderMap, HeaderValue};
 
 use super::answer::Response;
-use super::budget::Share;
+use super::budget::{Budget, Share};
 use super::error::ApiError;
 use inflate::Stream;
 use zstd::stream::write::Encoder as ZstdEncoder;
@@ -113,8 +113,12 @@ impl Coding {
 
 /// An answer, compressed if the client takes that and it makes the answer smaller.
 ///
-/// The memory of what it is made from was counted; it takes the place of that, and less of it.
-pub(super) async fn compressed(headers: &HeaderMap, mut answer: Response) -> Response {
+/// It counts in the budget instead of what it is made from, until it is written.
+pub(super) async fn compressed(
+    headers: &HeaderMap,
+    mut answer: Response,
+    budget: &Budget,
+) -> Response {
     let is_coded = answer.headers().contains_key(CONTENT_ENCODING);
     if is_coded || answer.body().len() <= MIN_ANSWER_BYTES {
         return answer;
@@ -129,7 +133,7 @@ pub(super) async fn compressed(headers: &HeaderMap, mut answer: Response) -> Res
     };
     let name = HeaderValue::from_static(coding.name());
     answer.headers_mut().insert(CONTENT_ENCODING, name);
-    answer.map(|_| body.into())
+    answer.map(|_| budget.share().of_answer(body))
 }
 
 /// A compressed body; `None` if it would not be smaller.

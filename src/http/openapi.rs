@@ -10,6 +10,7 @@
 
 mod schemas;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -62,6 +63,7 @@ fn describe(app: &App) -> Value {
     for served in models.newest.iter().take(MAX_DESCRIBED) {
         predict_paths(app, served, &mut paths);
     }
+    tell_apart(&mut paths);
     let mut document = json!({
         "openapi": "3.1.0",
         "info": {
@@ -200,6 +202,22 @@ impl Operation {
 
 fn content(description: &str, media_type: &str, schema: Value) -> Value {
     json!({"description": description, "content": {media_type: {"schema": schema}}})
+}
+
+/// Numbers operations of the same name: those of models `a-b` and `a_b`.
+fn tell_apart(paths: &mut Map<String, Value>) {
+    let mut taken = HashMap::new();
+    for operation in paths.values_mut().flat_map(|path| {
+        let methods = path.as_object_mut().expect("they are objects");
+        methods.values_mut()
+    }) {
+        let name = operation["operationId"].as_str().unwrap_or_default();
+        let count = taken.entry(name.to_owned()).or_insert(0);
+        *count += 1;
+        if *count > 1 {
+            operation["operationId"] = json!(format!("{name}_{count}"));
+        }
+    }
 }
 
 /// A name for an operation that programs can use for a function.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::answer::Response;
-use super::budget::Share;
+use super::budget::{Budget, Share};
 use super::error::ApiError;
 
 /// A way of compressing a body, of which there is none.
@@ -32,6 +32,6 @@ impl Coding {
 }
 
 /// The answer as it is.
-pub(super) async fn compressed(_: &HeaderMap, answer: Response) -> Response {
+pub(super) async fn compressed(_: &HeaderMap, answer: Response, _: &Budget) -> Response {
     answer
 }

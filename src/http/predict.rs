@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
+use tokio::task::JoinHandle;
 
 use super::Server;
 use super::answer::Response;
@@ -71,20 +72,38 @@ fn answer_bytes(signature: &Signature, rows: usize) -> usize {
 }
 
 /// Runs what takes long on a thread where nobody waits for it, anything else here.
+///
+/// The request's share goes with it: a client that leaves frees none of the memory that the work
+/// holds. Work that has not begun by then is not begun.
 async fn beside_others<T: Send + 'static>(
     takes_long: bool,
+    share: &mut Share<'_>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
     if !takes_long {
         return work();
     }
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
+    let held = share.hand_over();
+    let mut working = Working(tokio::task::spawn_blocking(move || (work(), held)));
+    match (&mut working.0).await {
+        Ok((done, held)) => {
+            share.take_back(held);
+            done
+        }
         Err(failed) => match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // The process ends, and this request with it.
             Err(_cancelled) => std::future::pending().await,
         },
+    }
+}
+
+/// Work for somebody, who may leave.
+struct Working<T>(JoinHandle<T>);
+
+impl<T> Drop for Working<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -168,7 +187,7 @@ impl<'a> Admitted<'a> {
         let limits = &self.server.app.limits;
         let max_rows = limits.max_request_rows;
         self.counted(share.set(sizes.body_bytes + sizes.decoded_bytes))?;
-        let (format, rows) = beside_others(sizes.body_bytes > LARGE_BODY_BYTES, {
+        let (format, rows) = beside_others(sizes.body_bytes > LARGE_BODY_BYTES, &mut share, {
             let served = Arc::clone(&self.served);
             move || decode(&served.model.signature, max_rows)
         })
@@ -194,7 +213,7 @@ impl<'a> Admitted<'a> {
         })?;
         let values: usize = response.outputs.iter().map(Vec::len).sum();
         let served = self.served;
-        let answer = beside_others(values > LARGE_ANSWER_VALUES, move || {
+        let answer = beside_others(values > LARGE_ANSWER_VALUES, &mut share, move || {
             encode(format, &served.model, &response)
         })
         .await?;

@@ -165,6 +165,8 @@ pub(super) struct Batch<W> {
     pub(super) is_shared: bool,
     /// The worker's team, open while its batch is shared.
     pub(super) team: Arc<Team>,
+    /// What its seat knew of the calls of the batch before.
+    done: Vec<Weak<Call>>,
 }
 
 impl<W> Batch<W> {
@@ -178,6 +180,7 @@ impl<W> Batch<W> {
             taken_at: now(),
             is_shared: false,
             team: Arc::new(Team::new()),
+            done: Vec::new(),
         }
     }
 }
@@ -355,6 +358,7 @@ impl<W: Work> Dispatch<W> {
         // Requests, and at times an engine, are freed here, outside the lock.
         let had_batch = batch.work.take().is_some();
         batch.taken.clear();
+        batch.done.clear();
         let was_shared = std::mem::replace(&mut batch.is_shared, false);
         if was_shared {
             batch.team.close();
@@ -363,7 +367,7 @@ impl<W: Work> Dispatch<W> {
         let mut state = self.lock();
         if had_batch && !state.seats.is_retired(batch.seat) {
             state.idle_workers += 1;
-            state.seats.ended(batch.seat);
+            state.seats.ended(batch.seat, &mut batch.done);
         }
         if was_shared {
             state

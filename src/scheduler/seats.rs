@@ -23,7 +23,7 @@ pub(super) struct Seats {
 struct Seat {
     /// When it took the batch that it has; `None` without one.
     taken_at: Option<Instant>,
-    /// The calls of that batch, which the worker holds: they are not freed here, under the lock.
+    /// The calls of that batch, which the worker holds.
     calls: Vec<Weak<Call>>,
     /// The team of that batch if it is shared.
     team: Option<Arc<Team>>,
@@ -75,11 +75,12 @@ impl Seats {
         seat.team = team;
     }
 
-    /// Notes that a worker's batch is done.
-    pub(super) fn ended(&mut self, SeatId(place): SeatId) {
+    /// Notes that a worker's batch is done. Its calls go to `calls`, which is empty: they may be the
+    /// last that there is of them, and are not freed under the lock.
+    pub(super) fn ended(&mut self, SeatId(place): SeatId, calls: &mut Vec<Weak<Call>>) {
         let seat = &mut self.seats[place];
         seat.taken_at = None;
-        seat.calls.clear();
+        std::mem::swap(&mut seat.calls, calls);
         seat.team = None;
     }
 

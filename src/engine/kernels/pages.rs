@@ -41,6 +41,11 @@ pub fn prefer_large<T>(memory: &mut [T]) {
 #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
 const RETURNED_BYTES: i32 = 256 << 10;
 
+/// So much that is free at the end of an arena stays with it: what is smaller
+/// than the above comes and goes there.
+#[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
+const KEPT_BYTES: i32 = 4 * RETURNED_BYTES;
+
 /// Has the allocator give back every large block as soon as it is freed.
 ///
 /// glibc does so from 128 KiB on, until the first is freed: then it keeps all
@@ -49,10 +54,11 @@ const RETURNED_BYTES: i32 = 256 << 10;
 /// allocators (musl's) give back by themselves.
 pub fn return_freed() {
     #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
-    // SAFETY: it sets a number in the allocator, which may be called at any
-    // time. It fails for numbers that are too large, and this one is not.
+    // SAFETY: it sets numbers in the allocator, which may be called at any
+    // time. It fails for numbers that are too large, and these are not.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, RETURNED_BYTES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
     }
 }
 

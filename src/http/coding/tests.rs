@@ -226,12 +226,19 @@ async fn an_answer_comes_back_whole_and_is_compressed_once() {
         ("zstd", Coding::Zstd),
     ] {
         let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(name))]);
-        let answer = compressed(&headers, Response::new(numbers.clone().into())).await;
+        let budget = Budget::of_every_byte(64 << 20);
+        let answer = Response::new(numbers.clone().into());
+        let answer = compressed(&headers, answer, &budget).await;
+        assert_eq!(
+            budget.used_bytes(),
+            answer.body().len(),
+            "until it is written"
+        );
         assert_eq!(answer.headers()[CONTENT_ENCODING], name);
         assert!(answer.body().len() < numbers.len());
         let back = inflated(coding, answer.body().to_vec(), 1 << 20).await;
         assert!(back.unwrap() == numbers, "{name}");
-        let again = compressed(&headers, answer.clone()).await;
+        let again = compressed(&headers, answer.clone(), &budget).await;
         assert_eq!(again.body(), answer.body());
         assert_eq!(again.headers().get_all(CONTENT_ENCODING).iter().count(), 1);
     }

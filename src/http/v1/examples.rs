@@ -44,6 +44,6 @@ pub(super) fn decode(
         reader.revisit(context, |reader| shared.read(reader, &columns))?;
     }
     reader.revisit(examples, |reader| {
-        rows::objects(reader, &columns, Some(&shared), max_rows, "examples")
+        rows::objects(reader, &columns, Some(&shared), max_rows, PLACE)
     })
 }

@@ -1,6 +1,6 @@
 //! The life of every version: what was seen of it, what was tried, where it stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use super::patience::Patience;
 use super::plan::{self, Action, Outcome, Rule, Sight, Situation};
 use super::served::{self, Served};
 use super::state::{State, Versions, may_follow};
+use super::watch::Watch;
 use super::{Published, RepositoryError, RepositorySettings};
 use crate::metrics::{LoadResult, Metrics, ModelState};
 use crate::scheduler::Scheduler;
@@ -31,7 +32,10 @@ pub(super) struct Life {
     shape: Shape,
     scheduler: Arc<Scheduler>,
     metrics: Metrics,
-    patience: Patience,
+    /// With looking at the directory.
+    looking: Patience,
+    /// With reading versions: those that hang keep nobody from looking.
+    reading: Patience,
     published: Arc<Published>,
     models: BTreeMap<String, ModelLife>,
     /// Versions that no new request finds, until their last one ends.
@@ -67,6 +71,9 @@ struct VersionLife {
     tried: Option<(Files, Outcome)>,
     /// Whether it was refused as it looks now.
     is_given_up: bool,
+    /// When reading it last took too long, and how often it has since it looks like this.
+    late_at: Option<Instant>,
+    late_tries: u32,
     /// `None` keeps it out of the index.
     state: Option<State>,
 }
@@ -93,7 +100,8 @@ impl Life {
         published: &Arc<Published>,
     ) -> Result<Self, RepositoryError> {
         let directory = settings.directory.clone();
-        let patience = Patience::new(settings.load_timeout);
+        let looking = Patience::new(settings.load_timeout);
+        let reading = Patience::new(settings.load_timeout);
         let look = {
             let directory = directory.clone();
             move || {
@@ -102,7 +110,7 @@ impl Life {
                 Ok((shape, findings))
             }
         };
-        let looked = patience.wait_for(look);
+        let looked = looking.wait_for(look);
         let (shape, findings) = looked
             .unwrap_or_else(|late| Err(io::Error::other(late)))
             .map_err(|error| RepositoryError::Unreadable {
@@ -110,7 +118,8 @@ impl Life {
                 error,
             })?;
         let mut life = Self {
-            patience,
+            looking,
+            reading,
             settings,
             shape,
             scheduler: Arc::clone(scheduler),
@@ -137,11 +146,6 @@ impl Life {
         &self.settings
     }
 
-    /// Where changes can be noticed, as of the last look.
-    pub(super) fn watched(&self) -> &[PathBuf] {
-        &self.watched
-    }
-
     /// In how long the directory is to be looked at again, if sooner than for other reasons.
     pub(super) fn look_after(&self) -> Option<Duration> {
         self.look_after
@@ -164,6 +168,35 @@ impl Life {
             self.tend_all(cause, is_over);
         }
         self.reap(is_over);
+    }
+
+    /// Has a watch follow what the last look found; whether it does so from now on only. A watch that
+    /// the file system keeps waiting is gone.
+    pub(super) fn have_followed(&self, watch: &mut Option<Watch>) -> bool {
+        if self.is_lost {
+            return false;
+        }
+        let Some(mut taken) = watch.take() else {
+            return false;
+        };
+        let directories = self.watched.clone();
+        let followed = self.looking.wait_for(move || {
+            let is_new = taken.follow(&directories);
+            (taken, is_new)
+        });
+        match followed {
+            Ok((taken, is_new)) => {
+                *watch = Some(taken);
+                is_new
+            }
+            Err(reason) => {
+                warn!(
+                    reason,
+                    "the model repository is not watched any more: it is looked at now and then"
+                );
+                false
+            }
+        }
     }
 
     /// Looks at the directory, and loads a model that may have been unloaded.
@@ -202,9 +235,11 @@ impl Life {
             let (directory, shape) = (self.settings.directory.clone(), self.shape.clone());
             move || discovery::find(&directory, &shape)
         };
-        let found = self.patience.wait_for(find);
+        let found = self.looking.wait_for(find);
+        if found.is_ok() {
+            self.scan_took = started.elapsed();
+        }
         let found = found.unwrap_or_else(|late| Err(io::Error::other(late)));
-        self.scan_took = started.elapsed();
         let directory = self.settings.directory.display();
         let problem = match &found {
             Err(error) => error.to_string(),
@@ -295,12 +330,19 @@ impl Life {
                     .take_if(|(_, outcome)| *outcome != Outcome::Loaded);
             }
         }
+        // Each once: what cannot even be begun must not be tried again and again.
+        let mut loaded = BTreeSet::new();
         loop {
-            let actions = self.plan(name, cause);
+            let mut actions = self.plan(name, cause);
+            actions
+                .retain(|(version, action)| *action != Action::Load || !loaded.contains(version));
             let loads = actions.iter().any(|(_, action)| *action == Action::Load);
             for (version, action) in actions {
-                if action == Action::Load && is_over() {
-                    return;
+                if action == Action::Load {
+                    if is_over() {
+                        return;
+                    }
+                    loaded.insert(version);
                 }
                 self.act(name, version, action);
             }
@@ -341,7 +383,10 @@ impl Life {
                 (Some((_, Outcome::NoRoom(_))), Sight::Files(files)) => {
                     self.room_for(files).is_ok()
                 }
-                (Some((_, Outcome::Late(_))), _) => !self.patience.is_overdue(),
+                (Some((_, Outcome::Late(_))), _) => {
+                    let since = life.late_at.map(|at| now.saturating_duration_since(at));
+                    since.is_none_or(|since| since >= self.reading.pause(life.late_tries))
+                }
                 _ => true,
             };
             let situation = Situation {
@@ -446,7 +491,12 @@ impl Life {
             Err(outcome) => (outcome, LoadResult::Refused),
         };
         self.metrics.model_load(result);
-        self.version(name, version).tried = Some((files, outcome));
+        let life = self.version(name, version);
+        if let Outcome::Late(_) = outcome {
+            life.late_at = Some(Instant::now());
+            life.late_tries += 1;
+        }
+        life.tried = Some((files, outcome));
     }
 
     /// Loads files and tries the model that they are; `None` if it is the one that serves.
@@ -474,7 +524,7 @@ impl Life {
                 }
             }
         };
-        let read = self.patience.wait_for(read);
+        let read = self.reading.wait_for(read);
         let (model, seconds) = read.unwrap_or_else(|late| Err(Outcome::Late(late)))?;
         if before.is_some_and(|before| before.model.fingerprint == model.fingerprint) {
             return Ok(None);
@@ -628,6 +678,8 @@ impl VersionLife {
             changed: found.changed,
             tried: None,
             is_given_up: false,
+            late_at: None,
+            late_tries: 0,
             state: None,
         }
     }
@@ -637,6 +689,7 @@ impl VersionLife {
             self.sight = found.sight;
             self.since = now;
             self.is_given_up = false;
+            self.late_tries = 0;
         }
         self.directory = found.directory;
         self.changed = found.changed;

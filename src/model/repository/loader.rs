@@ -93,8 +93,8 @@ impl Work {
         let watches = self.life.settings().watch;
         let mut watch = watches.map(|settings| Watch::new(hints, settings));
         // What changed between the first look and the first watch gave no sign.
-        if let Some(watch) = &mut watch {
-            watch.follow(self.life.watched());
+        if watch.is_some() {
+            self.life.have_followed(&mut watch);
             self.next_look = Some(Instant::now());
         }
         loop {
@@ -139,9 +139,7 @@ impl Work {
                 let is_over = || self.is_over.load(Ordering::Relaxed);
                 self.life.look(cause, &is_over);
                 self.next_look = None;
-                if let Some(watch) = &mut watch
-                    && watch.follow(self.life.watched())
-                {
+                if self.life.have_followed(&mut watch) {
                     self.next_look = Some(Instant::now() + DEBOUNCE);
                 }
             } else {

@@ -1,5 +1,6 @@
 //! Waiting for a file system, which may never answer, as one over a network whose server is gone.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -25,9 +26,10 @@ impl Patience {
         }
     }
 
-    /// Whether work that was given up still has not ended.
-    pub(super) fn is_overdue(&self) -> bool {
-        self.overdue.load(Ordering::Relaxed) > 0
+    /// How long what took too long is left alone before it is tried again, after so many tries.
+    pub(super) fn pause(&self, tries: u32) -> Duration {
+        let limit = self.limit.unwrap_or_default();
+        limit.saturating_mul(1 << tries.saturating_sub(1).min(10))
     }
 
     /// Does work on a thread of its own and gives back what comes of it. What takes too long is left
@@ -55,27 +57,29 @@ impl Patience {
         let begun = thread::Builder::new()
             .name("files".to_owned())
             .spawn(move || {
-                if done.send(work()).is_err() {
+                let result = catch_unwind(AssertUnwindSafe(work));
+                if done.send(result).is_err() {
                     count.fetch_sub(1, Ordering::Relaxed);
                 }
             });
         if let Err(error) = begun {
             return Err(format!("no thread to read files with: {error}"));
         }
-        result.recv_timeout(limit).map_err(|error| match error {
-            RecvTimeoutError::Timeout => {
+        match result.recv_timeout(limit) {
+            Ok(Ok(result)) => Ok(result),
+            Err(RecvTimeoutError::Timeout) => {
                 // Before the other end learns of it, when `result` is dropped.
                 self.overdue.fetch_add(1, Ordering::Relaxed);
-                format!(
+                Err(format!(
                     "reading the files took longer than the {} s of models.load_timeout_ms; they \
-                     are read again when that read ends",
+                     are read again after a while, each time a longer one",
                     limit.as_secs_f64()
-                )
+                ))
             }
-            RecvTimeoutError::Disconnected => {
-                "a fault of this server: reading the files panicked".to_owned()
+            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {
+                Err("a fault of this server: reading the files panicked".to_owned())
             }
-        })
+        }
     }
 }
 
@@ -93,7 +97,7 @@ mod tests {
         let patience = Patience::new(Some(Duration::from_secs(3600)));
         let panicked = patience.wait_for(|| panic!("a bug")).unwrap_err();
         assert!(panicked.contains("panicked"), "{panicked}");
-        assert!(!patience.is_overdue());
+        assert_eq!(patience.overdue.load(Ordering::Relaxed), 0);
     }
 
     #[test]
@@ -110,13 +114,35 @@ mod tests {
                 gate
             })
             .collect();
-        assert!(patience.is_overdue());
+        assert_eq!(patience.overdue.load(Ordering::Relaxed), MAX_OVERDUE);
         let refused = patience.wait_for(|| unreachable!("it is not begun"));
         let refused = refused.unwrap_err();
         assert!(refused.contains("4 reads"), "{refused}");
         drop(gates);
-        while patience.is_overdue() {
+        while patience.overdue.load(Ordering::Relaxed) > 0 {
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn what_panics_when_nobody_waits_any_more_ends_too() {
+        let patience = Patience::new(Some(Duration::ZERO));
+        let (gate, closed) = channel::<()>();
+        let late = patience.wait_for(move || {
+            let _ = closed.recv();
+            panic!("a bug");
+        });
+        assert!(late.map(|(): ()| ()).is_err());
+        drop(gate);
+        while patience.overdue.load(Ordering::Relaxed) > 0 {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn pauses_grow_and_have_an_end() {
+        let patience = Patience::new(Some(Duration::from_secs(600)));
+        let minutes = |tries| patience.pause(tries).as_secs() / 60;
+        assert_eq!([1, 2, 3, 99].map(minutes), [10, 20, 40, 10_240]);
     }
 }
