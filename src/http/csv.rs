@@ -144,10 +144,12 @@ impl Table<'_> {
             self.at = start;
             return Ok(false);
         }
+        // One cell where several are expected is a line with other separators.
+        let is_one_cell = names.len() == 1 && self.width > 1;
+        if is_one_cell || features.is_empty() && names.len() != self.width {
+            return Err(self.wrong_width(1, names.len(), &names[0]));
+        }
         if features.is_empty() {
-            if names.len() != self.width {
-                return Err(self.wrong_width(1, names.len(), &names[0]));
-            }
             return Ok(true);
         }
         let order = self.names.order("line 1", names.iter().map(|name| &**name));

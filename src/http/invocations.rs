@@ -13,7 +13,7 @@ mod frame;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::answer::Response;
 use super::body::{self, RequestBody};
@@ -39,6 +39,9 @@ pub(super) async fn answer(
     match segment {
         "invocations" => {
             exchange.is_for(Route::Invocations);
+            if *method != Method::POST {
+                return Err(ApiError::method("POST", method));
+            }
             let model = unnamed::model(server)?;
             predict::<Invocation>(server, exchange, body, &model, None).await
         }

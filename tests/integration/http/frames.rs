@@ -162,7 +162,7 @@ async fn csv_has_a_header_in_any_order_or_none() {
             "1\n2\n"
         )
         .await,
-        "half_plus_two\n2.5\n3.0\n".replace("half_plus_two", "output")
+        "prediction\n2.5\n3.0\n"
     );
 }
 
