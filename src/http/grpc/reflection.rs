@@ -69,6 +69,15 @@ struct Files {
     services: Vec<String>,
 }
 
+/// What a descriptor describes: a message with messages and enums within, a service with methods, or
+/// what has no names within that are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Message,
+    Service,
+    Leaf,
+}
+
 #[derive(Debug, Default)]
 struct File {
     descriptor: Bytes,
@@ -109,26 +118,25 @@ impl Files {
         }
         self.files.push(file);
         for message in messages {
-            self.add_symbols(index, package, message, &[3, 4])?;
+            self.add_symbols(index, package, message, Kind::Message)?;
         }
         for service in services {
-            let name = self.add_symbols(index, package, service, &[2])?;
+            let name = self.add_symbols(index, package, service, Kind::Service)?;
             self.services.push(name);
         }
         for of_enum in enums {
-            self.add_symbols(index, package, of_enum, &[])?;
+            self.add_symbols(index, package, of_enum, Kind::Leaf)?;
         }
         Ok(())
     }
 
-    /// Adds what a descriptor describes, and what it describes within, in the fields of these numbers;
-    /// returns its name.
+    /// Adds what a descriptor describes, and what is described within; returns its name.
     fn add_symbols(
         &mut self,
         file: usize,
         scope: &str,
         descriptor: Fields<'_>,
-        within: &[u64],
+        kind: Kind,
     ) -> Result<String, Malformed> {
         let mut fields = descriptor;
         let mut name = String::new();
@@ -140,9 +148,12 @@ impl Files {
         self.by_symbol.insert(name.clone(), file);
         let mut fields = descriptor;
         while let Some((number, value)) = fields.next()? {
-            if within.contains(&number) {
-                self.add_symbols(file, &name, value.fields()?, within)?;
-            }
+            let within = match (kind, number) {
+                (Kind::Message, 3) => Kind::Message,
+                (Kind::Message, 4) | (Kind::Service, 2) => Kind::Leaf,
+                _ => continue,
+            };
+            self.add_symbols(file, &name, value.fields()?, within)?;
         }
         Ok(name)
     }
