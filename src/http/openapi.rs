@@ -25,7 +25,7 @@ use super::answer;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::health::expect_get;
-use super::{App, Server};
+use super::{App, Server, unnamed};
 use crate::metrics::Route;
 use crate::model::repository::Served;
 use schemas::{object, reference};
@@ -62,6 +62,9 @@ fn describe(app: &App) -> Value {
     model_paths(&models, &mut paths);
     for served in models.newest.iter().take(MAX_DESCRIBED) {
         predict_paths(app, served, &mut paths);
+    }
+    if let Some(served) = models.unnamed(app) {
+        invocations(app, served, &mut paths);
     }
     tell_apart(&mut paths);
     let mut document = json!({
@@ -111,6 +114,15 @@ impl Models {
             newest,
             versions: versions.iter().map(u64::to_string).collect(),
         }
+    }
+
+    /// The one that answers where a path names none.
+    fn unnamed(&self, app: &App) -> Option<&Served> {
+        let name = unnamed::name(app)?;
+        let mut newest = self.newest.iter();
+        newest
+            .find(|served| served.model.name == name)
+            .map(|served| &**served)
     }
 
     fn names(&self) -> Vec<&str> {
@@ -253,6 +265,21 @@ fn server_paths(app: &App, paths: &mut Map<String, Value>) {
             .at(paths, "get", &format!("/v2/health/{check}"));
     }
     let extensions = json!({"type": "array", "items": text()});
+    for path in ["/ping", "/health"] {
+        let nothing = |description: &str| json!({"description": description});
+        let mut check = Operation::new(SERVER, "Whether new requests are welcome", text());
+        let states = [
+            ("200", nothing("They are.")),
+            ("503", nothing("They are not.")),
+        ];
+        for (status, response) in states {
+            check.responses.insert(status.to_owned(), response);
+        }
+        check.at(paths, "get", path);
+    }
+    Operation::new(SERVER, "The server's version (MLflow)", text())
+        .with_text("The version alone.")
+        .at(paths, "get", "/version");
     let server = [
         ("name", text()),
         ("version", text()),
@@ -376,7 +403,8 @@ fn predict_paths(app: &App, served: &Served, paths: &mut Map<String, Value>) {
         description => format!("{name}: {call}. {description}"),
     };
     let json = |schema: Value| json!({"application/json": {"schema": schema}});
-    Operation::new(PREDICT, summary("predict (V1)"), described.v1_answer())
+    let v1 = summary("predict (V1); also rows as text/csv or application/x-ndjson");
+    Operation::new(PREDICT, v1, described.v1_answer())
         .with_body(json(described.v1_request()), true)
         .at(paths, "post", &format!("/v1/models/{name}:predict"));
     if model.signature.task.is_classification() {
@@ -391,6 +419,19 @@ fn predict_paths(app: &App, served: &Served, paths: &mut Map<String, Value>) {
     Operation::new(PREDICT, summary("infer (V2)"), described.v2_answer())
         .with_body(json(described.v2_request()), true)
         .at(paths, "post", &format!("/v2/models/{name}/infer"));
+}
+
+/// The call of MLflow and SageMaker.
+fn invocations(app: &App, served: &Served, paths: &mut Map<String, Value>) {
+    let described = schemas::Predict::of(&served.model.signature, &app.limits);
+    let summary = format!(
+        "{}: predict (MLflow, SageMaker); also rows as text/csv or application/jsonlines",
+        served.model.name
+    );
+    let body = json!({"application/json": {"schema": described.invocation()}});
+    Operation::new("Predict", summary, object(&[("predictions", json!({}))]))
+        .with_body(body, true)
+        .at(paths, "post", "/invocations");
 }
 
 /// The page on which people try the calls, by the crate that carries it.

@@ -1,14 +1,15 @@
 //! Which model answers a request whose path names none.
 
-use super::Server;
 use super::error::ApiError;
+use super::{App, Server};
 
-/// The name of the default model, else of the only one.
-///
-/// # Errors
-/// 400 if there are several and none is the default.
-pub(super) fn model(server: &Server) -> Result<String, ApiError> {
-    let app = &server.app;
+/// The name of the default model, else of the only one; `None` if there is neither.
+pub(super) fn name(app: &App) -> Option<String> {
+    choose(app).ok()
+}
+
+/// The name, or those between which nobody has chosen.
+fn choose(app: &App) -> Result<String, Vec<String>> {
     if let Some(name) = &app.naming.default_model {
         return Ok(name.clone());
     }
@@ -16,17 +17,25 @@ pub(super) fn model(server: &Server) -> Result<String, ApiError> {
     let mut names: Vec<String> = ready.map(|served| served.model.name.clone()).collect();
     names.dedup();
     if names.is_empty() {
-        names = app
-            .repository
-            .index()
-            .into_iter()
-            .map(|entry| entry.name)
-            .collect();
+        let index = app.repository.index().into_iter();
+        names = index.map(|entry| entry.name).collect();
         names.dedup();
     }
-    if let [name] = &mut *names {
-        return Ok(std::mem::take(name));
+    match <[String; 1]>::try_from(names) {
+        Ok([name]) => Ok(name),
+        Err(names) => Err(names),
     }
+}
+
+/// The name of the default model, else of the only one.
+///
+/// # Errors
+/// 400 if there are several and none is the default.
+pub(super) fn model(server: &Server) -> Result<String, ApiError> {
+    let names = match choose(&server.app) {
+        Ok(name) => return Ok(name),
+        Err(names) => names,
+    };
     /// So many tell what there is.
     const SHOWN: usize = 10;
     let shown: Vec<String> = names

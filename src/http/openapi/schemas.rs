@@ -135,6 +135,23 @@ impl<'a> Predict<'a> {
         nested(&spec.row_shape, number())
     }
 
+    /// What `/invocations` takes.
+    pub(super) fn invocation(&self) -> Value {
+        let list = json!({"type": "array", "minItems": 1, "maxItems": self.max_rows});
+        let split = object(&[
+            ("columns", json!({"type": "array", "items": text()})),
+            ("data", list.clone()),
+        ]);
+        let forms = [
+            ("instances", list.clone()),
+            ("dataframe_records", list.clone()),
+            ("dataframe_split", split),
+            ("inputs", json!({"type": ["array", "object"]})),
+        ];
+        let forms = forms.map(|(key, schema)| object(&[(key, schema)]));
+        json!({"anyOf": forms.into_iter().chain([list]).collect::<Vec<_>>()})
+    }
+
     /// One row of all inputs, by their names.
     fn named_row(&self) -> Value {
         let inputs = self.signature.inputs.iter();
