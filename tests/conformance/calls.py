@@ -6,9 +6,10 @@ import shutil
 import tempfile
 import traceback
 import urllib.request
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import models
@@ -22,39 +23,54 @@ FEATURES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
 ADMIN_KEY = "conformance-operator-key-0123456789abcdef"
 
 
+@dataclass
 class Site:
-    """A running server with every protocol switched on, and what its answers have to be."""
+    """Where a running server is, and what its answers have to be."""
 
-    def __enter__(self) -> "Site":
-        self.closing = ExitStack()
-        self.scratch = Path(self.closing.enter_context(tempfile.TemporaryDirectory(prefix="safeserve-conformance-")))
-        repository = self.scratch / "models"
-        shutil.copytree(SAMPLES, repository)
-        models.echo(repository / "echo", 4)
-        keys = self.scratch / "operators"
-        keys.write_text(f"conformance {ADMIN_KEY}\n")
-        self.grpc_port, self.admin_port = free_port(), free_port()
-        settings = [
-            f"grpc.bind=127.0.0.1:{self.grpc_port}",
-            f"admin.bind=127.0.0.1:{self.admin_port}",
-            f"admin.keys={keys}",
-            "models.default_model=iris",
-        ]
-        self.server = Server([program()], repository, settings, self.scratch)
-        self.closing.enter_context(ended(self.server))
-        self.http = f"127.0.0.1:{self.server.port}"
-        self.grpc = f"127.0.0.1:{self.grpc_port}"
-        self.probabilities = self.predict("iris", IRIS)
-        return self
+    http: str
+    grpc: str
+    admin_port: int
+    scratch: Path
 
-    def __exit__(self, *reason: object) -> None:
-        self.closing.__exit__(*reason)
+    @cached_property
+    def probabilities(self) -> list:
+        return self.predict("iris", IRIS)
 
     def predict(self, model: str, rows: list) -> list:
         """What the plainest of all clients gets."""
         body = json.dumps({"instances": rows}).encode()
         with urllib.request.urlopen(f"http://{self.http}/v1/models/{model}:predict", body, 10) as answer:
             return json.load(answer)["predictions"]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @staticmethod
+    def from_json(text: str) -> "Site":
+        fields = json.loads(text)
+        return Site(**fields | {"scratch": Path(fields["scratch"])})
+
+
+@contextmanager
+def site() -> Iterator[Site]:
+    """A server with every protocol switched on."""
+    with tempfile.TemporaryDirectory(prefix="safeserve-conformance-") as folder:
+        scratch = Path(folder)
+        repository = scratch / "models"
+        shutil.copytree(SAMPLES, repository)
+        models.echo(repository / "echo", 4)
+        keys = scratch / "operators"
+        keys.write_text(f"conformance {ADMIN_KEY}\n")
+        grpc_port, admin_port = free_port(), free_port()
+        settings = [
+            f"grpc.bind=127.0.0.1:{grpc_port}",
+            f"admin.bind=127.0.0.1:{admin_port}",
+            f"admin.keys={keys}",
+            "models.default_model=iris",
+        ]
+        server = Server([program()], repository, settings, scratch)
+        with ended(server):
+            yield Site(f"127.0.0.1:{server.port}", f"127.0.0.1:{grpc_port}", admin_port, scratch)
 
 
 @dataclass

@@ -2,8 +2,12 @@
 
 import argparse
 import importlib
+import json
+import os
+import subprocess
 import sys
 import time
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,8 +15,8 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "reliability")]
 
 import document  # noqa: E402
-from calls import Row, Site, calls  # noqa: E402
-from server import end_all  # noqa: E402
+from calls import Row, Site, calls, site  # noqa: E402
+from server import end_all, running, start  # noqa: E402
 
 # A module for each client, in the order of the table.
 CLIENTS = [
@@ -32,37 +36,61 @@ CLIENTS = [
 
 def main() -> int:
     options = parse()
-    for client in CLIENTS:
-        if not options.names or any(client.startswith(name) for name in options.names):
-            importlib.import_module(f"clients.{client}")
-    if options.list:
-        for call in calls:
-            print(f"{call.client:24}  {call.name}")
-        return 0
+    if options.site:
+        return of_one_client(options.names[0], Site.from_json(options.site))
+    chosen = [name for name in CLIENTS if not options.names or any(map(name.startswith, options.names))]
     started = time.monotonic()
     rows: list[Row] = []
     try:
-        with Site() as site:
-            print("client | call | state")
-            for call in calls:
-                row = call.run(site)
-                rows.append(row)
-                print(f"{row.client} | {row.call} | {row.state}{row.note and ': ' + row.note}", flush=True)
+        with site() as here:
+            print("client | call | state", flush=True)
+            for name in chosen:
+                rows += ask(name, here)
     finally:
         end_all()
     failed = sum(row.state == "FAIL" for row in rows)
-    print(f"\n{len(rows) - failed} calls of {len({row.client for row in rows})} clients do what they should, "
-          f"{failed} do not; {time.monotonic() - started:.0f} s")
+    print(
+        f"\n{len(rows) - failed} calls of {len({row.client for row in rows})} clients do what they should, "
+        f"{failed} do not; {time.monotonic() - started:.0f} s"
+    )
     if options.docs:
         document.write(rows, version)
     return 1 if failed else 0
 
 
+def ask(name: str, here: Site) -> list[Row]:
+    """Runs a client in a process of its own: two that know the same messages cannot share one."""
+    command = [sys.executable, __file__, name, "--site", here.to_json()]
+    client = start(command, stdout=subprocess.PIPE, text=True)
+    rows = [Row(**json.loads(line)) for line in client.stdout]
+    for row in rows:
+        print(f"{row.client} | {row.call} | {row.state}{row.note and ': ' + row.note}", flush=True)
+    code = client.wait()
+    running.discard(client)
+    if code != 0 or not rows:
+        rows.append(Row(name, "all of it", "FAIL", f"it ended with {code} and {len(rows)} results"))
+        print(rows[-1])
+    return rows
+
+
+def of_one_client(name: str, here: Site) -> int:
+    importlib.import_module(f"clients.{name}")
+    # What clients print is not a result.
+    results, sys.stdout = sys.stdout, sys.stderr
+    try:
+        for call in calls:
+            print(json.dumps(asdict(call.run(here))), file=results, flush=True)
+    finally:
+        end_all()
+    # Threads of clients that do not end are nobody's loss.
+    os._exit(0)
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/conformance/run")
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--list", action="store_true")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CLIENTS))
     parser.add_argument("--docs", action="store_true")
+    parser.add_argument("--site", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -32,7 +32,8 @@ def health(site: Site) -> None:
     one = client(site)
     assert one.is_server_live() and one.is_server_ready()
     assert one.is_model_ready("iris") and one.is_model_ready("iris", "1")
-    assert not one.is_model_ready("nobody")
+    unknown = refused(lambda: one.is_model_ready("nobody"), InferenceServerException, "nobody")
+    equal(unknown.status(), "StatusCode.NOT_FOUND")
 
 
 @call(CLIENT, "get_server_metadata, get_model_metadata, get_model_config")
@@ -114,7 +115,7 @@ def stream(site: Site) -> None:
 
 @call(CLIENT, "client_timeout")
 def timeout(site: Site) -> None:
-    refused(lambda: client(site).infer("iris", features(), client_timeout=1e-6), InferenceServerException, "Deadline")
+    refused(lambda: client(site).infer("iris", features(), client_timeout=1e-6), InferenceServerException, "DEADLINE_EXCEEDED")
 
 
 @call(CLIENT, "errors: model, version, input, shape, datatype, not finite")

@@ -69,6 +69,12 @@ impl<'b> Spec<'b> {
         server: &'s Server,
         exchange: &'s Exchange,
     ) -> Result<Admitted<'s>, ApiError> {
+        if self.name.is_empty() {
+            return Err(ApiError::invalid(
+                "missing_field",
+                "model_spec: expected the name of a model, got none; set model_spec.name",
+            ));
+        }
         let version = match self.label {
             "" => self.version.map(|version| version.to_string()),
             label => Some(version_of(server, self.name, label)?),
