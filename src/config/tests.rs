@@ -214,18 +214,18 @@ fn refusals_name_place_expected_given_and_mend() {
         (
             in_file("section", "[serve]\nbind = \"x\"\n"),
             "FILE:2: unknown setting serve.bind; did you mean server.bind? \
-             Known: server.*, tls.*, operations.*, admin.*, grpc.*, models.*, \
+             Known: server.*, tls.*, operations.*, admin.*, grpc.*, models.*, vertex.*, \
              scheduler.*, limits.*, log.*",
         ),
         (
             in_file("bare", "strict = true\n"),
             "FILE:1: unknown setting strict; did you mean models.strict? \
-             Known: server.*, tls.*, operations.*, admin.*, grpc.*, models.*, \
+             Known: server.*, tls.*, operations.*, admin.*, grpc.*, models.*, vertex.*, \
              scheduler.*, limits.*, log.*",
         ),
         (
             in_file("empty-section", "[rpc]\n"),
-            "FILE:1: unknown setting rpc; Known: server.*, tls.*, operations.*, admin.*, grpc.*, models.*, \
+            "FILE:1: unknown setting rpc; Known: server.*, tls.*, operations.*, admin.*, grpc.*, models.*, vertex.*, \
              scheduler.*, limits.*, log.*",
         ),
         (

@@ -103,7 +103,7 @@ mod tests {
             ("a,b", &["a", "b"][..], 3),
             ("a,b\nc", &["a", "b"], 4),
             ("a,b\r\nc", &["a", "b"], 5),
-            ("\"a\n\"\"x\",\r\nc", &["a\n\"x", ""], 11),
+            ("\"a\n\"\"x\",\r\nc", &["a\n\"x", ""], 10),
             ("\"a", &["a"], 2),
         ] {
             let cells: Vec<String> = cells.iter().map(|cell| cell.to_string()).collect();

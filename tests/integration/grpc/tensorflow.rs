@@ -183,7 +183,9 @@ async fn what_does_not_fit_is_refused() {
         (Code::NotFound, "nothing", &|r| {
             model(r).name = "nothing".into()
         }),
-        (Code::NotFound, "", &|r| r.model_spec = None),
+        (Code::InvalidArgument, "model_spec", &|r| {
+            r.model_spec = None
+        }),
         (Code::NotFound, "9", &|r| {
             model(r).version_choice = Some(VersionChoice::Version(9))
         }),
