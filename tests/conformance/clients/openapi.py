@@ -28,7 +28,9 @@ def schemathesis(site: Site) -> None:
     program = Path(sys.executable).parent / "schemathesis"
     command = [program, "--config-file", CONFIG, "run", f"http://{site.http}/openapi.json", "--checks", "all"]
     command += ["--max-time", str(SECONDS)]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=SECONDS * 5)
+    # It keeps notes where it runs.
+    options = {"cwd": site.scratch, "capture_output": True, "text": True, "timeout": SECONDS * 5}
+    done = subprocess.run(list(map(str, command)), **options)
     LOG.parent.mkdir(parents=True, exist_ok=True)
     LOG.write_text(done.stdout + done.stderr)
     summary = " ".join(done.stdout[done.stdout.rfind("Failures:") :].split())

@@ -113,9 +113,13 @@ def stream(site: Site) -> None:
             same(site, result)
 
 
-@call(CLIENT, "client_timeout")
+@call(CLIENT, "client_timeout; a timeout that cannot be met")
 def timeout(site: Site) -> None:
-    refused(lambda: client(site).infer("iris", features(), client_timeout=1e-6), InferenceServerException, "DEADLINE_EXCEEDED")
+    one = client(site)
+    same(site, one.infer("iris", features(), client_timeout=10))
+    # In microseconds: it has passed when the request is read.
+    late = refused(lambda: one.infer("iris", features(), timeout=1), InferenceServerException)
+    equal(late.status(), "StatusCode.DEADLINE_EXCEEDED")
 
 
 @call(CLIENT, "errors: model, version, input, shape, datatype, not finite")
