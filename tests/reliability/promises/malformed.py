@@ -76,7 +76,7 @@ def heads() -> list[bytes]:
     body = GOOD[V1].encode()
     length = f"Content-Length: {len(body)}"
     places = [
-        "/nowhere", "/v1/models/none:predict", "/v2/models/none/infer", "/v1/models/iris:explain",
+        "/nowhere", "/v1/models/none:predict", "/v2/models/none/infer", "/v1/models/iris:foretell",
         "/v2/models/iris/versions/01/infer", "/v2/models/iris/versions/18446744073709551616/infer",
         "/v2/models/..%2f..%2fetc%2fpasswd/infer", "/v2/models/%00/infer", "/v2/models/%ff/infer",
         "/v2/models/%c0%ae%c0%ae/infer", "/v2/models/" + "x" * 8000 + "/infer", "/v1/models/iris", "/metrics", "/",
