@@ -385,7 +385,9 @@ impl Life {
                 }
                 (Some((_, Outcome::Late(_))), _) => {
                     let since = life.late_at.map(|at| now.saturating_duration_since(at));
-                    since.is_none_or(|since| since >= self.reading.pause(life.late_tries))
+                    // One that hangs again would hold a thread more.
+                    !self.reading.is_overdue()
+                        && since.is_none_or(|since| since >= self.reading.pause(life.late_tries))
                 }
                 _ => true,
             };

@@ -26,6 +26,11 @@ impl Patience {
         }
     }
 
+    /// Whether work that was given up still has not ended.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed) > 0
+    }
+
     /// How long what took too long is left alone before it is tried again, after so many tries.
     pub(super) fn pause(&self, tries: u32) -> Duration {
         let limit = self.limit.unwrap_or_default();
