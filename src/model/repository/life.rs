@@ -1,5 +1,7 @@
 //! The life of every version: what was seen of it, what was tried, where it stands.
 
+mod versions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -8,16 +10,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
-use super::discovery::{self, Findings, Found, FoundModel, Shape};
+use super::discovery::{self, Findings, Shape};
 use super::files::Files;
 use super::patience::Patience;
 use super::plan::{self, Action, Outcome, Rule, Sight, Situation};
 use super::served::{self, Served};
-use super::state::{State, Versions, may_follow};
+use super::state::State;
 use super::watch::Watch;
 use super::{Published, RepositoryError, RepositorySettings};
 use crate::metrics::{LoadResult, Metrics, ModelState};
 use crate::scheduler::Scheduler;
+use versions::{ModelLife, VersionLife};
 
 /// How often it is asked whether the last request of an unloaded version has ended.
 const DRAINING: Duration = Duration::from_millis(100);
@@ -33,9 +36,9 @@ pub(super) struct Life {
     scheduler: Arc<Scheduler>,
     metrics: Metrics,
     /// With looking at the directory.
-    looking: Patience,
-    /// With reading versions: those that hang keep nobody from looking.
-    reading: Patience,
+    looking: Patience<&'static str>,
+    /// With reading versions: one that hangs keeps up no other, and nobody from looking.
+    reading: Patience<(String, u64)>,
     published: Arc<Published>,
     models: BTreeMap<String, ModelLife>,
     /// Versions that no new request finds, until their last one ends.
@@ -51,31 +54,8 @@ pub(super) struct Life {
     scan_took: Duration,
 }
 
-/// One model's.
-#[derive(Default)]
-struct ModelLife {
-    versions: BTreeMap<u64, VersionLife>,
-    /// Whether someone asked that it be unloaded.
-    is_held: bool,
-    /// Whether it is one too many.
-    is_too_many: bool,
-}
-
-/// One version's.
-struct VersionLife {
-    sight: Sight,
-    directory: PathBuf,
-    /// Since when it has looked like this, by our clock and by the file system's.
-    since: Instant,
-    changed: Option<SystemTime>,
-    tried: Option<(Files, Outcome)>,
-    /// Whether it was refused as it looks now.
-    is_given_up: bool,
-    /// When reading it last took too long, and how often it has since it looks like this.
-    late_at: Option<Instant>,
-    late_tries: u32,
-    /// `None` keeps it out of the index.
-    state: Option<State>,
+fn weight_bytes(served: &Served) -> u64 {
+    served.model.engine.weight_bytes() as u64
 }
 
 /// Why the directory is looked at.
@@ -110,7 +90,7 @@ impl Life {
                 Ok((shape, findings))
             }
         };
-        let looked = looking.wait_for(look);
+        let looked = looking.wait_for("look", look);
         let (shape, findings) = looked
             .unwrap_or_else(|late| Err(io::Error::other(late)))
             .map_err(|error| RepositoryError::Unreadable {
@@ -180,7 +160,7 @@ impl Life {
             return false;
         };
         let directories = self.watched.clone();
-        let followed = self.looking.wait_for(move || {
+        let followed = self.looking.wait_for("watch", move || {
             let is_new = taken.follow(&directories);
             (taken, is_new)
         });
@@ -235,7 +215,7 @@ impl Life {
             let (directory, shape) = (self.settings.directory.clone(), self.shape.clone());
             move || discovery::find(&directory, &shape)
         };
-        let found = self.looking.wait_for(find);
+        let found = self.looking.wait_for("look", find);
         if found.is_ok() {
             self.scan_took = started.elapsed();
         }
@@ -384,10 +364,8 @@ impl Life {
                     self.room_for(files).is_ok()
                 }
                 (Some((_, Outcome::Late(_))), _) => {
-                    let since = life.late_at.map(|at| now.saturating_duration_since(at));
-                    // One that hangs again would hold a thread more.
-                    !self.reading.is_overdue()
-                        && since.is_none_or(|since| since >= self.reading.pause(life.late_tries))
+                    !self.reading.is_overdue(&(name.to_owned(), version))
+                        && life.was_left_alone(now, |tries| self.reading.pause(tries))
                 }
                 _ => true,
             };
@@ -493,12 +471,7 @@ impl Life {
             Err(outcome) => (outcome, LoadResult::Refused),
         };
         self.metrics.model_load(result);
-        let life = self.version(name, version);
-        if let Outcome::Late(_) = outcome {
-            life.late_at = Some(Instant::now());
-            life.late_tries += 1;
-        }
-        life.tried = Some((files, outcome));
+        self.version(name, version).was_tried(files, outcome);
     }
 
     /// Loads files and tries the model that they are; `None` if it is the one that serves.
@@ -526,7 +499,8 @@ impl Life {
                 }
             }
         };
-        let read = self.reading.wait_for(read);
+        let key = (name.to_owned(), version);
+        let read = self.reading.wait_for(key, read);
         let (model, seconds) = read.unwrap_or_else(|late| Err(Outcome::Late(late)))?;
         if before.is_some_and(|before| before.model.fingerprint == model.fingerprint) {
             return Ok(None);
@@ -590,16 +564,24 @@ impl Life {
         plan::room(wanted, self.weight_bytes(), self.settings.max_weight_bytes)
     }
 
-    /// The bytes of weights in memory.
+    /// The bytes of weights in memory, with those that a read may still bring there that was given
+    /// up.
     fn weight_bytes(&self) -> u64 {
-        let versions = self
-            .models
-            .values()
-            .flat_map(|model| model.versions.values());
-        let serving = versions.filter_map(VersionLife::served);
-        let all = serving.chain(&self.retired);
-        all.map(|served| served.model.engine.weight_bytes() as u64)
-            .sum()
+        let versions = self.models.iter().flat_map(|(name, model)| {
+            let versions = model.versions.iter();
+            versions.map(move |(version, life)| (name, *version, life))
+        });
+        let (mut serving, mut overdue) = (0, 0);
+        for (name, version, life) in versions {
+            serving += life.served().map_or(0, |served| weight_bytes(served));
+            if let Some((files, Outcome::Late(_))) = &life.tried
+                && self.reading.is_overdue(&(name.clone(), version))
+            {
+                overdue += files.weight_bytes();
+            }
+        }
+        let retired: u64 = self.retired.iter().map(|served| weight_bytes(served)).sum();
+        serving + overdue + retired
     }
 
     fn version(&mut self, name: &str, version: u64) -> &mut VersionLife {
@@ -631,102 +613,5 @@ impl Life {
             self.metrics.models_in_state(kind, count);
         }
         self.published.models.store(Arc::new(models));
-    }
-}
-
-impl ModelLife {
-    /// Takes note of what a look found.
-    fn see(&mut self, mut found: FoundModel, now: Instant) {
-        for (&version, life) in &mut self.versions {
-            let sight = match (found.versions.remove(&version), &found.instead) {
-                (Some(found), _) => {
-                    life.see(found, now);
-                    continue;
-                }
-                // Whether it is gone cannot be told.
-                (None, Some(sight @ (Sight::Unreadable(_) | Sight::Faulty(_)))) => sight.clone(),
-                // Nothing was there before either.
-                (None, Some(sight @ Sight::Empty(_))) if life.tried.is_none() => sight.clone(),
-                (None, _) => Sight::Gone,
-            };
-            life.see(Found::nowhere(sight), now);
-        }
-        let come = found.versions.into_iter();
-        self.versions
-            .extend(come.map(|(version, found)| (version, VersionLife::new(found, now))));
-        if let Some(sight) = found.instead
-            && self.versions.is_empty()
-        {
-            let stand_in = VersionLife::new(Found::nowhere(sight), now);
-            self.versions.insert(1, stand_in);
-        }
-    }
-
-    /// What the index shows of it.
-    fn states(&self) -> Versions {
-        let states = self.versions.iter();
-        states
-            .filter_map(|(&version, life)| Some((version, life.state.clone()?)))
-            .collect()
-    }
-}
-
-impl VersionLife {
-    fn new(found: Found, now: Instant) -> Self {
-        Self {
-            sight: found.sight,
-            directory: found.directory,
-            since: now,
-            changed: found.changed,
-            tried: None,
-            is_given_up: false,
-            late_at: None,
-            late_tries: 0,
-            state: None,
-        }
-    }
-
-    fn see(&mut self, found: Found, now: Instant) {
-        if self.sight != found.sight {
-            self.sight = found.sight;
-            self.since = now;
-            self.is_given_up = false;
-            self.late_tries = 0;
-        }
-        self.directory = found.directory;
-        self.changed = found.changed;
-    }
-
-    /// How long it has looked like this. Files that were moved here with their directory have
-    /// been left alone for longer than they have been seen.
-    fn quiet(&self, now: Instant, wall_now: SystemTime) -> Duration {
-        let seen = now.saturating_duration_since(self.since);
-        let changed = self.changed.and_then(|at| wall_now.duration_since(at).ok());
-        changed.map_or(seen, |changed| changed.max(seen))
-    }
-
-    fn kind(&self) -> Option<ModelState> {
-        self.state.as_ref().map(State::kind)
-    }
-
-    fn reason(&self) -> Option<&str> {
-        self.state.as_ref().map(State::reason)
-    }
-
-    fn served(&self) -> Option<&Arc<Served>> {
-        self.state.as_ref().and_then(State::served)
-    }
-
-    /// Says why what lies in its directory does not serve instead of what does.
-    fn note(&mut self, reason: Option<&str>) {
-        if let Some(State::Ready(_, note)) = &mut self.state {
-            *note = reason.map(Into::into);
-        }
-    }
-
-    fn set(&mut self, state: Option<State>) {
-        let to = state.as_ref().map(State::kind);
-        debug_assert!(may_follow(self.kind(), to), "{:?} to {to:?}", self.kind());
-        self.state = state;
     }
 }

@@ -1,34 +1,44 @@
 //! Waiting for a file system, which may never answer, as one over a network whose server is gone.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// The most threads that are left waiting: what hangs four times hangs a fifth time.
-const MAX_OVERDUE: usize = 4;
+/// The most threads that are left waiting: what hangs so often hangs once more.
+const MAX_OVERDUE: usize = 16;
 
-/// How long work on files may take.
+/// How long work on files may take. `K` tells one piece of work from another.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct Patience<K> {
     limit: Option<Duration>,
-    overdue: Arc<AtomicUsize>,
+    overdue: Arc<Overdue<K>>,
 }
 
-impl Patience {
+/// The work that was given up and has not ended.
+#[derive(Debug)]
+struct Overdue<K>(Mutex<BTreeSet<K>>);
+
+impl<K> Overdue<K> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<K>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Clone + Ord + Send + 'static> Patience<K> {
     /// Work may take so long; `None` waits for ever.
     pub(super) fn new(limit: Option<Duration>) -> Self {
         Self {
             limit,
-            overdue: Arc::default(),
+            overdue: Arc::new(Overdue(Mutex::default())),
         }
     }
 
-    /// Whether work that was given up still has not ended.
-    pub(super) fn is_overdue(&self) -> bool {
-        self.overdue.load(Ordering::Relaxed) > 0
+    /// Whether this was given up and still has not ended.
+    pub(super) fn is_overdue(&self, key: &K) -> bool {
+        self.overdue.lock().contains(key)
     }
 
     /// How long what took too long is left alone before it is tried again, after so many tries.
@@ -41,30 +51,35 @@ impl Patience {
     /// alone, and what comes of it is dropped.
     ///
     /// # Errors
-    /// That it took too long, or was not begun because too much else does, or that it panicked.
+    /// That it took too long, that it panicked, or that it was not begun: it is overdue from before,
+    /// too much else is, or there is no thread for it.
     pub(super) fn wait_for<T: Send + 'static>(
         &self,
+        key: K,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, String> {
         let Some(limit) = self.limit else {
             return Ok(work());
         };
-        let overdue = self.overdue.load(Ordering::Relaxed);
-        if overdue >= MAX_OVERDUE {
-            return Err(format!(
-                "the file system does not answer: {overdue} reads of the model repository have not \
-                 ended; look at its mount"
-            ));
+        {
+            let overdue = self.overdue.lock();
+            if overdue.contains(&key) || overdue.len() >= MAX_OVERDUE {
+                return Err(format!(
+                    "the file system does not answer: {} reads of the model repository have not \
+                     ended; look at its mount",
+                    overdue.len()
+                ));
+            }
         }
         // Of no room, so that a result that is not taken is known not to be.
         let (done, result) = sync_channel(0);
-        let count = Arc::clone(&self.overdue);
+        let (overdue, own) = (Arc::clone(&self.overdue), key.clone());
         let begun = thread::Builder::new()
             .name("files".to_owned())
             .spawn(move || {
                 let result = catch_unwind(AssertUnwindSafe(work));
                 if done.send(result).is_err() {
-                    count.fetch_sub(1, Ordering::Relaxed);
+                    overdue.lock().remove(&own);
                 }
             });
         if let Err(error) = begun {
@@ -74,10 +89,10 @@ impl Patience {
             Ok(Ok(result)) => Ok(result),
             Err(RecvTimeoutError::Timeout) => {
                 // Before the other end learns of it, when `result` is dropped.
-                self.overdue.fetch_add(1, Ordering::Relaxed);
+                self.overdue.lock().insert(key);
                 Err(format!(
                     "reading the files took longer than the {} s of models.load_timeout_ms; they \
-                     are read again after a while, each time a longer one",
+                     are read again some time after that read ends",
                     limit.as_secs_f64()
                 ))
             }
@@ -90,63 +105,87 @@ impl Patience {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Sender, channel};
 
     use super::*;
+
+    /// Work that does not end before its gate is dropped.
+    fn held() -> (Sender<()>, impl FnOnce() + Send) {
+        let (gate, closed) = channel::<()>();
+        let waits = move || {
+            let _ = closed.recv();
+        };
+        (gate, waits)
+    }
+
+    fn wait_until_none_is_overdue(patience: &Patience<usize>) {
+        while !patience.overdue.lock().is_empty() {
+            thread::yield_now();
+        }
+    }
 
     #[test]
     fn what_ends_gives_what_came_of_it_and_what_panics_says_so() {
         for limit in [None, Some(Duration::from_secs(3600))] {
-            assert_eq!(Patience::new(limit).wait_for(|| 7), Ok(7));
+            assert_eq!(Patience::new(limit).wait_for(1, || 7), Ok(7));
         }
         let patience = Patience::new(Some(Duration::from_secs(3600)));
-        let panicked = patience.wait_for(|| panic!("a bug")).unwrap_err();
+        let panicked = patience.wait_for(1, || panic!("a bug")).unwrap_err();
         assert!(panicked.contains("panicked"), "{panicked}");
-        assert_eq!(patience.overdue.load(Ordering::Relaxed), 0);
+        assert!(!patience.is_overdue(&1));
     }
 
     #[test]
-    fn what_does_not_end_is_left_alone_until_it_does() {
+    fn what_does_not_end_is_left_alone_until_it_does_and_keeps_up_nothing_else() {
+        let patience = Patience::new(Some(Duration::ZERO));
+        let (gate, waits) = held();
+        let late = patience.wait_for(1, waits).unwrap_err();
+        assert!(late.contains("models.load_timeout_ms"), "{late}");
+        assert!(patience.is_overdue(&1) && !patience.is_overdue(&2));
+        let again = patience.wait_for(1, || unreachable!("it is not begun"));
+        assert!(again.is_err_and(|reason| reason.contains("1 reads")));
+        let (other_gate, waits) = held();
+        let other = patience.wait_for(2, waits).unwrap_err();
+        assert!(
+            other.contains("models.load_timeout_ms"),
+            "it was begun: {other}"
+        );
+        drop((gate, other_gate));
+        wait_until_none_is_overdue(&patience);
+    }
+
+    #[test]
+    fn no_more_than_so_many_threads_are_left_waiting() {
         let patience = Patience::new(Some(Duration::ZERO));
         let gates: Vec<_> = (0..MAX_OVERDUE)
-            .map(|_| {
-                let (gate, closed) = channel::<()>();
-                let waits = move || {
-                    let _ = closed.recv();
-                };
-                let late = patience.wait_for(waits).unwrap_err();
-                assert!(late.contains("models.load_timeout_ms"), "{late}");
+            .map(|key| {
+                let (gate, waits) = held();
+                assert!(patience.wait_for(key, waits).is_err());
                 gate
             })
             .collect();
-        assert_eq!(patience.overdue.load(Ordering::Relaxed), MAX_OVERDUE);
-        let refused = patience.wait_for(|| unreachable!("it is not begun"));
-        let refused = refused.unwrap_err();
-        assert!(refused.contains("4 reads"), "{refused}");
+        let refused = patience.wait_for(MAX_OVERDUE, || unreachable!("it is not begun"));
+        assert!(refused.is_err_and(|reason| reason.contains("16 reads")));
         drop(gates);
-        while patience.overdue.load(Ordering::Relaxed) > 0 {
-            thread::yield_now();
-        }
+        wait_until_none_is_overdue(&patience);
     }
 
     #[test]
     fn what_panics_when_nobody_waits_any_more_ends_too() {
         let patience = Patience::new(Some(Duration::ZERO));
-        let (gate, closed) = channel::<()>();
-        let late = patience.wait_for(move || {
-            let _ = closed.recv();
+        let (gate, waits) = held();
+        let late = patience.wait_for(1, move || {
+            waits();
             panic!("a bug");
         });
         assert!(late.map(|(): ()| ()).is_err());
         drop(gate);
-        while patience.overdue.load(Ordering::Relaxed) > 0 {
-            thread::yield_now();
-        }
+        wait_until_none_is_overdue(&patience);
     }
 
     #[test]
     fn pauses_grow_and_have_an_end() {
-        let patience = Patience::new(Some(Duration::from_secs(600)));
+        let patience = Patience::<usize>::new(Some(Duration::from_secs(600)));
         let minutes = |tries| patience.pause(tries).as_secs() / 60;
         assert_eq!([1, 2, 3, 99].map(minutes), [10, 20, 40, 10_240]);
     }

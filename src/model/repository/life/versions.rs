@@ -1,0 +1,154 @@
+//! What is known of each model and of each version of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::super::discovery::{Found, FoundModel};
+use super::super::files::Files;
+use super::super::plan::{Outcome, Sight};
+use super::super::served::Served;
+use super::super::state::{State, Versions, may_follow};
+use crate::metrics::ModelState;
+
+/// One model's.
+#[derive(Default)]
+pub(super) struct ModelLife {
+    pub(super) versions: BTreeMap<u64, VersionLife>,
+    /// Whether someone asked that it be unloaded.
+    pub(super) is_held: bool,
+    /// Whether it is one too many.
+    pub(super) is_too_many: bool,
+}
+
+/// One version's.
+pub(super) struct VersionLife {
+    pub(super) sight: Sight,
+    pub(super) directory: PathBuf,
+    /// Since when it has looked like this, by our clock and by the file system's.
+    pub(super) since: Instant,
+    pub(super) changed: Option<SystemTime>,
+    pub(super) tried: Option<(Files, Outcome)>,
+    /// Whether it was refused as it looks now.
+    pub(super) is_given_up: bool,
+    /// When reading it last took too long.
+    late_at: Option<Instant>,
+    /// How often it has since it looks like this.
+    late_tries: u32,
+    /// `None` keeps it out of the index.
+    pub(super) state: Option<State>,
+}
+
+impl ModelLife {
+    /// Takes note of what a look found.
+    pub(super) fn see(&mut self, mut found: FoundModel, now: Instant) {
+        for (&version, life) in &mut self.versions {
+            let sight = match (found.versions.remove(&version), &found.instead) {
+                (Some(found), _) => {
+                    life.see(found, now);
+                    continue;
+                }
+                // Whether it is gone cannot be told.
+                (None, Some(sight @ (Sight::Unreadable(_) | Sight::Faulty(_)))) => sight.clone(),
+                // Nothing was there before either.
+                (None, Some(sight @ Sight::Empty(_))) if life.tried.is_none() => sight.clone(),
+                (None, _) => Sight::Gone,
+            };
+            life.see(Found::nowhere(sight), now);
+        }
+        let come = found.versions.into_iter();
+        self.versions
+            .extend(come.map(|(version, found)| (version, VersionLife::new(found, now))));
+        if let Some(sight) = found.instead
+            && self.versions.is_empty()
+        {
+            let stand_in = VersionLife::new(Found::nowhere(sight), now);
+            self.versions.insert(1, stand_in);
+        }
+    }
+
+    /// What the index shows of it.
+    pub(super) fn states(&self) -> Versions {
+        let states = self.versions.iter();
+        states
+            .filter_map(|(&version, life)| Some((version, life.state.clone()?)))
+            .collect()
+    }
+}
+
+impl VersionLife {
+    pub(super) fn new(found: Found, now: Instant) -> Self {
+        Self {
+            sight: found.sight,
+            directory: found.directory,
+            since: now,
+            changed: found.changed,
+            tried: None,
+            is_given_up: false,
+            late_at: None,
+            late_tries: 0,
+            state: None,
+        }
+    }
+
+    pub(super) fn see(&mut self, found: Found, now: Instant) {
+        if self.sight != found.sight {
+            self.sight = found.sight;
+            self.since = now;
+            self.is_given_up = false;
+            self.late_tries = 0;
+        }
+        self.directory = found.directory;
+        self.changed = found.changed;
+    }
+
+    /// How long it has looked like this. Files that were moved here with their directory have
+    /// been left alone for longer than they have been seen.
+    pub(super) fn quiet(&self, now: Instant, wall_now: SystemTime) -> Duration {
+        let seen = now.saturating_duration_since(self.since);
+        let changed = self.changed.and_then(|at| wall_now.duration_since(at).ok());
+        changed.map_or(seen, |changed| changed.max(seen))
+    }
+
+    /// Takes note of what became of a load.
+    pub(super) fn was_tried(&mut self, files: Files, outcome: Outcome) {
+        if let Outcome::Late(_) = outcome {
+            self.late_at = Some(Instant::now());
+            self.late_tries += 1;
+        }
+        self.tried = Some((files, outcome));
+    }
+
+    /// Whether it has been left alone for long enough since reading it took too long: `pause` says
+    /// how long that is after so many tries.
+    pub(super) fn was_left_alone(&self, now: Instant, pause: impl Fn(u32) -> Duration) -> bool {
+        let since = self.late_at.map(|at| now.saturating_duration_since(at));
+        since.is_none_or(|since| since >= pause(self.late_tries))
+    }
+
+    pub(super) fn kind(&self) -> Option<ModelState> {
+        self.state.as_ref().map(State::kind)
+    }
+
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.state.as_ref().map(State::reason)
+    }
+
+    pub(super) fn served(&self) -> Option<&Arc<Served>> {
+        self.state.as_ref().and_then(State::served)
+    }
+
+    /// Says why what lies in its directory does not serve instead of what does.
+    pub(super) fn note(&mut self, reason: Option<&str>) {
+        if let Some(State::Ready(_, note)) = &mut self.state {
+            *note = reason.map(Into::into);
+        }
+    }
+
+    pub(super) fn set(&mut self, state: Option<State>) {
+        let to = state.as_ref().map(State::kind);
+        debug_assert!(may_follow(self.kind(), to), "{:?} to {to:?}", self.kind());
+        self.state = state;
+    }
+}
