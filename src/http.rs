@@ -147,7 +147,7 @@ impl Routes {
     #[must_use]
     pub fn new(app: Arc<App>) -> Self {
         let server = Arc::new(Server {
-            budget: Budget::new(app.limits.max_inflight_body_bytes),
+            budget: Budget::within(&app.limits),
             app,
         });
         let others = Router::new()

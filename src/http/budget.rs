@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
+use super::HttpLimits;
 use super::error::ApiError;
 
 /// What each request may hold without being counted. It is no more than a connection's own buffers
@@ -18,14 +19,27 @@ const UNCOUNTED_BYTES: usize = 16 << 10;
 pub(super) struct Budget {
     used_bytes: Arc<AtomicUsize>,
     max_bytes: usize,
+    /// The most of one request, also where it is alone.
+    most_bytes: usize,
     uncounted_bytes: usize,
 }
 
 impl Budget {
+    /// The budget that these limits give: one request may hold as much as sixteen of the largest
+    /// bodies (of 1 MiB at least, so that what a decompressor holds has room), where nobody else holds
+    /// anything. More a few bytes could ask for, as rows that share their values.
+    pub(super) fn within(limits: &HttpLimits) -> Self {
+        Self {
+            most_bytes: limits.max_body_bytes.max(1 << 20).saturating_mul(16),
+            ..Self::new(limits.max_inflight_body_bytes)
+        }
+    }
+
     pub(super) fn new(max_bytes: usize) -> Self {
         Self {
             used_bytes: Arc::default(),
             max_bytes,
+            most_bytes: usize::MAX,
             uncounted_bytes: UNCOUNTED_BYTES,
         }
     }
@@ -79,8 +93,19 @@ impl Share<'_> {
     ///
     /// # Errors
     /// 503 if that is more than the budget has left. A request beside which nobody holds anything
-    /// is never refused: else one that needs more than all of the budget could never be served.
+    /// is not refused for that: else one that needs more than all of the budget could never be served.
+    /// 400 for more than any request may hold.
     pub(super) fn set(&mut self, bytes: usize) -> Result<(), ApiError> {
+        let most_bytes = self.budget.most_bytes;
+        if bytes > most_bytes {
+            return Err(ApiError::invalid(
+                "too_many_values",
+                format!(
+                    "the request: its rows, or its answer, take {bytes} bytes of memory; expected at \
+                     most {most_bytes}; send fewer rows a request"
+                ),
+            ));
+        }
         let used = self.count(bytes);
         match used <= self.budget.max_bytes || used == self.counted {
             true => Ok(()),
@@ -216,6 +241,26 @@ mod tests {
         let mut share = budget.share();
         share.take_back(held);
         assert_eq!(budget.used_bytes(), 60);
+        drop(share);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn no_request_holds_more_than_the_most_even_alone() {
+        let budget = Budget {
+            most_bytes: 200,
+            ..Budget::of_every_byte(100)
+        };
+        let mut share = budget.share();
+        assert!(share.set(200).is_ok());
+        let refused = share.set(201);
+        assert!(matches!(
+            refused,
+            Err(ApiError::Invalid {
+                code: "too_many_values",
+                ..
+            })
+        ));
         drop(share);
         assert_eq!(budget.used_bytes(), 0);
     }

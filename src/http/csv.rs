@@ -61,12 +61,7 @@ pub(super) fn decode(
         let start = table.values.len();
         table.row()?;
         if let Some(order) = &table.order {
-            let row = &mut table.values[start..];
-            scratch.copy_from_slice(row);
-            order
-                .iter()
-                .zip(&scratch)
-                .for_each(|(&to, value)| row[to] = *value);
+            rows::reorder(&mut table.values[start..], order, &mut scratch);
         }
         count += 1;
     }
@@ -96,7 +91,10 @@ impl Table<'_> {
     fn is_at_end(&self) -> bool {
         match self.text.get(self.at) {
             None => true,
-            Some(b' ' | b'\t' | b'\r' | b'\n') => self.text[self.at..].trim_ascii().is_empty(),
+            // From here on, and no further than the first that is none: rows may begin with blanks.
+            Some(b' ' | b'\t' | b'\r' | b'\n') => {
+                self.text[self.at..].iter().all(u8::is_ascii_whitespace)
+            }
             Some(_) => false,
         }
     }
@@ -185,12 +183,12 @@ impl Table<'_> {
         if self.plain_row() {
             return Ok(());
         }
-        let line = self.line();
+        let begin = self.at;
         self.split()?;
         let cells = self.cells.as_ref().expect("the line was just split");
         if cells.len() != self.width {
             let first = String::from_utf8_lossy(cells.iter().next().unwrap_or_default());
-            return Err(self.wrong_width(line, cells.len(), &first));
+            return Err(self.wrong_width(self.line_at(begin), cells.len(), &first));
         }
         let start = self.values.len();
         let mut values = std::mem::take(&mut self.values);
@@ -203,7 +201,8 @@ impl Table<'_> {
                 ApiError::invalid(
                     code,
                     format!(
-                        "line {line}, column {}{}: {message}",
+                        "line {}, column {}{}: {message}",
+                        self.line_at(begin),
                         column + 1,
                         name.unwrap_or_default()
                     ),
@@ -277,7 +276,7 @@ impl Table<'_> {
         let rest = &self.text[self.at..];
         // Of empty lines `csv-core` takes no notice, and the rows behind would move up.
         if let [b'\n', ..] | [b'\r', ..] = rest {
-            return Err(self.wrong_width(self.line(), 0, ""));
+            return Err(self.wrong_width(self.line_at(self.at), 0, ""));
         }
         match cells.split(rest) {
             Some(length) => {
@@ -288,7 +287,7 @@ impl Table<'_> {
                 "too_many_values",
                 format!(
                     "line {}: expected {} cells, got more than {} or more text than they have; {}",
-                    self.line(),
+                    self.line_at(self.at),
                     self.width,
                     Cells::most(self.width),
                     "send a line a row"
@@ -297,9 +296,9 @@ impl Table<'_> {
         }
     }
 
-    /// The number of the line that begins here, from 1.
-    fn line(&self) -> usize {
-        let before = &self.text[..self.at];
+    /// The number of the line that begins at a place, from 1. Counted where it is told, not for each.
+    fn line_at(&self, at: usize) -> usize {
+        let before = &self.text[..at];
         1 + before.iter().filter(|byte| **byte == b'\n').count()
     }
 

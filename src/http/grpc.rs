@@ -225,7 +225,8 @@ fn asked_by(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
 
 /// Reads the message of a predict request, and finds its model: `find` is asked what the start of the
 /// message says, and what all of it does. A large message for a model that is not there, or that has
-/// no room, is not read.
+/// no room, is not read. Fields may come in any order, and the last of a kind counts: `agree` says
+/// whether a start and all of the message name the same model.
 ///
 /// # Errors
 /// What is wrong with the message or its model.
@@ -233,12 +234,14 @@ pub(super) async fn receive<'s>(
     call: &Call<'s>,
     mut messages: Messages<impl RequestBody>,
     find: impl Fn(&[u8], Part) -> Result<Option<Admitted<'s>>, ApiError>,
+    agree: impl Fn(&[u8], &[u8]) -> bool,
 ) -> Result<(Admitted<'s>, Bytes, Share<'s>), ApiError> {
     let server = call.server;
     let limits = &server.app.limits;
     let begun = in_time(limits, messages.begin(limits)).await?;
     let begun = begun.ok_or(ApiError::BodyBroken)?;
     let start = in_time(limits, messages.start(begun)).await?;
+    let start_bytes = start.len();
     let mut admitted = find(start, Part::Start)?;
     if let Some(admitted) = &mut admitted {
         admitted.refuse_unread(begun.bytes as u64)?;
@@ -249,9 +252,10 @@ pub(super) async fn receive<'s>(
         Some(admitted) => admitted.counted(message),
         None => message,
     }?;
+    let start = &message[..start_bytes.min(message.len())];
     let admitted = match admitted {
-        Some(admitted) => Some(admitted),
-        None => find(&message, Part::All)?,
+        Some(admitted) if agree(start, &message) => Some(admitted),
+        _ => find(&message, Part::All)?,
     };
     let mut admitted = admitted.expect("all of a message says which model it is for, or none");
     admitted.refuse()?;

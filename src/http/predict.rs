@@ -59,9 +59,6 @@ const LARGE_ANSWER_VALUES: usize = 64 << 10;
 /// The longest text of a number with the comma behind it: `-1.1754944e-38,`.
 const NUMBER_TEXT_BYTES: usize = 15;
 
-/// The shortest number in JSON with the comma behind it.
-const JSON_NUMBER_BYTES: usize = 2;
-
 /// The bytes of so many rows' answer, as numbers and as text, which are there side by side while the
 /// one is written from the other.
 fn answer_bytes(signature: &Signature, rows: usize) -> usize {
@@ -231,15 +228,35 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// Those of a body of so many bytes, of which a number takes as many at least.
-    pub(super) fn of(admitted: &Admitted<'_>, body_bytes: usize, number_bytes: usize) -> Self {
+    /// Those of a body of so many bytes.
+    pub(super) fn of(admitted: &Admitted<'_>, body_bytes: usize, least: Least) -> Self {
         let signature = &admitted.served.model.signature;
         let max_rows = admitted.server.app.limits.max_request_rows;
         let row: usize = signature.inputs.iter().map(TensorSpec::row_elements).sum();
-        let numbers = (body_bytes / number_bytes).min(row.saturating_mul(max_rows));
         Self {
             body_bytes,
-            decoded_bytes: numbers * size_of::<f32>(),
+            decoded_bytes: least
+                .most_numbers(body_bytes, row, max_rows)
+                .saturating_mul(size_of::<f32>()),
+        }
+    }
+}
+
+/// What a body has at the least for what is decoded from it, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Least {
+    /// For each number.
+    OfNumber(usize),
+    /// For each row, whatever its width: rows may share values that stand there once.
+    OfRow(usize),
+}
+
+impl Least {
+    /// The most numbers that a body can decode to, of a model with so many a row.
+    fn most_numbers(self, body_bytes: usize, row: usize, max_rows: usize) -> usize {
+        match self {
+            Self::OfNumber(bytes) => (body_bytes / bytes).min(row.saturating_mul(max_rows)),
+            Self::OfRow(bytes) => (body_bytes / bytes).min(max_rows).saturating_mul(row),
         }
     }
 }
@@ -247,6 +264,9 @@ impl Sizes {
 /// One wire format's two directions. The value is what the request says about the answer.
 pub(super) trait Format: Sized + Send + 'static {
     const PROTOCOL: Protocol;
+
+    /// What a body has at the least. In JSON a number has a digit, and a comma behind it.
+    const LEAST: Least = Least::OfNumber(2);
 
     /// What a head says about how its body is laid out; nothing for formats with one layout.
     type Layout: Send + 'static;
@@ -298,11 +318,29 @@ pub(super) async fn predict<F: Format>(
     let body = admitted.counted(body::read(body, coding, limits, &mut share).await)?;
     admitted.refuse()?;
     let layout = F::layout(&head.headers)?;
-    let sizes = Sizes::of(&admitted, body.len(), JSON_NUMBER_BYTES);
+    let sizes = Sizes::of(&admitted, body.len(), F::LEAST);
     let asked = asked_by(&head.headers)?;
     let decode =
         move |signature: &Signature, max_rows| F::decode(&body, layout, signature, max_rows);
     admitted
         .answer(share, sizes, asked, decode, F::encode)
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Least;
+
+    /// `{"context":{..},"examples":[{},{},..]}` asks for a row in three bytes, however wide.
+    #[test]
+    fn rows_that_share_their_values_are_charged_whole() {
+        assert_eq!(Least::OfNumber(2).most_numbers(3_000, 10_000, 4096), 1_500);
+        assert_eq!(
+            Least::OfRow(3).most_numbers(3_000, 10_000, 4096),
+            10_000_000
+        );
+        for least in [Least::OfNumber(2), Least::OfRow(3)] {
+            assert_eq!(least.most_numbers(1 << 30, 10, 4096), 40_960);
+        }
+    }
 }

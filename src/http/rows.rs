@@ -1,4 +1,4 @@
-//! Rows that fit the model's inputs: what all bodies of JSON that hold rows have in common.
+//! Rows that fit the model's inputs: what bodies that hold rows have in common.
 
 mod columns;
 mod list;
@@ -20,6 +20,15 @@ use crate::tensor::TensorSpec;
 /// Starts to read a body, with tokens such as `NaN` if the model takes them.
 pub(super) fn reader<'a>(body: &'a [u8], signature: &Signature) -> Result<Reader<'a>, ApiError> {
     Ok(Reader::new(body)?.allowing_non_finite(signature.allow_non_finite))
+}
+
+/// Puts the values of a row from the order of their columns into that of the features: `order` has the
+/// feature of each column. `scratch` is as long as the row.
+pub(super) fn reorder(row: &mut [f32], order: &[usize], scratch: &mut [f32]) {
+    scratch.copy_from_slice(row);
+    for (&to, &value) in order.iter().zip(&*scratch) {
+        row[to] = value;
+    }
 }
 
 /// The buffers of a request's inputs, empty at first.

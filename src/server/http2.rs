@@ -122,12 +122,15 @@ async fn run<H: StreamHandler>(
     let mut awaits_pong = false;
     // When something came last, as far as it is seen here: a request, a request's end, a pong.
     let mut last = Instant::now();
+    // Whether an answer has been given to the library to send since the last silence.
+    let mut has_answered = false;
     // Why no more requests are taken.
     let mut closing: Option<Closed> = None;
     loop {
         let event = poll_fn(|cx| {
             while let Poll::Ready(Some(_)) = requests.poll_join_next(cx) {
                 last = Instant::now();
+                has_answered = true;
             }
             if closing.is_none() && server.stages.current() != Stage::Serving {
                 connection.graceful_shutdown();
@@ -155,6 +158,8 @@ async fn run<H: StreamHandler>(
             }
             let patience = match (requests.is_empty(), closing) {
                 (true, None) => server.timeouts.idle,
+                // The end of an answer may be on its way still.
+                (true, Some(_)) if has_answered => server.timeouts.write,
                 (true, Some(_)) => LINGER,
                 (false, _) => PING_INTERVAL,
             };
@@ -180,6 +185,7 @@ async fn run<H: StreamHandler>(
                 None => {
                     connection.graceful_shutdown();
                     closing = Some(Closed::IdleTimeout);
+                    has_answered = false;
                     last = Instant::now();
                 }
                 Some(reason) => return reason,

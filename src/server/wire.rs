@@ -252,6 +252,11 @@ pub(super) enum WriteError {
 /// others need.
 const SLOWEST_BYTES_A_SECOND: u64 = 16 << 10;
 
+/// How long a client may take for so many bytes, if it never stalls.
+pub(super) fn at_slowest(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / SLOWEST_BYTES_A_SECOND)
+}
+
 /// Writes a head and a body. The client may take nothing for `patience`, and the whole may take that
 /// and as long as the slowest client is allowed.
 pub(super) async fn write(
@@ -293,8 +298,7 @@ pub(super) async fn write(
                 }
                 Poll::Pending => {
                     let now = Instant::now();
-                    let at_slowest = Duration::from_secs(bytes / SLOWEST_BYTES_A_SECOND);
-                    let latest = *latest.get_or_insert(now + patience + at_slowest);
+                    let latest = *latest.get_or_insert(now + patience + at_slowest(bytes));
                     let until = *stalled_until.get_or_insert(now + patience);
                     ready!(timer.poll(cx, until.min(latest)));
                     return Poll::Ready(Err(WriteError::Timeout));

@@ -118,11 +118,7 @@ fn split(
     if let Some(order) = order.filter(|order| !order.is_sorted()) {
         let mut scratch = vec![0.0; width];
         for row in values.chunks_exact_mut(width) {
-            scratch.copy_from_slice(row);
-            order
-                .iter()
-                .zip(&scratch)
-                .for_each(|(&to, value)| row[to] = *value);
+            rows::reorder(row, &order, &mut scratch);
         }
     }
     rows::rows("dataframe_split.data", count, max_rows, vec![values])

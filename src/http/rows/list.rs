@@ -54,7 +54,7 @@ pub(in super::super) fn objects(
         }
         came += 1;
         match shared {
-            Some(shared) => row.clone_from(shared),
+            Some(shared) => row.reset_to(shared),
             None => row.forget(),
         }
         row.read_whole(reader, columns, &mut inputs)

@@ -197,6 +197,14 @@ impl Row {
         }
     }
 
+    /// As another of the same model is.
+    pub(in super::super) fn reset_to(&mut self, other: &Self) {
+        for (values, others) in self.values.iter_mut().zip(&other.values) {
+            values.clone_from(others);
+        }
+        self.taken.copy_from_slice(&other.taken);
+    }
+
     /// As if nothing had come.
     pub(in super::super) fn forget(&mut self) {
         self.taken.fill(false);

@@ -1,12 +1,15 @@
 //! `examples` of `:classify` and `:regress`: rows as objects of named features.
 
 use super::super::error::ApiError;
-use super::super::predict::Rows;
+use super::super::predict::{Least, Rows};
 use super::super::rows::{self, Columns, Row};
 use super::signature_name;
 use crate::model::Signature;
 
 pub(super) const PLACE: &str = "examples";
+
+/// An empty example, of which all values stand in the context, and the comma behind it.
+pub(super) const LEAST: Least = Least::OfRow(3);
 
 /// Reads a body with `examples`, and with `context`: features that all examples share.
 pub(super) fn decode(

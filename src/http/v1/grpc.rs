@@ -13,7 +13,7 @@ use super::super::answer::Response;
 use super::super::body::RequestBody;
 use super::super::error::ApiError;
 use super::super::grpc::{Call, Messages, Part, receive, tensorflow};
-use super::super::predict::{Admitted, Rows, Sizes};
+use super::super::predict::{Admitted, Least, Rows, Sizes};
 use crate::metrics::Route;
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;
@@ -22,9 +22,6 @@ use tensorflow::serving;
 
 pub(in crate::http) const PREDICTION_SERVICE: &str = "tensorflow.serving.PredictionService";
 pub(in crate::http) const MODEL_SERVICE: &str = "tensorflow.serving.ModelService";
-
-/// The bytes of the shortest value: a whole number of one digit.
-const VALUE_BYTES: usize = 1;
 
 /// Answers a method.
 pub(in crate::http) async fn answer(
@@ -66,6 +63,9 @@ pub(in crate::http) async fn answer(
 
 /// A method's two directions. The value is what the request says about the answer.
 trait Method: Sized + Send + 'static {
+    /// What a message has at the least. A number may be a whole one of one byte.
+    const LEAST: Least = Least::OfNumber(1);
+
     /// Reads a request.
     fn decode(
         message: &[u8],
@@ -89,8 +89,9 @@ async fn run<M: Method>(
         spec.map(|spec| spec.find(call.server, call.exchange))
             .transpose()
     };
-    let (admitted, message, share) = receive(call, messages, find).await?;
-    let sizes = Sizes::of(&admitted, message.len(), VALUE_BYTES);
+    let agree = |start: &[u8], all: &[u8]| Spec::at_the_start(start) == Spec::of_request(all).ok();
+    let (admitted, message, share) = receive(call, messages, find, agree).await?;
+    let sizes = Sizes::of(&admitted, message.len(), M::LEAST);
     let decode = move |signature: &Signature, max_rows| M::decode(&message, signature, max_rows);
     let encode = |method: M, model: &Model, response: &InferResponse| {
         Ok(http::Response::new(method.encode(model, response)))

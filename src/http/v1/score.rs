@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 use super::super::answer;
 use super::super::error::ApiError;
 use super::super::json::Writer;
-use super::super::predict::{Format, Rows};
+use super::super::predict::{Format, Least, Rows};
 use super::examples;
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature, Task};
@@ -21,6 +21,8 @@ pub(super) struct Classify;
 
 impl Format for Classify {
     const PROTOCOL: Protocol = Protocol::V1;
+
+    const LEAST: Least = examples::LEAST;
 
     type Layout = ();
 
@@ -72,6 +74,8 @@ pub(super) struct Regress;
 
 impl Format for Regress {
     const PROTOCOL: Protocol = Protocol::V1;
+
+    const LEAST: Least = examples::LEAST;
 
     type Layout = ();
 

@@ -85,7 +85,7 @@ impl Format for Infer {
             // Some clients write out what they leave empty.
             "id" | "parameters" | "outputs" if reader.null()? => Ok(()),
             "id" => {
-                id = Some(reader.string()?.into_owned());
+                id = Some(expect_id(&reader.string()?)?.to_owned());
                 Ok(())
             }
             "parameters" => {
@@ -212,6 +212,23 @@ fn no_sequence(reader: &mut Reader<'_>) -> Result<(), ApiError> {
     match is_none {
         true => Ok(()),
         false => Err(not_in_sequence(&reader.path(at))),
+    }
+}
+
+/// The most bytes of an `id`, which is kept until the answer.
+const MAX_ID_BYTES: usize = 1024;
+
+/// Checks the length of an `id`.
+pub(super) fn expect_id(id: &str) -> Result<&str, ApiError> {
+    match id.len() <= MAX_ID_BYTES {
+        true => Ok(id),
+        false => Err(ApiError::invalid(
+            "id_too_long",
+            format!(
+                "id: expected at most {MAX_ID_BYTES} bytes, got {}; send a shorter one",
+                id.len()
+            ),
+        )),
     }
 }
 

@@ -11,9 +11,10 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use http_body::{Body, Frame};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::super::connection::{Connections, Leave};
+use super::super::wire::at_slowest;
 use super::{Http2, StreamHandler};
 
 /// The body of a request of an HTTP/2 connection. A client may send no more of it than its window
@@ -120,15 +121,18 @@ async fn write(
     }
 }
 
-/// Sends data, each part as soon as the client has made room for it.
+/// Sends data, each part as soon as the client has made room for it. As over HTTP/1.1, who takes a
+/// little now and then has no more time than the slowest line that is waited for.
 async fn send(
     stream: &mut SendStream<Bytes>,
     mut data: Bytes,
     patience: Duration,
 ) -> Result<(), Broken> {
+    let latest = Instant::now() + patience + at_slowest(data.len() as u64);
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
-        let capacity = timeout(patience, poll_fn(|cx| stream.poll_capacity(cx))).await;
+        let until = latest.min(Instant::now() + patience);
+        let capacity = timeout_at(until, poll_fn(|cx| stream.poll_capacity(cx))).await;
         let Ok(capacity) = capacity else {
             stream.send_reset(Reason::CANCEL);
             return Err(Broken);

@@ -203,6 +203,11 @@ async fn what_does_not_fit_is_refused_with_its_place_and_its_mend() {
         }),
         (
             Code::InvalidArgument,
+            "id: expected at most 1024 bytes, got 1025",
+            &|r| r.id = "i".repeat(1025),
+        ),
+        (
+            Code::InvalidArgument,
             "inputs[0].name: the model has no input \"z\"; it takes \"x\"",
             &|r| r.inputs[0].name = "z".into(),
         ),

@@ -118,6 +118,7 @@ async fn csv_has_a_header_in_any_order_or_none() {
         "1,2,3\n4,5,6.5\n",
         "\"1\",2,3\n4,5,6.5\n",
         "1, 2, 3\r\n4,5.0,65e-1",
+        " 1,2,3\n\t4,5,6.5\n \t\r\n\n",
     ] {
         assert_eq!(
             text(&server, FRUIT, "text/csv", "", body).await,

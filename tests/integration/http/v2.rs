@@ -61,6 +61,27 @@ async fn the_members_of_a_request_come_in_any_order() {
 }
 
 #[tokio::test]
+async fn an_id_comes_back_and_has_a_longest() {
+    let server = TestServer::start();
+    let asked = async |bytes: usize| {
+        let id = "i".repeat(bytes);
+        let tensor = r#"{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}"#;
+        let body = format!(r#"{{"id":"{id}","inputs":[{tensor}]}}"#);
+        server.post("/v2/models/echo/infer", body).await
+    };
+    assert_eq!(asked(1024).await.json()["id"], "i".repeat(1024));
+    let over = asked(1025).await;
+    assert_eq!(over.status, 400);
+    assert_eq!(
+        over.json(),
+        json!({
+            "error": "id: expected at most 1024 bytes, got 1025; send a shorter one",
+            "code": "id_too_long",
+        })
+    );
+}
+
+#[tokio::test]
 async fn the_path_chooses_the_version_and_none_is_the_newest() {
     let server = TestServer::start();
     let body = r#"{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}]}"#;

@@ -2,10 +2,13 @@
 
 use super::super::super::error::ApiError;
 use super::super::super::grpc::{Fields, Floats, Malformed};
-use super::super::super::predict::Rows;
+use super::super::super::predict::{Least, Rows};
 use super::super::super::rows::{Columns, Row, buffers, rows, too_many_rows};
 use super::super::examples::PLACE;
 use crate::model::Signature;
+
+/// An empty example, of which all values stand in the context: its tag and its length.
+pub(super) const LEAST: Least = Least::OfRow(2);
 
 /// Reads a `ClassificationRequest` or a `RegressionRequest`, which are alike.
 ///
@@ -44,7 +47,7 @@ pub(super) fn decode(
     let mut row = shared.clone();
     for (index, example) in examples.iter().enumerate() {
         let place = || format!("{PLACE}[{index}]");
-        row.clone_from(&shared);
+        row.reset_to(&shared);
         read(&mut row, *example, &columns, place)?;
         row.append(&columns, &mut inputs, place)?;
     }

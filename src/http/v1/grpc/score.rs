@@ -2,7 +2,7 @@
 
 use super::super::super::error::ApiError;
 use super::super::super::grpc::{framed, tensorflow};
-use super::super::super::predict::Rows;
+use super::super::super::predict::{Least, Rows};
 use super::super::score::{each_row, expect_classifier, expect_regression};
 use super::{Method, examples, model_spec};
 use crate::model::{Model, Signature};
@@ -14,6 +14,8 @@ use tensorflow::serving;
 pub(super) struct Classify;
 
 impl Method for Classify {
+    const LEAST: Least = examples::LEAST;
+
     fn decode(
         message: &[u8],
         signature: &Signature,
@@ -48,6 +50,8 @@ impl Method for Classify {
 pub(super) struct Regress;
 
 impl Method for Regress {
+    const LEAST: Least = examples::LEAST;
+
     fn decode(
         message: &[u8],
         signature: &Signature,

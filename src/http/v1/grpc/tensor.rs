@@ -77,9 +77,10 @@ pub(super) fn read(
             return Err(ApiError::invalid(
                 "shape_mismatch",
                 format!(
-                    "{}: input {:?}: expected {spec}, got DT_FLOAT {shape:?}; {mend}",
+                    "{}: input {:?}: expected {spec}, got {} {shape:?}; {mend}",
                     place(),
-                    spec.name
+                    spec.name,
+                    dtype.map_or("", |dtype| dtype.as_str_name())
                 ),
             ));
         }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::super::super::error::ApiError;
 use super::super::super::grpc::{Fields, Floats, Malformed, Value};
-use super::super::super::json::MAX_RANK;
+use super::super::super::json::{MAX_RANK, excerpt};
 use super::super::super::numbers::{Element, finite};
 use super::super::super::predict::Rows;
-use super::super::infer::{not_in_sequence, reserved};
+use super::super::infer::{expect_id, not_in_sequence, reserved};
 use super::super::inputs::{Data, Taken};
 use super::super::outputs::{self, Asked, no_shared_memory};
 use super::super::shape::{Declared, Form, check, wrong_count};
@@ -36,7 +36,7 @@ pub(super) fn decode(
     let mut fields = Fields::of(message);
     while let Some((number, value)) = fields.next()? {
         match number {
-            3 => id = value.text()?.to_owned(),
+            3 => id = expect_id(value.text()?)?.to_owned(),
             4 => {
                 if let Some(asked) = parameter(value.fields()?)? {
                     timeout = Some(asked).filter(|timeout| !timeout.is_zero());
@@ -328,11 +328,24 @@ impl Parameter<'_> {
             ApiError::invalid(
                 "wrong_type",
                 format!(
-                    "{}: expected int64_param or uint64_param, 0 or more, got {self:?}",
-                    place()
+                    "{}: expected int64_param or uint64_param, 0 or more, got {}",
+                    place(),
+                    self.shown()
                 ),
             )
         })
+    }
+
+    /// What it is, for messages: a text may be as long as the message.
+    fn shown(self) -> String {
+        match self {
+            Self::Nothing => "nothing".into(),
+            Self::Bool(value) => format!("bool_param {value}"),
+            Self::Int(number) => format!("int64_param {number}"),
+            Self::Uint(number) => format!("uint64_param {number}"),
+            Self::Double => "double_param".into(),
+            Self::Text(text) => format!("string_param {}", excerpt(text, 40)),
+        }
     }
 
     /// Whether it is a client's word for nothing.

@@ -12,7 +12,7 @@ use super::super::super::grpc::{
     Call, Fields, Malformed, Messages, Part, Sender, Streaming, framed, inference, receive,
     until_closing,
 };
-use super::super::super::predict::{Admitted, Sizes};
+use super::super::super::predict::{Admitted, Least, Sizes};
 use super::decode::decode;
 use super::version;
 use crate::metrics::{Protocol, Route};
@@ -31,7 +31,7 @@ pub(super) enum Place {
 }
 
 /// The model that a request is for.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Target<'b> {
     name: &'b str,
     version: &'b str,
@@ -89,7 +89,8 @@ pub(super) async fn answer(
         let found = target.map(|target| target.find(call.server, call.exchange));
         found.transpose()
     };
-    let (admitted, message, share) = receive(call, messages, find).await?;
+    let agree = |start: &[u8], all: &[u8]| Target::at_the_start(start) == Target::of(all).ok();
+    let (admitted, message, share) = receive(call, messages, find, agree).await?;
     infer(call, admitted, message, share, Place::Alone).await
 }
 
@@ -100,7 +101,7 @@ async fn infer(
     share: Share<'_>,
     place: Place,
 ) -> Result<Response, ApiError> {
-    let sizes = Sizes::of(&admitted, message.len(), VALUE_BYTES);
+    let sizes = Sizes::of(&admitted, message.len(), Least::OfNumber(VALUE_BYTES));
     admitted
         .answer(
             share,
@@ -203,5 +204,14 @@ mod tests {
         assert_eq!(named(b"\x0a\x01m\x12\x022"), None);
         assert_eq!(named(b"\x2a\x00\x0a\x01m"), None);
         assert_eq!(named(b""), None);
+    }
+
+    /// The last of a kind counts, and what the start said is asked again with all of the message.
+    #[test]
+    fn a_later_field_changes_what_the_start_said() {
+        let message = b"\x0a\x01m\x2a\x00\x12\x012";
+        assert_ne!(Target::at_the_start(message), Target::of(message).ok());
+        let message = b"\x0a\x01m\x12\x012\x2a\x00";
+        assert_eq!(Target::at_the_start(message), Target::of(message).ok());
     }
 }
