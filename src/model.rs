@@ -2,6 +2,7 @@
 
 mod families;
 mod fingerprint;
+pub mod graph;
 mod json;
 mod manifest;
 pub mod repository;

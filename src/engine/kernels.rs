@@ -26,7 +26,7 @@ mod team_model_check;
 mod team_tests;
 
 pub use activation::Activation;
-pub use elementwise::{add, maximum, multiply, normalize, prelu, scale_shift};
+pub use elementwise::{add, maximum, minimum, multiply, normalize, prelu, scale_shift};
 pub use gemm::{Gemm, Layout};
 pub use isa::Isa;
 pub use rows::{layer_normalization, log_softmax, softmax};

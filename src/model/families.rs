@@ -4,6 +4,8 @@
 
 #[cfg(feature = "faults")]
 mod faults;
+mod graph;
+mod inputs;
 mod keras;
 mod network;
 mod sequential;
@@ -20,6 +22,7 @@ type Build = fn(&mut Fields, &Description, &mut Weights) -> Result<Graph, LoadEr
 
 /// By `model_type`.
 const FAMILIES: &[(&str, Build)] = &[
+    ("graph", graph::build),
     ("keras", keras::build),
     ("sequential", sequential::build),
     #[cfg(feature = "faults")]

@@ -61,6 +61,14 @@ pub fn maximum(isa: Isa, a: &[f32], into: &mut [f32]) {
     by_pair(isa, Maximum, a, into);
 }
 
+/// `into = min(into, a)`; NaN if either is NaN.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn minimum(isa: Isa, a: &[f32], into: &mut [f32]) {
+    by_pair(isa, Minimum, a, into);
+}
+
 /// A function of a value and two parameters of its column.
 trait ColumnFunction: Copy {
     fn of<S: Simd>(self, simd: S, x: S::Vector, parameters: [S::Vector; 2]) -> S::Vector;
@@ -185,6 +193,17 @@ impl PairFunction for Maximum {
     fn of<S: Simd>(self, simd: S, a: S::Vector, b: S::Vector) -> S::Vector {
         // `max` gives `b` if either is NaN: only a NaN of `a` would be lost.
         simd.select(simd.is_nan(a), a, simd.max(a, b))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Minimum;
+
+impl PairFunction for Minimum {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, a: S::Vector, b: S::Vector) -> S::Vector {
+        // As for the maximum.
+        simd.select(simd.is_nan(a), a, simd.min(a, b))
     }
 }
 

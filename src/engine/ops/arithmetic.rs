@@ -15,6 +15,10 @@ pub struct Mul;
 #[derive(Clone, Copy, Debug)]
 pub struct Max;
 
+/// The smallest of its operands (ONNX `Min`).
+#[derive(Clone, Copy, Debug)]
+pub struct Min;
+
 /// The mean of its operands (ONNX `Mean`).
 #[derive(Clone, Copy, Debug)]
 pub struct Mean;
@@ -77,6 +81,20 @@ impl Operator for Max {
     }
 }
 
+impl Operator for Min {
+    fn name(&self) -> &'static str {
+        "Min"
+    }
+
+    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+        common_shape(inputs)
+    }
+
+    fn prepare(&self, inputs: &[Operand], isa: Isa) -> Box<dyn Kernel> {
+        Box::new(Fold::new(inputs, isa, kernels::minimum, 1.0))
+    }
+}
+
 impl Operator for Mean {
     fn name(&self) -> &'static str {
         "Mean"
@@ -92,7 +110,7 @@ impl Operator for Mean {
 }
 
 /// The shape that values share; a constant may also be one number or have a suffix of that shape.
-fn common_shape(inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+pub(super) fn common_shape(inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
     // A constant of one number fits any shape, so it only decides where there is nothing else.
     let weight = |operand: &Operand| {
         let is_number = operand.constant.is_some() && operand.elements() == 1;
@@ -228,6 +246,7 @@ mod tests {
         assert_computes(&Sum, &operands, 2, &inputs, &[11.0, 18.0, -27.0, 4.5], 0.0);
         assert_computes(&Mul, &operands, 2, &inputs, &[10.0, -40.0, -90.0, 2.0], 0.0);
         assert_computes(&Max, &operands, 2, &inputs, &[10.0, 20.0, 3.0, 4.0], 0.0);
+        assert_computes(&Min, &operands, 2, &inputs, &[1.0, -2.0, -30.0, 0.5], 0.0);
         assert_computes(&Mean, &operands, 2, &inputs, &[5.5, 9.0, -13.5, 2.25], 0.0);
     }
 

@@ -1,14 +1,13 @@
 //! Family `sequential`: our own list of layers, with names for any graph without cycles.
 
 use super::network::{Call, Function, KernelLayout, Layer, Network, Placed, Spread, Weight};
-use super::row_shape;
+use super::inputs;
 use crate::engine::Graph;
 use crate::engine::kernels::Activation;
 use crate::model::LoadError;
 use crate::model::json::{Field, Fields, JsonError};
 use crate::model::manifest::Description;
 use crate::model::weights::Weights;
-use crate::tensor::{DataType, TensorSpec};
 
 /// Builds the graph of a `sequential` configuration.
 pub(super) fn build(
@@ -16,16 +15,7 @@ pub(super) fn build(
     description: &Description,
     weights: &mut Weights,
 ) -> Result<Graph, LoadError> {
-    let inputs = config.require("inputs")?;
-    let nobody = inputs.expected("at least one input");
-    let inputs: Vec<TensorSpec> = inputs
-        .list()?
-        .into_iter()
-        .map(input)
-        .collect::<Result<_, _>>()?;
-    if inputs.is_empty() {
-        return Err(nobody.into());
-    }
+    let inputs = inputs::all(config)?;
     let layers = config.require("layers")?;
     let no_layers = layers.expected("at least one layer");
     let mut placed: Vec<Placed> = Vec::new();
@@ -69,30 +59,6 @@ fn outputs(field: Field) -> Result<Vec<(String, String)>, JsonError> {
         true => Err(nothing),
         false => Ok(outputs),
     }
-}
-
-fn input(field: Field) -> Result<TensorSpec, JsonError> {
-    let mut fields = field.object()?;
-    let name = fields.require("name")?.string()?;
-    let shape = fields.require("shape")?;
-    let row_shape = row_shape(&shape, shape.clone().list()?)?;
-    if let Some(datatype) = fields.take("datatype") {
-        let refusal = datatype.expected("\"FP32\", the only datatype of inputs");
-        if datatype.string()? != DataType::Fp32.as_str() {
-            return Err(refusal);
-        }
-    }
-    let description = match fields.take("description") {
-        Some(field) => field.string()?,
-        None => String::new(),
-    };
-    fields.finish()?;
-    Ok(TensorSpec {
-        name,
-        datatype: DataType::Fp32,
-        row_shape,
-        description,
-    })
 }
 
 /// Reads one layer. `before` is what it is applied to if it does not say.

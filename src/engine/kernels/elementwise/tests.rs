@@ -59,10 +59,11 @@ fn columns_are_normalized_scaled_and_bent_by_their_own_parameters() {
 fn two_arrays_are_added_multiplied_and_compared_exactly() {
     type OfPairs = fn(Isa, &[f32], &mut [f32]);
     type Expected = fn(f32, f32) -> f32;
-    let functions: [(OfPairs, Expected); 3] = [
+    let functions: [(OfPairs, Expected); 4] = [
         (add, |a, b| a + b),
         (multiply, |a, b| a * b),
         (maximum, f32::max),
+        (minimum, f32::min),
     ];
     for isa in Isa::available() {
         for len in (0..20).chain([63, 64, 65]) {
@@ -78,12 +79,14 @@ fn two_arrays_are_added_multiplied_and_compared_exactly() {
 }
 
 #[test]
-fn the_maximum_with_nan_is_nan_on_either_side() {
+fn the_maximum_and_minimum_with_nan_are_nan_on_either_side() {
     for isa in Isa::available() {
         for (a, b) in [(f32::NAN, 1.0), (1.0, f32::NAN), (f32::NAN, f32::INFINITY)] {
-            let mut into = [b];
-            maximum(isa, &[a], &mut into);
-            assert!(into[0].is_nan(), "{a} and {b} on {isa:?}");
+            for function in [maximum, minimum] {
+                let mut into = [b];
+                function(isa, &[a], &mut into);
+                assert!(into[0].is_nan(), "{a} and {b} on {isa:?}");
+            }
         }
     }
 }

@@ -1,0 +1,44 @@
+//! The key `inputs` of the families whose configuration is ours.
+
+use super::row_shape;
+use crate::model::json::{Field, Fields, JsonError};
+use crate::tensor::{DataType, TensorSpec};
+
+/// Takes the inputs of a configuration, of which there is one at least.
+pub(super) fn all(config: &mut Fields) -> Result<Vec<TensorSpec>, JsonError> {
+    let inputs = config.require("inputs")?;
+    let nobody = inputs.expected("at least one input");
+    let inputs: Vec<TensorSpec> = inputs
+        .list()?
+        .into_iter()
+        .map(input)
+        .collect::<Result<_, _>>()?;
+    match inputs.is_empty() {
+        true => Err(nobody),
+        false => Ok(inputs),
+    }
+}
+
+fn input(field: Field) -> Result<TensorSpec, JsonError> {
+    let mut fields = field.object()?;
+    let name = fields.require("name")?.string()?;
+    let shape = fields.require("shape")?;
+    let row_shape = row_shape(&shape, shape.clone().list()?)?;
+    if let Some(datatype) = fields.take("datatype") {
+        let refusal = datatype.expected("\"FP32\", the only datatype of inputs");
+        if datatype.string()? != DataType::Fp32.as_str() {
+            return Err(refusal);
+        }
+    }
+    let description = match fields.take("description") {
+        Some(field) => field.string()?,
+        None => String::new(),
+    };
+    fields.finish()?;
+    Ok(TensorSpec {
+        name,
+        datatype: DataType::Fp32,
+        row_shape,
+        description,
+    })
+}

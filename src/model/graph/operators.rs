@@ -1,0 +1,674 @@
+//! How ONNX' operators become the engine's.
+//!
+//! A new operator is a function here and its line in [`TABLE`].
+
+use std::sync::Arc;
+
+use ndarray::{ArrayD, Axis, IxDyn};
+
+use super::{Call, Value};
+use crate::engine::kernels::Activation;
+use crate::engine::ops::{
+    BatchNormalization, Binary, Concat, Elementwise, Expand, Gemm, Identity, LayerNormalization,
+    LogSoftmax, LpNormalization, Max, Mean, Min, Mul, PRelu, Reduce, Reshape, Softmax, Sum,
+    Transpose, Unary,
+};
+use crate::engine::{Operator, ValueId};
+
+/// Adds what computes a node.
+pub(super) type Lower = fn(&mut Call<'_>) -> Result<ValueId, String>;
+
+/// By ONNX' name, sorted.
+pub(super) const TABLE: &[(&str, Lower)] = &[
+    ("Abs", |call| unary(call, Unary::Abs)),
+    ("Add", |call| fold(call, Sum, 2)),
+    ("BatchNormalization", batch_normalization),
+    ("Ceil", |call| unary(call, Unary::Ceil)),
+    ("Celu", celu),
+    ("Clip", clip),
+    ("Concat", concat),
+    ("Cos", |call| unary(call, Unary::Cos)),
+    ("Div", |call| binary(call, Binary::Div)),
+    ("Dropout", identity),
+    ("Elu", elu),
+    ("Erf", |call| function(call, Activation::Erf)),
+    ("Exp", |call| function(call, Activation::Exp)),
+    ("Flatten", flatten),
+    ("Floor", |call| unary(call, Unary::Floor)),
+    ("Gelu", gelu),
+    ("Gemm", gemm),
+    ("HardSigmoid", hard_sigmoid),
+    ("HardSwish", |call| function(call, Activation::HardSwish)),
+    ("Identity", identity),
+    ("LayerNormalization", layer_normalization),
+    ("LeakyRelu", leaky_relu),
+    ("Log", |call| unary(call, Unary::Log)),
+    ("LogSoftmax", |call| along_an_axis(call, LogSoftmax)),
+    ("LpNormalization", lp_normalization),
+    ("MatMul", mat_mul),
+    ("Max", |call| fold(call, Max, usize::MAX)),
+    ("Mean", |call| fold(call, Mean, usize::MAX)),
+    ("Min", |call| fold(call, Min, usize::MAX)),
+    ("Mish", |call| function(call, Activation::Mish)),
+    ("Mul", |call| fold(call, Mul, 2)),
+    ("Neg", |call| unary(call, Unary::Neg)),
+    ("PRelu", prelu),
+    ("Pow", |call| binary(call, Binary::Pow)),
+    ("Reciprocal", |call| unary(call, Unary::Reciprocal)),
+    ("ReduceL1", |call| reduce(call, Reduce::L1)),
+    ("ReduceL2", |call| reduce(call, Reduce::L2)),
+    ("ReduceLogSum", |call| reduce(call, Reduce::LogSum)),
+    ("ReduceLogSumExp", |call| reduce(call, Reduce::LogSumExp)),
+    ("ReduceMax", |call| reduce(call, Reduce::Max)),
+    ("ReduceMean", |call| reduce(call, Reduce::Mean)),
+    ("ReduceMin", |call| reduce(call, Reduce::Min)),
+    ("ReduceProd", |call| reduce(call, Reduce::Prod)),
+    ("ReduceSum", |call| reduce(call, Reduce::Sum)),
+    ("ReduceSumSquare", |call| reduce(call, Reduce::SumSquare)),
+    ("Relu", |call| function(call, Activation::Relu)),
+    ("Reshape", reshape),
+    ("Round", |call| unary(call, Unary::Round)),
+    ("Selu", selu),
+    ("Sigmoid", |call| function(call, Activation::Sigmoid)),
+    ("Sign", |call| unary(call, Unary::Sign)),
+    ("Sin", |call| unary(call, Unary::Sin)),
+    ("Softmax", |call| along_an_axis(call, Softmax)),
+    ("Softplus", |call| function(call, Activation::Softplus)),
+    ("Softsign", |call| function(call, Activation::Softsign)),
+    ("Sqrt", |call| unary(call, Unary::Sqrt)),
+    ("Squeeze", squeeze),
+    ("Sub", subtract),
+    ("Sum", |call| fold(call, Sum, usize::MAX)),
+    ("Swish", swish),
+    ("Tanh", |call| function(call, Activation::Tanh)),
+    ("Transpose", transpose),
+    ("Unsqueeze", unsqueeze),
+];
+
+/// How an operator of this name is added.
+pub(super) fn find(name: &str) -> Option<Lower> {
+    let at = TABLE.binary_search_by_key(&name, |(name, _)| name).ok()?;
+    Some(TABLE[at].1)
+}
+
+fn identity(call: &mut Call<'_>) -> Result<ValueId, String> {
+    call.expect_operands(1, 1)?;
+    let x = call.rows(0)?;
+    call.emit(Identity, &[x])
+}
+
+fn unary(call: &mut Call<'_>, operator: Unary) -> Result<ValueId, String> {
+    call.expect_operands(1, 1)?;
+    let x = call.rows(0)?;
+    call.emit(operator, &[x])
+}
+
+fn function(call: &mut Call<'_>, function: Activation) -> Result<ValueId, String> {
+    call.expect_operands(1, 1)?;
+    let x = call.rows(0)?;
+    call.emit(Elementwise(function), &[x])
+}
+
+fn leaky_relu(call: &mut Call<'_>) -> Result<ValueId, String> {
+    let alpha = call.attributes.float("alpha")?.unwrap_or(0.01);
+    function(call, Activation::LeakyRelu { alpha })
+}
+
+fn elu(call: &mut Call<'_>) -> Result<ValueId, String> {
+    let alpha = call.attributes.float("alpha")?.unwrap_or(1.0);
+    function(call, Activation::Elu { alpha })
+}
+
+fn celu(call: &mut Call<'_>) -> Result<ValueId, String> {
+    match call.attributes.float("alpha")?.unwrap_or(1.0) {
+        alpha if alpha > 0.0 => function(call, Activation::Celu { alpha }),
+        alpha => Err(format!(
+            "attribute \"alpha\": expected more than 0, got {alpha}"
+        )),
+    }
+}
+
+/// With the parameters for which it is defined, as every framework has it. Others are a scaled ELU.
+fn selu(call: &mut Call<'_>) -> Result<ValueId, String> {
+    const ALPHA: f32 = 1.673_263_2;
+    const GAMMA: f32 = 1.050_701;
+    let alpha = call.attributes.float("alpha")?.unwrap_or(ALPHA);
+    let gamma = call.attributes.float("gamma")?.unwrap_or(GAMMA);
+    if (alpha - ALPHA).abs() < 1e-6 && (gamma - GAMMA).abs() < 1e-6 {
+        return function(call, Activation::Selu);
+    }
+    let elu = function(call, Activation::Elu { alpha })?;
+    let gamma = call.graph.constant(ArrayD::from_elem(IxDyn(&[]), gamma));
+    call.emit(Mul, &[elu, gamma])
+}
+
+fn hard_sigmoid(call: &mut Call<'_>) -> Result<ValueId, String> {
+    let alpha = call.attributes.float("alpha")?.unwrap_or(0.2);
+    let beta = call.attributes.float("beta")?.unwrap_or(0.5);
+    function(call, Activation::HardSigmoid { alpha, beta })
+}
+
+fn gelu(call: &mut Call<'_>) -> Result<ValueId, String> {
+    match call.attributes.text("approximate")?.as_deref() {
+        None | Some("none") => function(call, Activation::Gelu),
+        Some("tanh") => function(call, Activation::GeluTanh),
+        Some(other) => Err(format!(
+            "attribute \"approximate\": expected \"none\" or \"tanh\", got {other:?}"
+        )),
+    }
+}
+
+/// `x · sigmoid(alpha · x)`
+fn swish(call: &mut Call<'_>) -> Result<ValueId, String> {
+    let alpha = call.attributes.float("alpha")?.unwrap_or(1.0);
+    if alpha == 1.0 {
+        return function(call, Activation::Silu);
+    }
+    call.expect_operands(1, 1)?;
+    let x = call.rows(0)?;
+    let alpha = call.graph.constant(ArrayD::from_elem(IxDyn(&[]), alpha));
+    let scaled = call.emit(Mul, &[x, alpha])?;
+    let gate = call.emit(Elementwise(Activation::Sigmoid), &[scaled])?;
+    call.emit(Mul, &[x, gate])
+}
+
+fn clip(call: &mut Call<'_>) -> Result<ValueId, String> {
+    let min = call.attributes.float("min")?.unwrap_or(f32::NEG_INFINITY);
+    let max = call.attributes.float("max")?.unwrap_or(f32::INFINITY);
+    // As ONNX has it: where the limits are crossed, the highest counts.
+    let min = min.min(max);
+    function(call, Activation::Clip { min, max })
+}
+
+/// Operators that combine any number of operands of one shape, in any order.
+fn fold(
+    call: &mut Call<'_>,
+    operator: impl Operator + 'static,
+    most: usize,
+) -> Result<ValueId, String> {
+    call.expect_operands(most.min(2) - usize::from(most > 2), most)?;
+    let operands = aligned(call)?;
+    call.emit(operator, &operands)
+}
+
+fn binary(call: &mut Call<'_>, operator: Binary) -> Result<ValueId, String> {
+    call.expect_operands(2, 2)?;
+    let operands = aligned(call)?;
+    call.emit(operator, &operands)
+}
+
+/// `a - b`. Of a weight `b` it is the sum with `-b`, the same to the bit, which goes into the layers
+/// beside it.
+fn subtract(call: &mut Call<'_>) -> Result<ValueId, String> {
+    if let [Some(_), Some(Value::Constant(b))] = &mut *call.operands {
+        *b = Arc::new(b.mapv(|value| -value));
+        return fold(call, Sum, 2);
+    }
+    binary(call, Binary::Sub)
+}
+
+/// All operands, with those of smaller shapes repeated as far as the engine does not do that itself.
+///
+/// ONNX aligns shapes by their last axes. Operands that depend on the rows must therefore have the
+/// same number of axes, and weights none or one of extent 1 where the others have their rows.
+fn aligned(call: &mut Call<'_>) -> Result<Vec<ValueId>, String> {
+    let mut shapes = Vec::with_capacity(call.operands.len());
+    let rank = row_rank(call)?;
+    for (index, operand) in call.operands.iter_mut().enumerate() {
+        shapes.push(match operand {
+            Some(Value::Rows(value)) => call.graph.shape(*value).to_vec(),
+            Some(Value::Constant(values)) => {
+                *values = without_rows(values, rank)
+                    .map_err(|problem| format!("input {index}: {problem}"))?;
+                values.shape().to_vec()
+            }
+            None => return Err(format!("input {index} is missing")),
+        });
+    }
+    let target = common_shape(&shapes, rank)?;
+    let operands = std::mem::take(&mut call.operands);
+    let mut aligned = Vec::with_capacity(operands.len());
+    for operand in operands.into_iter().flatten() {
+        aligned.push(match operand {
+            Value::Rows(value) if *call.graph.shape(value) == *target => value,
+            Value::Rows(value) => {
+                let shape = target.clone();
+                call.emit(Expand { shape }, &[value])?
+            }
+            Value::Constant(values) => {
+                let values = repeated(values, &target);
+                call.graph.weight(values)
+            }
+        });
+    }
+    Ok(aligned)
+}
+
+/// The number of axes that a row of each operand has which depends on the rows.
+fn row_rank(call: &Call<'_>) -> Result<usize, String> {
+    let mut ranks = call
+        .operands
+        .iter()
+        .flatten()
+        .filter_map(|operand| match operand {
+            Value::Rows(value) => Some(call.graph.shape(*value).len()),
+            Value::Constant(_) => None,
+        });
+    let first = ranks.next().unwrap_or(0);
+    match ranks.find(|rank| *rank != first) {
+        None => Ok(first),
+        Some(other) => Err(format!(
+            "its inputs have {} and {} axes, so the rows of one would meet another axis of the \
+             other; expected as many axes of both",
+            first + 1,
+            other + 1
+        )),
+    }
+}
+
+/// A weight without the axis that stands where others have their rows.
+fn without_rows(values: &Arc<ArrayD<f32>>, rank: usize) -> Result<Arc<ArrayD<f32>>, String> {
+    let shape = values.shape();
+    if shape.len() <= rank {
+        return Ok(values.clone());
+    }
+    if shape.len() == rank + 1 && shape[0] == 1 {
+        let inner = values.index_axis(Axis(0), 0);
+        return Ok(Arc::new(inner.to_owned()));
+    }
+    Err(format!(
+        "a weight of shape {shape:?} has other numbers for other rows; expected 1 in place of \
+         the rows, or at most {rank} axes"
+    ))
+}
+
+/// What shapes become when they are repeated along axes of extent 1, aligned by their last axes.
+fn common_shape(shapes: &[Vec<usize>], rank: usize) -> Result<Vec<usize>, String> {
+    let mut target = vec![1; rank];
+    for shape in shapes {
+        let behind = rank - shape.len();
+        for (target, extent) in target[behind..].iter_mut().zip(shape) {
+            match (*target, *extent) {
+                (1, extent) => *target = extent,
+                (target, extent) if extent == target || extent == 1 => {}
+                _ => {
+                    return Err(format!(
+                        "shapes {shapes:?} (without the rows' axis) do not go together; expected \
+                         the same extents, or 1"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(target)
+}
+
+/// A weight as the engine repeats it itself: one number, or the last axes of a row.
+fn repeated(values: Arc<ArrayD<f32>>, target: &[usize]) -> Arc<ArrayD<f32>> {
+    if values.len() == 1 || target.ends_with(values.shape()) {
+        return values;
+    }
+    let whole = values.broadcast(IxDyn(target));
+    Arc::new(whole.expect("the target is the common shape").to_owned())
+}
+
+/// `alpha · A · B + beta · C` with weights `B` and `C`.
+fn gemm(call: &mut Call<'_>) -> Result<ValueId, String> {
+    call.expect_operands(2, 3)?;
+    call.attributes.only("transA", 0)?;
+    let trans_b = call.attributes.int("transB")?.unwrap_or(0) != 0;
+    let alpha = call.attributes.float("alpha")?.unwrap_or(1.0);
+    let beta = call.attributes.float("beta")?.unwrap_or(1.0);
+    let x = call.rows(0)?;
+    let shape = call.shape(x);
+    if shape.len() != 1 {
+        return Err(format!("input 0: expected 2 axes, got {}", shape.len() + 1));
+    }
+    let weight = matrix(&call.required_weight(1)?, alpha)?;
+    let columns = weight.shape()[usize::from(!trans_b)];
+    let mut operands = vec![x, call.graph.weight(weight)];
+    if let Some(bias) = call.weight(2)? {
+        let bias = without_rows(&bias, 1).map_err(|problem| format!("input 2: {problem}"))?;
+        let whole = bias.broadcast(IxDyn(&[columns])).ok_or_else(|| {
+            format!(
+                "input 2: expected shape [{columns}], as the product has columns, got {:?}",
+                bias.shape()
+            )
+        })?;
+        let bias = match beta == 1.0 && *bias.shape() == [columns] {
+            true => bias,
+            false => Arc::new(whole.mapv(|value| beta * value)),
+        };
+        operands.push(call.graph.weight(bias));
+    }
+    let activation = Activation::Linear;
+    call.emit(
+        Gemm {
+            trans_b,
+            activation,
+        },
+        &operands,
+    )
+}
+
+/// A weight of two axes, times a factor.
+fn matrix(values: &Arc<ArrayD<f32>>, factor: f32) -> Result<Arc<ArrayD<f32>>, String> {
+    match values.ndim() {
+        2 if factor == 1.0 => Ok(values.clone()),
+        2 => Ok(Arc::new(values.mapv(|value| factor * value))),
+        _ => Err(format!(
+            "input 1: expected a weight of 2 axes, got shape {:?}",
+            values.shape()
+        )),
+    }
+}
+
+/// The product of the last axis with a weight of one or two axes.
+fn mat_mul(call: &mut Call<'_>) -> Result<ValueId, String> {
+    call.expect_operands(2, 2)?;
+    let x = call.rows(0)?;
+    let weight = call.required_weight(1)?;
+    let is_vector = weight.ndim() == 1;
+    let weight = match is_vector {
+        true => Arc::new((*weight).clone().insert_axis(Axis(1))),
+        false => weight,
+    };
+    let weight = call.graph.weight(matrix(&weight, 1.0)?);
+    let product = Gemm {
+        trans_b: false,
+        activation: Activation::Linear,
+    };
+    let output = call.emit(product, &[x, weight])?;
+    if !is_vector {
+        return Ok(output);
+    }
+    let shape = call.shape(output);
+    reshaped(call, output, &shape[..shape.len() - 1])
+}
+
+fn prelu(call: &mut Call<'_>) -> Result<ValueId, String> {
+    call.expect_operands(2, 2)?;
+    let x = call.rows(0)?;
+    let shape = call.shape(x);
+    let slope = without_rows(&call.required_weight(1)?, shape.len())
+        .map_err(|problem| format!("input 1: {problem}"))?;
+    let whole = slope.broadcast(IxDyn(&shape)).ok_or_else(|| {
+        format!(
+            "input 1: a slope of shape {:?} does not go with rows of shape {shape:?}",
+            slope.shape()
+        )
+    })?;
+    let slope = match slope.len() {
+        1 => (*slope).clone().into_shape_with_order(IxDyn(&[1])),
+        _ => whole.to_owned().into_shape_with_order(IxDyn(&shape)),
+    };
+    let slope = slope.map_err(|error| error.to_string())?;
+    let slope = call.graph.weight(slope);
+    call.emit(PRelu, &[x, slope])
+}
+
+/// A value with other extents of a row.
+fn reshaped(call: &mut Call<'_>, value: ValueId, shape: &[usize]) -> Result<ValueId, String> {
+    let shape = shape.iter().map(|extent| *extent as i64).collect();
+    call.emit(Reshape { shape }, &[value])
+}
+
+/// Computes along the axis `axis` (the last) with what computes along the last.
+fn along_an_axis(
+    call: &mut Call<'_>,
+    operator: impl Operator + 'static,
+) -> Result<ValueId, String> {
+    call.expect_operands(1, 1)?;
+    let axis = call.attributes.int("axis")?.unwrap_or(-1);
+    let x = call.rows(0)?;
+    let rank = call.shape(x).len();
+    let axis = call.row_axis(axis, rank)?;
+    let there = Transpose::to_the_end(rank, axis);
+    let back = there.inverse();
+    let x = call.emit(there, &[x])?;
+    let output = call.emit(operator, &[x])?;
+    call.emit(back, &[output])
+}
+
+fn lp_normalization(call: &mut Call<'_>) -> Result<ValueId, String> {
+    match call.attributes.int("p")?.unwrap_or(2) {
+        1 => along_an_axis(call, LpNormalization::L1),
+        2 => along_an_axis(call, LpNormalization::L2),
+        other => Err(format!("attribute \"p\": expected 1 or 2, got {other}")),
+    }
+}
+
+/// Along axis 1, the first of the row.
+fn batch_normalization(call: &mut Call<'_>) -> Result<ValueId, String> {
+    call.expect_operands(5, 5)?;
+    call.attributes.only("training_mode", 0)?;
+    call.attributes.float("momentum")?;
+    let epsilon = f64::from(call.attributes.float("epsilon")?.unwrap_or(1e-5));
+    let x = call.rows(0)?;
+    let rank = call.shape(x).len();
+    let axis = call.row_axis(1, rank)?;
+    let there = Transpose::to_the_end(rank, axis);
+    let back = there.inverse();
+    let mut operands = vec![call.emit(there, &[x])?];
+    for index in 1..5 {
+        let weight = call.required_weight(index)?;
+        operands.push(call.graph.weight(weight));
+    }
+    let output = call.emit(BatchNormalization { epsilon }, &operands)?;
+    call.emit(back, &[output])
+}
+
+/// Over the axes from `axis` on.
+fn layer_normalization(call: &mut Call<'_>) -> Result<ValueId, String> {
+    call.expect_operands(2, 3)?;
+    call.attributes.only("stash_type", 1)?;
+    let axis = call.attributes.int("axis")?.unwrap_or(-1);
+    let epsilon = call.attributes.float("epsilon")?.unwrap_or(1e-5);
+    let x = call.rows(0)?;
+    let shape = call.shape(x);
+    let axis = call.row_axis(axis, shape.len())?;
+    let (kept, normalized) = shape.split_at(axis);
+    let columns: usize = normalized.iter().product();
+    let mut flat = kept.to_vec();
+    flat.push(columns);
+    let scale = call.required_weight(1)?;
+    let shift = match call.weight(2)? {
+        Some(shift) => shift,
+        None => Arc::new(ArrayD::zeros(scale.raw_dim())),
+    };
+    let mut operands = vec![reshaped(call, x, &flat)?];
+    for (index, weight) in [(1, scale), (2, shift)] {
+        let whole = weight.broadcast(IxDyn(normalized)).ok_or_else(|| {
+            format!(
+                "input {index}: expected shape {normalized:?}, got {:?}",
+                weight.shape()
+            )
+        })?;
+        let values: Vec<f32> = whole.iter().copied().collect();
+        let values = ArrayD::from_shape_vec(IxDyn(&[columns]), values);
+        operands.push(
+            call.graph
+                .weight(values.map_err(|error| error.to_string())?),
+        );
+    }
+    let output = call.emit(LayerNormalization { epsilon }, &operands)?;
+    reshaped(call, output, &shape)
+}
+
+/// Over the axes `axes`, which stay with extent 1 unless `keepdims` is 0.
+fn reduce(call: &mut Call<'_>, operator: Reduce) -> Result<ValueId, String> {
+    call.expect_operands(1, 1)?;
+    let keeps = call.attributes.int("keepdims")?.unwrap_or(1) != 0;
+    let does_nothing = call.attributes.int("noop_with_empty_axes")?.unwrap_or(0) != 0;
+    let axes = call.attributes.ints("axes")?.unwrap_or_default();
+    let x = call.rows(0)?;
+    if axes.is_empty() {
+        return match does_nothing {
+            true => call.emit(Identity, &[x]),
+            false => {
+                Err("without \"axes\" it takes all rows together; expected axes from 1 on".into())
+            }
+        };
+    }
+    let shape = call.shape(x);
+    let mut reduced = axes
+        .iter()
+        .map(|axis| call.row_axis(*axis, shape.len()))
+        .collect::<Result<Vec<_>, _>>()?;
+    reduced.sort_unstable();
+    reduced.dedup();
+    let kept: Vec<usize> = (0..shape.len())
+        .filter(|axis| !reduced.contains(axis))
+        .collect();
+    let mut flat: Vec<usize> = kept.iter().map(|axis| shape[*axis]).collect();
+    flat.push(reduced.iter().map(|axis| shape[*axis]).product());
+    let permutation = kept.into_iter().chain(reduced.iter().copied()).collect();
+    let moved = call.emit(Transpose { permutation }, &[x])?;
+    let moved = reshaped(call, moved, &flat)?;
+    let output = call.emit(operator, &[moved])?;
+    if !keeps {
+        return Ok(output);
+    }
+    let whole: Vec<usize> = (0..shape.len())
+        .map(|axis| {
+            if reduced.contains(&axis) {
+                1
+            } else {
+                shape[axis]
+            }
+        })
+        .collect();
+    reshaped(call, output, &whole)
+}
+
+fn concat(call: &mut Call<'_>) -> Result<ValueId, String> {
+    let axis = call.attributes.int("axis")?;
+    let axis = axis.ok_or("the attribute \"axis\" is missing")?;
+    let operands = (0..call.operands.len())
+        .map(|index| call.rows(index))
+        .collect::<Result<Vec<_>, _>>()?;
+    let rank = call.shape(operands[0]).len();
+    let axis = call.row_axis(axis, rank)? as isize;
+    call.emit(Concat { axis }, &operands)
+}
+
+fn transpose(call: &mut Call<'_>) -> Result<ValueId, String> {
+    call.expect_operands(1, 1)?;
+    let x = call.rows(0)?;
+    let rank = call.shape(x).len() as i64 + 1;
+    let all = call.attributes.ints("perm")?;
+    let all = all.unwrap_or_else(|| (0..rank).rev().collect());
+    match all.split_first() {
+        Some((0, row)) if row.iter().all(|axis| (1..rank).contains(axis)) => {
+            let permutation = row.iter().map(|axis| *axis as usize - 1).collect();
+            call.emit(Transpose { permutation }, &[x])
+        }
+        _ => Err(format!(
+            "it moves the rows, or has another number of axes: expected \"perm\" of 0 and then 1 \
+             to {} in any order, got {all:?}",
+            rank - 1
+        )),
+    }
+}
+
+fn flatten(call: &mut Call<'_>) -> Result<ValueId, String> {
+    call.expect_operands(1, 1)?;
+    let x = call.rows(0)?;
+    let axis = call.attributes.int("axis")?.unwrap_or(1);
+    let rank = call.shape(x).len() as i64 + 1;
+    match axis {
+        // A row of one number becomes a row of one axis.
+        _ if axis == 1 || axis == 1 - rank => call.emit(Reshape::flatten(), &[x]),
+        _ => Err(format!(
+            "attribute \"axis\": expected 1, so that each row stays one, got {axis}"
+        )),
+    }
+}
+
+/// Of the shape the first extent is that of the rows: 0, or -1 where the others say all of a row.
+fn reshape(call: &mut Call<'_>) -> Result<ValueId, String> {
+    call.expect_operands(1, 1)?;
+    let copies = call.attributes.int("allowzero")?.unwrap_or(0) == 0;
+    let x = call.rows(0)?;
+    let from = call.shape(x);
+    let shape = call.attributes.ints("shape")?;
+    let shape = shape.ok_or("the attribute \"shape\" is missing")?;
+    let Some((-1 | 0, row)) = shape.split_first() else {
+        return Err(format!(
+            "attribute \"shape\": expected 0 or -1 for the rows first, got {shape:?}"
+        ));
+    };
+    let mut to = Vec::with_capacity(row.len());
+    for (axis, extent) in row.iter().enumerate() {
+        to.push(match (extent, from.get(axis)) {
+            (0, Some(extent)) if copies => *extent as i64,
+            (0, _) => {
+                return Err(format!(
+                    "attribute \"shape\": an extent of 0 at {} in {shape:?} has nothing to copy",
+                    axis + 1
+                ));
+            }
+            (extent, _) => *extent,
+        });
+    }
+    call.emit(Reshape { shape: to }, &[x])
+}
+
+fn squeeze(call: &mut Call<'_>) -> Result<ValueId, String> {
+    call.expect_operands(1, 1)?;
+    let x = call.rows(0)?;
+    let shape = call.shape(x);
+    let axes = match call.attributes.ints("axes")? {
+        Some(axes) => axes
+            .iter()
+            .map(|axis| call.row_axis(*axis, shape.len()))
+            .collect::<Result<Vec<_>, _>>()?,
+        None => (0..shape.len()).filter(|axis| shape[*axis] == 1).collect(),
+    };
+    if let Some(axis) = axes.iter().find(|axis| shape[**axis] != 1) {
+        return Err(format!(
+            "axis {} has extent {}; only axes of extent 1 can go",
+            axis + 1,
+            shape[*axis]
+        ));
+    }
+    let left: Vec<usize> = (0..shape.len())
+        .filter(|axis| !axes.contains(axis))
+        .map(|axis| shape[axis])
+        .collect();
+    reshaped(call, x, &left)
+}
+
+fn unsqueeze(call: &mut Call<'_>) -> Result<ValueId, String> {
+    call.expect_operands(1, 1)?;
+    let x = call.rows(0)?;
+    let mut shape = call.shape(x);
+    let axes = call.attributes.ints("axes")?;
+    let axes = axes.ok_or("the attribute \"axes\" is missing")?;
+    let rank = shape.len() + axes.len();
+    let mut new = axes
+        .iter()
+        .map(|axis| call.row_axis(*axis, rank))
+        .collect::<Result<Vec<_>, _>>()?;
+    new.sort_unstable();
+    if new.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(format!(
+            "attribute \"axes\": an axis stands twice in {axes:?}"
+        ));
+    }
+    for axis in new {
+        shape.insert(axis, 1);
+    }
+    reshaped(call, x, &shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_for_the_search() {
+        assert!(TABLE.is_sorted_by_key(|(name, _)| *name));
+        assert!(find("Gemm").is_some() && find("Conv").is_none());
+    }
+}
