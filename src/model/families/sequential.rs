@@ -1,7 +1,7 @@
 //! Family `sequential`: our own list of layers, with names for any graph without cycles.
 
-use super::network::{Call, Function, KernelLayout, Layer, Network, Placed, Spread, Weight};
 use super::inputs;
+use super::network::{Call, Function, KernelLayout, Layer, Network, Placed, Spread, Weight};
 use crate::engine::Graph;
 use crate::engine::kernels::Activation;
 use crate::model::LoadError;

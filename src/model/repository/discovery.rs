@@ -8,11 +8,8 @@ use std::time::SystemTime;
 
 use super::files::{Files, Look};
 use super::plan::Sight;
-use crate::model::CONFIG_FILE;
+use crate::model::{CONFIG_FILE, MAX_NAME_BYTES, is_model_name};
 use crate::versions::canonical;
-
-/// The most bytes of a model's name: it stands in paths, labels and log lines.
-const MAX_NAME_BYTES: usize = 128;
 
 /// The most directories in one that are looked at: a bound on memory and on the time of a scan,
 /// far from what anyone serves.
@@ -95,7 +92,10 @@ impl Shape {
 fn own_name(root: &Path) -> io::Result<String> {
     let full = root.canonicalize()?;
     let name = full.file_name().and_then(|name| name.to_str());
-    Ok(name.filter(|name| is_name(name)).unwrap_or("model").into())
+    Ok(name
+        .filter(|name| is_model_name(name))
+        .unwrap_or("model")
+        .into())
 }
 
 /// Lists the versions below a repository's directory and looks at their files.
@@ -119,7 +119,7 @@ pub(super) fn find(root: &Path, shape: &Shape) -> io::Result<Findings> {
         findings.add_no_version(&own_name(root)?, Sight::Faulty(problem));
     }
     for (name, directory) in entries {
-        if is_name(&name) {
+        if is_model_name(&name) {
             findings.add_model(&name, &directory);
         } else {
             findings.ignored.push(format!(
@@ -268,12 +268,4 @@ fn is_directory(entry: &DirEntry) -> io::Result<bool> {
             _ => Ok(false),
         },
     }
-}
-
-/// Whether a directory's name can be a model's name.
-fn is_name(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    (1..=MAX_NAME_BYTES).contains(&name.len())
-        && !name.starts_with('.')
-        && name.bytes().all(allowed)
 }
