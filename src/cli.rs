@@ -3,6 +3,8 @@
 mod check;
 mod example;
 mod health;
+#[cfg(feature = "import")]
+mod import;
 mod print_config;
 mod serve;
 mod table;
@@ -105,6 +107,9 @@ enum Command {
         #[command(flatten)]
         settings: SettingFlags,
     },
+    /// Make a model of an ONNX file.
+    #[cfg(feature = "import")]
+    Import(import::ImportFlags),
 }
 
 /// The flags that override settings.
@@ -204,22 +209,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let command = arguments.command.unwrap_or(Command::Serve {
         settings: arguments.settings,
     });
-    type Run = Box<dyn FnOnce(&Settings) -> Exit>;
-    let (settings, command): (_, Run) = match command {
-        Command::Serve { settings } => (settings, Box::new(serve::run)),
-        Command::PrintConfig { settings } => (settings, Box::new(print_config::run)),
-        Command::Health { url, settings } => (
-            settings,
-            Box::new(move |settings| health::run(url.as_deref(), settings)),
-        ),
+    match command {
+        Command::Serve { settings } => with(settings, serve::run),
+        Command::PrintConfig { settings } => with(settings, print_config::run),
+        Command::Health { url, settings } => {
+            with(settings, |settings| health::run(url.as_deref(), settings))
+        }
         Command::Check {
             directory,
             mut settings,
         } => {
             settings.models = directory.or(settings.models);
-            (settings, Box::new(check::run))
+            with(settings, check::run)
         }
-    };
+        #[cfg(feature = "import")]
+        Command::Import(flags) => import::run(flags),
+    }
+}
+
+/// Runs a command with the settings that its flags and all else give.
+fn with(settings: SettingFlags, command: impl FnOnce(&Settings) -> Exit) -> Exit {
     match settings.load() {
         Ok(settings) => command(&settings),
         Err(error) => {

@@ -25,6 +25,8 @@ pub mod keys;
 pub mod lifecycle;
 pub mod metrics;
 pub mod model;
+#[cfg(feature = "import")]
+pub mod onnx;
 pub mod request;
 pub mod scheduler;
 pub mod server;

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::manifest::Description;
-use self::weights::{INDEX_FILE, SINGLE_FILE, Weights};
+use self::weights::{INDEX_FILE, Weights};
 use crate::engine::kernels::Isa;
 use crate::engine::{Engine, GraphError};
 use crate::request::InferResponse;
@@ -25,10 +25,10 @@ use crate::tensor::{DataType, TensorSpec};
 use fingerprint::Fingerprint;
 
 pub use self::json::JsonError;
-pub use self::weights::WeightsError;
+pub use self::weights::{SINGLE_FILE, WeightsError};
 
 /// The file that describes a model.
-const CONFIG_FILE: &str = "config.json";
+pub const CONFIG_FILE: &str = "config.json";
 /// The most bytes of a configuration or an index. Keras writes up to 1.3 kB a layer and an index
 /// takes 0.1 kB a tensor, so a network of the most layers fits; parsed, it takes many times more.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;

@@ -1,0 +1,556 @@
+//! ONNX files become models: initializers go into `model.safetensors`, nodes into a `config.json` of
+//! family `graph`.
+//!
+//! Axis 0 of every value is the rows, whose number is free; all other extents are known. What does
+//! not depend on the rows is computed here, shapes above all; every other node is checked by
+//! [`Lowering`], which loads such models. Source of the format and of the operators' meaning:
+//! <https://onnx.ai/onnx/>.
+
+mod constants;
+mod fold;
+mod nodes;
+mod proto;
+mod tensors;
+mod write;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ndarray::ArrayD;
+use prost::Message;
+
+use crate::model::LoadError;
+use crate::model::graph::{Lowering, Node, has_operator, operators};
+use crate::tensor::{DataType, TensorSpec};
+use constants::{Constant, Whole};
+use proto::tensor_proto::DataType as Element;
+use proto::type_proto;
+
+/// The most bytes of a file: as many as its format can hold. Larger weights lie in files beside it.
+const MAX_FILE_BYTES: u64 = 2 << 30;
+
+/// The oldest version of ONNX' operators that is understood. Before it `broadcast` was an attribute.
+const OLDEST_OPSET: i64 = 7;
+
+/// What an import may be told beside the file.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The outputs that are wanted; all that are numbers if there are none.
+    pub outputs: Vec<String>,
+    /// The extents of axes that have a name instead of one, beside that of the rows.
+    pub dimensions: BTreeMap<String, usize>,
+    /// What the first output means, as `task` in `config.json`.
+    pub task: Option<String>,
+    /// The names of the classes.
+    pub labels: Vec<String>,
+    /// The names of the features.
+    pub feature_names: Vec<String>,
+    /// What the model does, for people.
+    pub description: Option<String>,
+}
+
+/// What became of a file.
+#[derive(Debug)]
+pub struct Imported {
+    /// The directory of the new version.
+    pub directory: PathBuf,
+    /// How often each operator occurs, as it is in the file.
+    pub operators: BTreeMap<String, usize>,
+    /// What was left out or changed, in words.
+    pub notes: Vec<String>,
+}
+
+/// Why a file cannot become a model.
+#[derive(Debug)]
+pub enum ImportError {
+    /// A file cannot be read or written.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The file is no ONNX model, or damaged.
+    Format {
+        /// What is wrong.
+        problem: String,
+    },
+    /// The engine lacks operators.
+    Operators {
+        /// Each with how often it occurs.
+        missing: BTreeMap<String, usize>,
+    },
+    /// A node does not fit.
+    Node {
+        /// Its name.
+        node: String,
+        /// Its operator.
+        operator: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// What was made does not load.
+    Load {
+        /// Why.
+        error: LoadError,
+    },
+}
+
+impl fmt::Display for ImportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Format { problem } => write!(f, "{problem}"),
+            Self::Operators { missing } => {
+                let each = missing
+                    .iter()
+                    .map(|(name, times)| format!("{name} ({times})"));
+                let known: Vec<_> = operators().collect();
+                write!(
+                    f,
+                    "the engine lacks operators of this model: {}; it has: {}",
+                    each.collect::<Vec<_>>().join(", "),
+                    known.join(", ")
+                )
+            }
+            Self::Node {
+                node,
+                operator,
+                problem,
+            } => write!(f, "node {node:?} ({operator}): {problem}"),
+            Self::Load { error } => write!(f, "what was made of it does not load: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ImportError {}
+
+fn format(problem: impl Into<String>) -> ImportError {
+    ImportError::Format {
+        problem: problem.into(),
+    }
+}
+
+/// Makes the next version of the model in directory `out` of the ONNX file at `path`.
+///
+/// # Errors
+/// [`ImportError`]; then nothing is left behind.
+pub fn import(path: &Path, out: &Path, options: &Options) -> Result<Imported, ImportError> {
+    let model = read(path)?;
+    let network = Reader::new(&model, path, options)?.read()?;
+    let directory = write::write(&network, out, options)?;
+    Ok(Imported {
+        directory,
+        operators: network.operators,
+        notes: network.notes,
+    })
+}
+
+fn read(path: &Path) -> Result<proto::ModelProto, ImportError> {
+    let failed = |error| ImportError::File {
+        path: path.to_owned(),
+        error,
+    };
+    let length = fs::metadata(path).map_err(failed)?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(format(format!(
+            "{}: expected at most {MAX_FILE_BYTES} bytes, the file has {length}; save its weights \
+             as external data",
+            path.display()
+        )));
+    }
+    let bytes = bytes::Bytes::from(fs::read(path).map_err(failed)?);
+    proto::ModelProto::decode(bytes).map_err(|error| {
+        format(format!(
+            "{}: expected an ONNX model, got something else or a part of one: {error}",
+            path.display()
+        ))
+    })
+}
+
+/// A network as it is written.
+struct Network {
+    inputs: Vec<TensorSpec>,
+    nodes: Vec<Node>,
+    /// (the output's name, the value's name)
+    outputs: Vec<(String, String)>,
+    weights: BTreeMap<String, Arc<ArrayD<f32>>>,
+    /// The classes' names, if the file says them.
+    labels: Vec<String>,
+    operators: BTreeMap<String, usize>,
+    notes: Vec<String>,
+}
+
+/// Goes through a model's nodes in their order.
+struct Reader<'m> {
+    graph: &'m proto::GraphProto,
+    options: &'m Options,
+    directory: PathBuf,
+    /// The version of ONNX' own operators.
+    opset: i64,
+    /// The number of rows that the file was written for, where it is fixed.
+    fixed_rows: Option<i64>,
+    /// The values that nodes and wanted outputs use.
+    used: HashSet<&'m str>,
+    constants: HashMap<&'m str, Constant>,
+    lowering: Lowering,
+    network: Network,
+}
+
+impl<'m> Reader<'m> {
+    fn new(
+        model: &'m proto::ModelProto,
+        path: &Path,
+        options: &'m Options,
+    ) -> Result<Self, ImportError> {
+        let graph = model.graph.as_ref().filter(|graph| !graph.node.is_empty());
+        let graph = graph.ok_or_else(|| format("expected an ONNX model, the file has no nodes"))?;
+        let core = |set: &&proto::OperatorSetIdProto| matches!(&*set.domain, "" | "ai.onnx");
+        let opset = model.opset_import.iter().find(core);
+        let opset = opset.map_or(OLDEST_OPSET, |set| set.version);
+        if opset < OLDEST_OPSET {
+            return Err(format(format!(
+                "expected operators of version {OLDEST_OPSET} or newer, the file has {opset}; \
+                 convert it with onnx.version_converter"
+            )));
+        }
+        Ok(Self {
+            graph,
+            options,
+            directory: path.parent().unwrap_or(Path::new("")).to_owned(),
+            opset,
+            fixed_rows: None,
+            used: HashSet::new(),
+            constants: HashMap::new(),
+            lowering: Lowering::new(),
+            network: Network {
+                inputs: Vec::new(),
+                nodes: Vec::new(),
+                outputs: Vec::new(),
+                weights: BTreeMap::new(),
+                labels: Vec::new(),
+                operators: BTreeMap::new(),
+                notes: Vec::new(),
+            },
+        })
+    }
+
+    fn read(mut self) -> Result<Network, ImportError> {
+        let outputs = self.outputs()?;
+        let needed = self.needed(&outputs);
+        self.check_operators(&needed)?;
+        self.used = needed
+            .iter()
+            .flat_map(|node| node.input.iter().map(|name| &**name))
+            .chain(outputs.iter().copied())
+            .filter(|name| !name.is_empty())
+            .collect();
+        for tensor in &self.graph.initializer {
+            if self.used.contains(&*tensor.name) {
+                let constant = tensors::constant(tensor, &self.directory).map_err(|problem| {
+                    format(format!("initializer {:?}: {problem}", tensor.name))
+                })?;
+                self.constants.insert(&tensor.name, constant);
+            }
+        }
+        for input in &self.graph.input {
+            if self.used.contains(&*input.name) && !self.constants.contains_key(&*input.name) {
+                self.input(input)?;
+            }
+        }
+        for node in needed {
+            self.node(node).map_err(|problem| ImportError::Node {
+                node: name_of(node).to_owned(),
+                operator: node.op_type.clone(),
+                problem,
+            })?;
+        }
+        for name in outputs {
+            let checked = self.lowering.output(name, name);
+            checked.map_err(|problem| format(format!("output {name:?}: {problem}")))?;
+            self.network
+                .outputs
+                .push((name.to_owned(), name.to_owned()));
+        }
+        Ok(self.network)
+    }
+
+    /// The outputs that are wanted: those that were asked for, else all that are numbers.
+    fn outputs(&mut self) -> Result<Vec<&'m str>, ImportError> {
+        let all = &self.graph.output;
+        if let Some(unknown) = self
+            .options
+            .outputs
+            .iter()
+            .find(|name| !all.iter().any(|output| output.name == **name))
+        {
+            let names: Vec<_> = all
+                .iter()
+                .map(|output| format!("{:?}", output.name))
+                .collect();
+            return Err(format(format!(
+                "there is no output {unknown:?}; the model has {}",
+                names.join(", ")
+            )));
+        }
+        let mut wanted = Vec::new();
+        for output in all {
+            let asked = self.options.outputs.contains(&output.name);
+            match kind(output) {
+                _ if asked => wanted.push(&*output.name),
+                _ if !self.options.outputs.is_empty() => {}
+                Kind::Numbers | Kind::Unknown | Kind::Maps => wanted.push(&*output.name),
+                Kind::Other(kind) => self.network.notes.push(format!(
+                    "output {:?} is left out: it holds {kind}, and outputs are FP32; of a classifier \
+                     the server tells class_id and label itself",
+                    output.name
+                )),
+            }
+        }
+        match wanted.is_empty() {
+            true => Err(format("expected an output of numbers, the model has none")),
+            false => Ok(wanted),
+        }
+    }
+
+    /// The nodes on which the outputs depend, in their order.
+    fn needed(&self, outputs: &[&'m str]) -> Vec<&'m proto::NodeProto> {
+        let mut names: HashSet<&str> = outputs.iter().copied().collect();
+        let mut needed = Vec::new();
+        for node in self.graph.node.iter().rev() {
+            if node.output.iter().any(|name| names.contains(&**name)) {
+                names.extend(node.input.iter().map(|name| &**name));
+                needed.push(node);
+            }
+        }
+        needed.reverse();
+        needed
+    }
+
+    /// Counts the operators, and refuses all that are missing at once.
+    fn check_operators(&mut self, needed: &[&'m proto::NodeProto]) -> Result<(), ImportError> {
+        let initializers = self.graph.initializer.iter().map(|tensor| &*tensor.name);
+        let mut constant: HashSet<&str> = initializers.chain([""]).collect();
+        let mut missing = BTreeMap::new();
+        for node in needed {
+            let name = qualified(node);
+            *self.network.operators.entry(name.clone()).or_insert(0) += 1;
+            let is_constant = node.op_type == "Shape"
+                || node.input.iter().all(|input| constant.contains(&**input));
+            if is_constant {
+                constant.extend(node.output.iter().map(|name| &**name));
+            }
+            let known = match (is_constant, is_core(node)) {
+                (true, true) => fold::has(&node.op_type),
+                (false, true) => has_operator(&node.op_type) || nodes::rewrites(&node.op_type),
+                (_, false) => nodes::rewrites_of_ml(node),
+            };
+            if !known {
+                *missing.entry(name).or_insert(0) += 1;
+            }
+        }
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(ImportError::Operators { missing }),
+        }
+    }
+
+    /// Takes an input: rows of 32-bit floats.
+    fn input(&mut self, input: &'m proto::ValueInfoProto) -> Result<(), ImportError> {
+        let refuse = |problem: String| format(format!("input {:?}: {problem}", input.name));
+        let Some(type_proto::Value::TensorType(tensor)) =
+            input.r#type.as_ref().and_then(|kind| kind.value.as_ref())
+        else {
+            return Err(refuse("expected a tensor".into()));
+        };
+        match Element::try_from(tensor.elem_type) {
+            Ok(Element::Float) => {}
+            Ok(element @ (Element::Double | Element::Float16 | Element::Bfloat16)) => {
+                self.network.notes.push(format!(
+                    "input {:?} is {}; it is served as FP32",
+                    input.name,
+                    element.as_str_name()
+                ));
+            }
+            Ok(element) => {
+                return Err(refuse(format!(
+                    "expected FLOAT, got {}; inputs are FP32",
+                    element.as_str_name()
+                )));
+            }
+            Err(_) => return Err(refuse("its datatype is unknown".into())),
+        }
+        let dimensions = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
+        let Some((rows, row)) = dimensions.split_first() else {
+            return Err(refuse(
+                "expected a shape whose first axis is the rows, it has none".into(),
+            ));
+        };
+        self.rows(rows).map_err(refuse)?;
+        let row_shape = row
+            .iter()
+            .enumerate()
+            .map(|(axis, dimension)| self.extent(axis + 1, dimension))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(refuse)?;
+        let spec = TensorSpec {
+            name: input.name.clone(),
+            datatype: DataType::Fp32,
+            row_shape,
+            description: String::new(),
+        };
+        self.network.inputs.push(spec.clone());
+        self.lowering.input(spec).map_err(refuse)
+    }
+
+    /// Takes note of a fixed number of rows.
+    fn rows(&mut self, dimension: &proto::tensor_shape_proto::Dimension) -> Result<(), String> {
+        use proto::tensor_shape_proto::dimension::Value;
+        let Some(Value::DimValue(rows)) = dimension.value else {
+            return Ok(());
+        };
+        match self.fixed_rows.replace(rows) {
+            Some(other) if other != rows => Err(format!(
+                "its first axis, the rows, has {rows}, and that of another input {other}; expected \
+                 the same"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A known extent of an axis of the row.
+    fn extent(
+        &self,
+        axis: usize,
+        dimension: &proto::tensor_shape_proto::Dimension,
+    ) -> Result<usize, String> {
+        use proto::tensor_shape_proto::dimension::Value;
+        match &dimension.value {
+            Some(Value::DimValue(extent)) if *extent > 0 => Ok(*extent as usize),
+            Some(Value::DimParam(name)) => {
+                let said = self.options.dimensions.get(name).copied();
+                said.ok_or_else(|| {
+                    format!(
+                        "axis {axis} has the name {name:?} and no extent; only the rows, axis 0, are \
+                         free: say it with --dimension {name}=EXTENT"
+                    )
+                })
+            }
+            _ => Err(format!(
+                "axis {axis} has no extent; only the rows, axis 0, are free"
+            )),
+        }
+    }
+
+    /// Takes a node: what depends on no row is computed, all else goes into the network.
+    fn node(&mut self, node: &'m proto::NodeProto) -> Result<(), String> {
+        if let Some(constant) = self.folded(node)? {
+            let output = node.output.first().ok_or("it has no output")?;
+            self.constants.insert(output, constant);
+            return Ok(());
+        }
+        for node in nodes::nodes(self, node)? {
+            for name in &node.inputs {
+                if !name.is_empty() && !self.lowering.has(name) {
+                    self.weight(name)?;
+                }
+            }
+            self.lowering.node(&node).map_err(|error| error.problem)?;
+            self.network.nodes.push(node);
+        }
+        Ok(())
+    }
+
+    /// What a node computes, if that depends on no row.
+    fn folded(&self, node: &'m proto::NodeProto) -> Result<Option<Constant>, String> {
+        if !is_core(node) {
+            return Ok(None);
+        }
+        if node.op_type == "Shape"
+            && let Some(shape) = self.lowering.row_shape(&node.input[0])
+        {
+            let row = shape.iter().map(|extent| Whole::Known(*extent as i64));
+            let whole: Vec<Whole> = [Whole::Rows].into_iter().chain(row).collect();
+            return fold::part_of_shape(node, whole).map(Some);
+        }
+        let inputs: Option<Vec<Option<&Constant>>> = node
+            .input
+            .iter()
+            .map(|name| match name.is_empty() {
+                true => Some(None),
+                false => self.constants.get(&**name).map(Some),
+            })
+            .collect();
+        match inputs {
+            Some(inputs) => fold::fold(node, &inputs, self.opset, &self.directory).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes a constant a weight of the network.
+    fn weight(&mut self, name: &str) -> Result<(), String> {
+        let Some(constant) = self.constants.get(name) else {
+            return Err(format!("there is no value {name:?} before it"));
+        };
+        let values = constant
+            .floats()
+            .map_err(|problem| format!("{name:?}: {problem}"))?;
+        self.add_weight(name, values)
+    }
+
+    /// Adds a weight to the network.
+    fn add_weight(&mut self, name: &str, values: Arc<ArrayD<f32>>) -> Result<(), String> {
+        self.lowering.weight(name, values.clone())?;
+        self.network.weights.insert(name.to_owned(), values);
+        Ok(())
+    }
+}
+
+/// The name by which a node is spoken of.
+fn name_of(node: &proto::NodeProto) -> &str {
+    match node.name.is_empty() {
+        true => node.output.first().map_or("", |output| output),
+        false => &node.name,
+    }
+}
+
+/// Whether a node's operator is one of ONNX' own.
+fn is_core(node: &proto::NodeProto) -> bool {
+    matches!(&*node.domain, "" | "ai.onnx")
+}
+
+/// An operator's name, with its domain if it is not ONNX' own.
+fn qualified(node: &proto::NodeProto) -> String {
+    match is_core(node) {
+        true => node.op_type.clone(),
+        false => format!("{}.{}", node.domain, node.op_type),
+    }
+}
+
+/// What an output holds.
+enum Kind {
+    Numbers,
+    /// What ZipMap makes: for each row a map from classes to numbers.
+    Maps,
+    Unknown,
+    Other(&'static str),
+}
+
+fn kind(output: &proto::ValueInfoProto) -> Kind {
+    match output.r#type.as_ref().and_then(|kind| kind.value.as_ref()) {
+        Some(type_proto::Value::TensorType(tensor)) => match Element::try_from(tensor.elem_type) {
+            Ok(Element::Undefined) | Err(_) => Kind::Unknown,
+            Ok(Element::Float | Element::Double | Element::Float16 | Element::Bfloat16) => {
+                Kind::Numbers
+            }
+            Ok(element) => Kind::Other(element.as_str_name()),
+        },
+        Some(type_proto::Value::SequenceType(_)) => Kind::Maps,
+        Some(type_proto::Value::MapType(_)) => Kind::Other("a map"),
+        None => Kind::Unknown,
+    }
+}

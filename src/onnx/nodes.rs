@@ -1,0 +1,526 @@
+//! ONNX' nodes as those of a network: inputs of whole numbers become attributes, older versions the
+//! newest, and operators of scikit-learn's exports those that they are made of.
+
+use ndarray::{ArrayD, IxDyn};
+
+use super::constants::{Constant, Whole};
+use super::fold::attribute;
+use super::proto::attribute_proto::AttributeType;
+use super::proto::{NodeProto, TensorProto};
+use super::{Reader, name_of};
+use crate::model::graph::{Attribute, Attributes, Node};
+
+/// Operators that become others.
+const REWRITTEN: &[&str] = &["Cast", "CastLike"];
+
+/// Operators of `ai.onnx.ml` that become others.
+const OF_ML: &[&str] = &[
+    "LinearClassifier",
+    "LinearRegressor",
+    "Normalizer",
+    "Scaler",
+    "ZipMap",
+];
+
+/// Whether an operator of ONNX' own becomes another.
+pub(super) fn rewrites(operator: &str) -> bool {
+    REWRITTEN.contains(&operator)
+}
+
+/// Whether an operator of another domain becomes ONNX' own.
+pub(super) fn rewrites_of_ml(node: &NodeProto) -> bool {
+    node.domain == "ai.onnx.ml" && OF_ML.contains(&&*node.op_type)
+}
+
+/// The attributes of a node, read by name.
+pub(super) struct Given<'n>(&'n NodeProto);
+
+impl<'n> Given<'n> {
+    pub(super) fn of(node: &'n NodeProto) -> Self {
+        Self(node)
+    }
+
+    fn wrong(name: &str, expected: &str) -> String {
+        format!("attribute {name:?}: expected {expected}, got another type")
+    }
+
+    pub(super) fn int(&self, name: &str) -> Result<Option<i64>, String> {
+        match attribute(self.0, name) {
+            None => Ok(None),
+            Some(given) if given.r#type() == AttributeType::Int => Ok(Some(given.i)),
+            Some(_) => Err(Self::wrong(name, "a whole number")),
+        }
+    }
+
+    pub(super) fn ints(&self, name: &str) -> Result<Option<Vec<i64>>, String> {
+        match attribute(self.0, name) {
+            None => Ok(None),
+            Some(given) if given.r#type() == AttributeType::Ints => Ok(Some(given.ints.clone())),
+            Some(_) => Err(Self::wrong(name, "whole numbers")),
+        }
+    }
+
+    pub(super) fn float(&self, name: &str) -> Result<Option<f32>, String> {
+        match attribute(self.0, name) {
+            None => Ok(None),
+            Some(given) if given.r#type() == AttributeType::Float => Ok(Some(given.f)),
+            Some(_) => Err(Self::wrong(name, "a number")),
+        }
+    }
+
+    pub(super) fn floats(&self, name: &str) -> Result<Option<Vec<f32>>, String> {
+        match attribute(self.0, name) {
+            None => Ok(None),
+            Some(given) if given.r#type() == AttributeType::Floats => {
+                Ok(Some(given.floats.clone()))
+            }
+            Some(_) => Err(Self::wrong(name, "numbers")),
+        }
+    }
+
+    pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, String> {
+        let text = |bytes: &bytes::Bytes| String::from_utf8_lossy(bytes).into_owned();
+        match attribute(self.0, name) {
+            None => Ok(None),
+            Some(given) => match given.r#type() {
+                AttributeType::Strings => Ok(Some(given.strings.iter().map(text).collect())),
+                AttributeType::String => Ok(Some(vec![text(&given.s)])),
+                _ => Err(Self::wrong(name, "text")),
+            },
+        }
+    }
+
+    pub(super) fn tensor(&self, name: &str) -> Result<Option<&'n TensorProto>, String> {
+        match attribute(self.0, name) {
+            None => Ok(None),
+            Some(given) => match &given.t {
+                Some(tensor) => Ok(Some(tensor)),
+                None => Err(Self::wrong(name, "a tensor")),
+            },
+        }
+    }
+
+    /// All of them as the network has them.
+    fn all(&self) -> Result<Attributes, String> {
+        let read = |given: &super::proto::AttributeProto| {
+            let value = match given.r#type() {
+                AttributeType::Float => Attribute::Float(given.f),
+                AttributeType::Int => Attribute::Int(given.i),
+                AttributeType::Ints => Attribute::Ints(given.ints.clone()),
+                AttributeType::String => {
+                    Attribute::Text(String::from_utf8_lossy(&given.s).into_owned())
+                }
+                other => {
+                    return Err(format!(
+                        "attribute {:?}: {} are not supported",
+                        given.name,
+                        other.as_str_name()
+                    ));
+                }
+            };
+            Ok((given.name.clone(), value))
+        };
+        self.0.attribute.iter().map(read).collect()
+    }
+}
+
+/// The nodes of the network that a node becomes.
+pub(super) fn nodes(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Node>, String> {
+    let only = usize::from(node.op_type == "LinearClassifier");
+    for (index, name) in node.output.iter().enumerate() {
+        if index != only && reader.used.contains(&**name) {
+            return Err(format!(
+                "its output {index} ({name:?}) is used; only output {only} is supported"
+            ));
+        }
+    }
+    let mut plain = plain(node)?;
+    match &*node.op_type {
+        "LinearClassifier" => return linear_classifier(reader, node),
+        "LinearRegressor" => return linear_regressor(reader, node),
+        "Normalizer" => return normalizer(node),
+        "Scaler" => return scaler(reader, node),
+        "ZipMap" => return zip_map(reader, node),
+        "Cast" => {
+            return match Given::of(node).int("to")? {
+                Some(1 | 10 | 11 | 16) => Ok(vec![identity(node)]),
+                to => Err(format!(
+                    "attribute \"to\": expected a datatype of floats, got {to:?}; values are FP32"
+                )),
+            };
+        }
+        "CastLike" => return Ok(vec![identity(node)]),
+        "Reshape" => {
+            let shape = reader.shape(node, &plain.inputs)?;
+            plain.inputs.truncate(1);
+            plain.attributes.insert("shape", Attribute::Ints(shape));
+        }
+        "Squeeze" | "Unsqueeze" => reader.ints_from_input(&mut plain, 1, "axes")?,
+        operator if operator.starts_with("Reduce") => {
+            reader.ints_from_input(&mut plain, 1, "axes")?;
+        }
+        "Clip" => {
+            reader.float_from_input(&mut plain, 2, "max")?;
+            reader.float_from_input(&mut plain, 1, "min")?;
+        }
+        "Dropout" => return Ok(vec![identity(node)]),
+        "Softmax" | "LogSoftmax" => reader.softmax_axis(&mut plain)?,
+        "BatchNormalization" => {
+            for of_training in ["spatial", "is_test", "consumed_inputs"] {
+                plain.attributes.remove(of_training);
+            }
+        }
+        _ => {}
+    }
+    Ok(vec![plain])
+}
+
+/// A node as it stands, with its first output.
+fn plain(node: &NodeProto) -> Result<Node, String> {
+    let attributes = match node.domain.is_empty() || node.domain == "ai.onnx" {
+        true => Given::of(node).all()?,
+        false => Attributes::default(),
+    };
+    Ok(Node {
+        name: name_of(node).to_owned(),
+        operator: node.op_type.clone(),
+        inputs: node.input.clone(),
+        output: node.output.first().cloned().ok_or("it has no output")?,
+        attributes,
+    })
+}
+
+fn identity(node: &NodeProto) -> Node {
+    Node {
+        name: name_of(node).to_owned(),
+        operator: "Identity".into(),
+        inputs: node.input[..1].to_vec(),
+        output: node.output[0].clone(),
+        attributes: Attributes::default(),
+    }
+}
+
+impl Reader<'_> {
+    /// An operand that must be a constant, if it is there.
+    fn operand(&self, node: &Node, index: usize) -> Result<Option<&Constant>, String> {
+        match node.inputs.get(index).filter(|name| !name.is_empty()) {
+            None => Ok(None),
+            Some(name) => match self.constants.get(&**name) {
+                Some(constant) => Ok(Some(constant)),
+                None => Err(format!(
+                    "input {index} ({name:?}) depends on the rows; expected what is known"
+                )),
+            },
+        }
+    }
+
+    fn ints_from_input(
+        &self,
+        node: &mut Node,
+        index: usize,
+        name: &'static str,
+    ) -> Result<(), String> {
+        if let Some(constant) = self.operand(node, index)? {
+            let values = constant.known()?;
+            node.attributes.insert(name, Attribute::Ints(values));
+        }
+        node.inputs.truncate(index);
+        Ok(())
+    }
+
+    fn float_from_input(
+        &self,
+        node: &mut Node,
+        index: usize,
+        name: &'static str,
+    ) -> Result<(), String> {
+        if let Some(constant) = self.operand(node, index)? {
+            let value = constant.single()?;
+            node.attributes.insert(name, Attribute::Float(value));
+        }
+        node.inputs.truncate(index);
+        Ok(())
+    }
+
+    /// The shape of a `Reshape`, with 0 for the rows.
+    fn shape(&self, node: &NodeProto, inputs: &[String]) -> Result<Vec<i64>, String> {
+        let plain = plain(node)?;
+        let wholes = match self.operand(&plain, 1)? {
+            Some(shape) => shape.wholes()?,
+            None => match Given::of(node).ints("shape")? {
+                Some(shape) => shape.into_iter().map(Whole::Known).collect(),
+                None => return Err("its shape is missing".into()),
+            },
+        };
+        let fixed = self.fixed_rows;
+        let Some((rows, row)) = wholes.split_first() else {
+            return Err("its shape is that of one number: it takes all rows together".into());
+        };
+        let rows = match rows {
+            Whole::Rows | Whole::Known(0) => 0,
+            Whole::Known(-1) => -1,
+            Whole::Known(rows) if Some(*rows) == fixed => 0,
+            Whole::Known(rows) => {
+                return Err(format!(
+                    "its shape begins with {rows}; expected the number of rows (0, -1 or what the \
+                     shape of an input says), so that no row mixes with another"
+                ));
+            }
+        };
+        let row = row.iter().map(|extent| match extent {
+            Whole::Known(extent) => Ok(*extent),
+            Whole::Rows => Err("its shape has the number of rows behind the first axis".into()),
+        });
+        let row = row.collect::<Result<Vec<_>, String>>()?;
+        // -1 in place of the rows stands for them only if the rest is all of a row.
+        let elements = |shape: &[usize]| shape.iter().product::<usize>() as i64;
+        if rows == -1
+            && let Some(x) = inputs
+                .first()
+                .and_then(|name| self.lowering.row_shape(name))
+            && !row.contains(&0)
+            && row.iter().product::<i64>() != elements(x)
+        {
+            return Err(format!(
+                "its shape gives each row {} numbers, and a row has {}: rows would mix",
+                row.iter().product::<i64>(),
+                elements(x)
+            ));
+        }
+        Ok([rows].into_iter().chain(row).collect())
+    }
+
+    /// Before version 13 the axes from `axis` (1) on were one; since then `axis` (-1) is the only.
+    fn softmax_axis(&self, node: &mut Node) -> Result<(), String> {
+        let axis = match node.attributes.remove("axis") {
+            Some(Attribute::Int(axis)) => Some(axis),
+            _ => None,
+        };
+        if self.opset >= 13 {
+            let axis = axis.unwrap_or(-1);
+            node.attributes.insert("axis", Attribute::Int(axis));
+            return Ok(());
+        }
+        let axis = axis.unwrap_or(1);
+        let rank = node
+            .inputs
+            .first()
+            .and_then(|name| self.lowering.row_shape(name));
+        let rank = rank.map_or(1, <[usize]>::len) as i64;
+        if axis != -1 && axis != rank {
+            return Err(format!(
+                "of version {} with axis {axis} it takes several axes as one, which is not \
+                 supported; export the model with version 13 or newer",
+                self.opset
+            ));
+        }
+        node.attributes.insert("axis", Attribute::Int(-1));
+        Ok(())
+    }
+
+    /// Adds numbers that stand in a node's attribute as a weight, and gives its name.
+    fn attribute_weight(
+        &mut self,
+        node: &NodeProto,
+        name: &str,
+        shape: &[usize],
+        values: Vec<f32>,
+    ) -> Result<String, String> {
+        let given = values.len();
+        let values = ArrayD::from_shape_vec(IxDyn(shape), values);
+        let values = values
+            .map_err(|_| format!("attribute {name:?}: expected {shape:?} numbers, got {given}"))?;
+        let weight = format!("{}.{name}", name_of(node));
+        self.add_weight(&weight, values.into())?;
+        Ok(weight)
+    }
+
+    /// The names of classes that a node says.
+    fn take_labels(&mut self, node: &NodeProto) -> Result<usize, String> {
+        let given = Given::of(node);
+        let texts = ["classlabels_strings"]
+            .iter()
+            .find_map(|name| given.texts(name).transpose());
+        let numbers = ["classlabels_ints", "classlabels_int64s"]
+            .iter()
+            .find_map(|name| given.ints(name).transpose());
+        let labels = match (texts, numbers) {
+            (Some(texts), _) => texts?,
+            (None, Some(numbers)) => numbers?.iter().map(i64::to_string).collect(),
+            (None, None) => Vec::new(),
+        };
+        let count = labels.len();
+        if count > 0 {
+            self.network.labels = labels;
+        }
+        Ok(count)
+    }
+}
+
+/// One step of several that an operator becomes.
+fn step(
+    node: &NodeProto,
+    operator: &str,
+    inputs: &[&str],
+    output: &str,
+    attributes: &[(&str, Attribute)],
+) -> Node {
+    let attributes = attributes
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()));
+    Node {
+        name: name_of(node).to_owned(),
+        operator: operator.to_owned(),
+        inputs: inputs.iter().map(|name| (*name).to_owned()).collect(),
+        output: output.to_owned(),
+        attributes: attributes.collect(),
+    }
+}
+
+/// What a linear model's scores become.
+fn post_transform(node: &NodeProto) -> Result<Option<&'static str>, String> {
+    let given = Given::of(node).texts("post_transform")?;
+    match given
+        .as_deref()
+        .and_then(<[String]>::first)
+        .map(String::as_str)
+    {
+        None | Some("NONE") => Ok(None),
+        Some("SOFTMAX") => Ok(Some("Softmax")),
+        Some("LOGISTIC") => Ok(Some("Sigmoid")),
+        Some(other) => Err(format!(
+            "attribute \"post_transform\": expected NONE, SOFTMAX or LOGISTIC, got {other}"
+        )),
+    }
+}
+
+/// `x · coefficients + intercepts` for several targets, and what its scores become.
+fn linear(
+    reader: &mut Reader<'_>,
+    node: &NodeProto,
+    targets: usize,
+    output: &str,
+) -> Result<Vec<Node>, String> {
+    let given = Given::of(node);
+    let coefficients = given.floats("coefficients")?.unwrap_or_default();
+    let x = node.input.first().ok_or("input 0 is missing")?;
+    if targets == 0 || !coefficients.len().is_multiple_of(targets) {
+        return Err(format!(
+            "attribute \"coefficients\": expected as many for each of {targets} targets, got {}",
+            coefficients.len()
+        ));
+    }
+    let features = coefficients.len() / targets;
+    let weight =
+        reader.attribute_weight(node, "coefficients", &[targets, features], coefficients)?;
+    let mut inputs = vec![x.clone(), weight];
+    if let Some(intercepts) = given
+        .floats("intercepts")?
+        .filter(|values| !values.is_empty())
+    {
+        inputs.push(reader.attribute_weight(node, "intercepts", &[targets], intercepts)?);
+    }
+    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    let trans_b = [("transB", Attribute::Int(1))];
+    let Some(function) = post_transform(node)? else {
+        return Ok(vec![step(node, "Gemm", &inputs, output, &trans_b)]);
+    };
+    let scores = format!("{output}.scores");
+    let axis = [("axis", Attribute::Int(-1))];
+    let axis = if function == "Softmax" {
+        &axis[..]
+    } else {
+        &[]
+    };
+    Ok(vec![
+        step(node, "Gemm", &inputs, &scores, &trans_b),
+        step(node, function, &[&scores], output, axis),
+    ])
+}
+
+/// Source: <https://onnx.ai/onnx/operators/onnx_aionnxml_LinearRegressor.html>.
+fn linear_regressor(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Node>, String> {
+    let targets = Given::of(node).int("targets")?.unwrap_or(1);
+    let output = node.output.first().ok_or("it has no output")?;
+    linear(reader, node, targets.max(0) as usize, output)
+}
+
+/// Of its two outputs the second, the scores: the classes' names go into the configuration.
+///
+/// Source: <https://onnx.ai/onnx/operators/onnx_aionnxml_LinearClassifier.html>.
+fn linear_classifier(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Node>, String> {
+    let classes = reader.take_labels(node)?;
+    let scores = node.output.get(1).filter(|name| !name.is_empty());
+    let scores = scores.ok_or("it has no scores; expected a second output")?;
+    let coefficients = Given::of(node).floats("coefficients")?.unwrap_or_default();
+    let intercepts = Given::of(node).floats("intercepts")?.unwrap_or_default();
+    if !intercepts.is_empty() && intercepts.len() != classes {
+        return Err(format!(
+            "attribute \"intercepts\": expected one for each of {classes} classes, got {}",
+            intercepts.len()
+        ));
+    }
+    if coefficients.is_empty() {
+        return Err("attribute \"coefficients\" is missing".into());
+    }
+    linear(reader, node, classes, scores)
+}
+
+/// Source: <https://onnx.ai/onnx/operators/onnx_aionnxml_Normalizer.html>.
+fn normalizer(node: &NodeProto) -> Result<Vec<Node>, String> {
+    let norm = Given::of(node).texts("norm")?;
+    let p = match norm
+        .as_deref()
+        .and_then(<[String]>::first)
+        .map(String::as_str)
+    {
+        Some("L1") => 1,
+        Some("L2") => 2,
+        other => {
+            return Err(format!(
+                "attribute \"norm\": expected L1 or L2, got {}",
+                other.unwrap_or("MAX")
+            ));
+        }
+    };
+    let attributes = [("axis", Attribute::Int(-1)), ("p", Attribute::Int(p))];
+    let x = node.input.first().ok_or("input 0 is missing")?;
+    let output = node.output.first().ok_or("it has no output")?;
+    Ok(vec![step(
+        node,
+        "LpNormalization",
+        &[x],
+        output,
+        &attributes,
+    )])
+}
+
+/// `(x - offset) · scale`.
+///
+/// Source: <https://onnx.ai/onnx/operators/onnx_aionnxml_Scaler.html>.
+fn scaler(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Node>, String> {
+    let given = Given::of(node);
+    let x = node.input.first().ok_or("input 0 is missing")?;
+    let output = node.output.first().ok_or("it has no output")?;
+    let offset = given
+        .floats("offset")?
+        .ok_or("attribute \"offset\" is missing")?;
+    let scale = given
+        .floats("scale")?
+        .ok_or("attribute \"scale\" is missing")?;
+    let offset = reader.attribute_weight(node, "offset", &[offset.len()], offset)?;
+    let scale = reader.attribute_weight(node, "scale", &[scale.len()], scale)?;
+    let shifted = format!("{output}.shifted");
+    Ok(vec![
+        step(node, "Sub", &[x, &offset], &shifted, &[]),
+        step(node, "Mul", &[&shifted, &scale], output, &[]),
+    ])
+}
+
+/// Its maps from classes to scores are the scores, with the classes' names in the configuration.
+fn zip_map(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Node>, String> {
+    reader.take_labels(node)?;
+    let x = node.input.first().ok_or("input 0 is missing")?;
+    let output = node.output.first().ok_or("it has no output")?;
+    Ok(vec![step(node, "Identity", &[x], output, &[])])
+}

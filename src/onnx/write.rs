@@ -1,0 +1,120 @@
+//! A network as a version of a model.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use serde_json::{Map, Value, json};
+
+use super::{ImportError, Network, Options};
+use crate::model::graph::{Attribute, Node};
+use crate::model::publish::Draft;
+use crate::model::{CONFIG_FILE, Model, SINGLE_FILE};
+
+/// Writes the next version of the model in `out`, and has it loaded before it is moved in.
+pub(super) fn write(
+    network: &Network,
+    out: &Path,
+    options: &Options,
+) -> Result<PathBuf, ImportError> {
+    let failed = |error| ImportError::File {
+        path: out.to_owned(),
+        error,
+    };
+    let draft = Draft::begin(out).map_err(failed)?;
+    let config = config(network, options).to_string();
+    fs::write(draft.directory().join(CONFIG_FILE), config + "\n").map_err(failed)?;
+    weights(network, &draft.directory().join(SINGLE_FILE)).map_err(failed)?;
+    Model::load("imported", draft.version(), draft.directory())
+        .map_err(|error| ImportError::Load { error })?;
+    draft.publish().map_err(failed)
+}
+
+fn config(network: &Network, options: &Options) -> Value {
+    let labels = match options.labels.is_empty() {
+        true => &network.labels,
+        false => &options.labels,
+    };
+    let mut config = Map::new();
+    config.insert("model_type".into(), "graph".into());
+    if let Some(description) = &options.description {
+        config.insert("description".into(), description.as_str().into());
+    }
+    let task = match &options.task {
+        Some(task) => Some(task.as_str()),
+        None if labels.is_empty() => None,
+        None => Some("multiclass-classification"),
+    };
+    if let Some(task) = task {
+        config.insert("task".into(), task.into());
+    }
+    if !labels.is_empty() {
+        config.insert("labels".into(), json!(labels));
+    }
+    if !options.feature_names.is_empty() {
+        config.insert("feature_names".into(), json!(options.feature_names));
+    }
+    let inputs = network
+        .inputs
+        .iter()
+        .map(|input| json!({"name": input.name, "shape": input.row_shape, "datatype": "FP32"}));
+    config.insert("inputs".into(), inputs.collect());
+    config.insert("nodes".into(), network.nodes.iter().map(node).collect());
+    let outputs = network
+        .outputs
+        .iter()
+        .map(|(name, value)| match name == value {
+            true => json!({"name": name}),
+            false => json!({"name": name, "value": value}),
+        });
+    config.insert("outputs".into(), outputs.collect());
+    Value::Object(config)
+}
+
+fn node(node: &Node) -> Value {
+    let mut value = Map::new();
+    value.insert("op".into(), node.operator.as_str().into());
+    value.insert("name".into(), node.name.as_str().into());
+    value.insert("inputs".into(), json!(node.inputs));
+    value.insert("output".into(), node.output.as_str().into());
+    let attributes: Map<String, Value> = node
+        .attributes
+        .iter()
+        .map(|(name, attribute)| {
+            let value = match attribute {
+                Attribute::Int(value) => json!(value),
+                Attribute::Ints(values) => json!(values),
+                Attribute::Float(value) => json!(value),
+                Attribute::Text(text) => json!(text),
+            };
+            (name.to_owned(), value)
+        })
+        .collect();
+    if !attributes.is_empty() {
+        value.insert("attributes".into(), Value::Object(attributes));
+    }
+    Value::Object(value)
+}
+
+fn weights(network: &Network, path: &Path) -> std::io::Result<()> {
+    let bytes: Vec<(&String, &[usize], Vec<u8>)> = network
+        .weights
+        .iter()
+        .map(|(name, values)| {
+            let bytes = values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
+            (name, values.shape(), bytes)
+        })
+        .collect();
+    let views = bytes
+        .iter()
+        .map(|(name, shape, bytes)| {
+            let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes);
+            view.map(|view| (name.as_str(), view))
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(std::io::Error::other)?;
+    serialize_to_file(views, None, path).map_err(std::io::Error::other)
+}
