@@ -35,7 +35,7 @@ environment, then flags. `safeserve print-config` shows them all.
 
 Exit codes:
   0    done; for the server also: stopped by a signal, every request in flight answered or cut off
-  1    a model failed its check, the server asked is not ready, or the server failed while running
+  1    a model failed its check or answers otherwise than expected, the server asked is not ready, or the server failed while running
   2    bad arguments or settings
   3    the model repository cannot be read, holds no servable model, or a bad one with --strict
   4    the address cannot be listened on
@@ -104,6 +104,19 @@ enum Command {
         /// The model repository [default: the setting models.dir].
         #[arg(value_name = "DIR", conflicts_with = "models")]
         directory: Option<String>,
+        /// Compare the answers of the repository's only model, in its newest version, with those
+        /// of a safetensors file: input.<name> and output.<name>, rows first, F32 or F64.
+        #[arg(long, value_name = "FILE")]
+        compare: Option<String>,
+        /// The most that an answer a may differ from the expected e: |a - e| <= T + T * |e|.
+        #[arg(
+            long,
+            value_name = "T",
+            requires = "compare",
+            default_value_t = check::TOLERANCE,
+            value_parser = check::tolerance
+        )]
+        tolerance: f64,
         #[command(flatten)]
         settings: SettingFlags,
     },
@@ -217,10 +230,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
         Command::Check {
             directory,
+            compare,
+            tolerance,
             mut settings,
         } => {
             settings.models = directory.or(settings.models);
-            with(settings, check::run)
+            let comparison = compare.map(|file| check::Comparison { file, tolerance });
+            with(settings, |settings| {
+                check::run(settings, comparison.as_ref())
+            })
         }
         #[cfg(feature = "import")]
         Command::Import(flags) => import::run(flags),
@@ -260,12 +278,18 @@ fn print(text: &str) {
 
 /// Writes an error and its causes to stderr, one a line.
 fn report(error: &dyn Error) {
-    let mut text = format!("safeserve: {error}\n");
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(&format!("  because: {error}\n"));
+        text.push_str(&format!("\n  because: {error}"));
         cause = error.source();
     }
+    complain(&text);
+}
+
+/// Writes what is wrong to stderr.
+fn complain(text: &str) {
+    let text = format!("safeserve: {text}\n");
     // With nobody there to read it there is nobody to tell; the exit code tells the rest.
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

@@ -1,5 +1,6 @@
 //! A model as it is served: its signature, its engine and which weights they came from.
 
+mod expected;
 mod families;
 mod fingerprint;
 pub mod graph;
@@ -24,6 +25,7 @@ use crate::request::InferResponse;
 use crate::tensor::{DataType, TensorSpec};
 use fingerprint::Fingerprint;
 
+pub use self::expected::{Expected, ExpectedError, Furthest};
 pub use self::json::JsonError;
 pub use self::weights::{SINGLE_FILE, WeightsError};
 

@@ -56,6 +56,16 @@ enum State {
     Used,
 }
 
+/// A tensor that no layer takes.
+#[derive(Debug)]
+pub(super) struct Tensor {
+    /// As stored.
+    pub(super) datatype: Dtype,
+    pub(super) shape: Vec<usize>,
+    /// Of floating-point numbers only.
+    pub(super) values: Option<Arc<ArrayD<f32>>>,
+}
+
 impl Weights {
     /// Reads all weight files of a model's directory and adds their bytes to the fingerprint.
     pub(super) fn read(
@@ -76,6 +86,33 @@ impl Weights {
             weights.read_file(directory, SINGLE_FILE, fingerprint)?;
         }
         Ok(weights)
+    }
+
+    /// Reads one file by its path, apart from any model.
+    pub(super) fn read_alone(
+        path: &str,
+        fingerprint: &mut Fingerprint,
+    ) -> Result<Self, WeightsError> {
+        let mut weights = Self::default();
+        weights.read_file(Path::new(""), path, fingerprint)?;
+        Ok(weights)
+    }
+
+    /// All tensors by name, apart from any layer.
+    pub(super) fn into_tensors(self) -> BTreeMap<String, Tensor> {
+        let tensors = self.tensors.into_iter().map(|(name, stored)| {
+            let values = match stored.state {
+                State::Values(values) => Some(values),
+                State::Unread | State::Used => None,
+            };
+            let tensor = Tensor {
+                datatype: stored.datatype,
+                shape: stored.shape,
+                values,
+            };
+            (name, tensor)
+        });
+        tensors.collect()
     }
 
     /// Takes a tensor's values.

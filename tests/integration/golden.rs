@@ -2,84 +2,26 @@
 //!
 //! `tests/golden/` holds the frameworks' answers and the scripts that wrote them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use safeserve::engine::Workspace;
 use safeserve::engine::kernels::Isa;
-use safeserve::model::{Model, Task};
-use safetensors::{Dtype, SafeTensors};
+use safeserve::model::{Expected, Model, Task};
+use safetensors::SafeTensors;
 
 use crate::model_files::{Stored, directory};
 
-/// Inputs and outputs by name; shapes with the rows first.
-struct Golden {
-    inputs: BTreeMap<String, Vec<f64>>,
-    outputs: BTreeMap<String, Vec<f64>>,
-    rows: usize,
+/// The answers of the framework beside a model.
+fn golden(path: &Path, model: &Model) -> Expected {
+    Expected::read(path.to_str().unwrap(), &model.engine).unwrap_or_else(|error| panic!("{error}"))
 }
 
-impl Golden {
-    fn read(path: &Path) -> Self {
-        let bytes = fs::read(path).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let mut golden = Self {
-            inputs: BTreeMap::new(),
-            outputs: BTreeMap::new(),
-            rows: 0,
-        };
-        for (name, tensor) in file.iter() {
-            let values = match tensor.dtype() {
-                Dtype::F32 => {
-                    let (chunks, _) = tensor.data().as_chunks();
-                    chunks
-                        .iter()
-                        .map(|c| f64::from(f32::from_le_bytes(*c)))
-                        .collect()
-                }
-                Dtype::F64 => {
-                    let (chunks, _) = tensor.data().as_chunks();
-                    chunks.iter().map(|c| f64::from_le_bytes(*c)).collect()
-                }
-                other => panic!("{name}: unexpected {other}"),
-            };
-            golden.rows = tensor.shape()[0];
-            let (kind, name) = name.split_once('.').unwrap();
-            match kind {
-                "input" => golden.inputs.insert(name.to_owned(), values),
-                "output" => golden.outputs.insert(name.to_owned(), values),
-                other => panic!("neither input nor output: {other}"),
-            };
-        }
-        assert!(golden.rows > 0 && !golden.outputs.is_empty());
-        golden
-    }
-}
-
-/// The engine's outputs by name.
-fn run(model: &Model, golden: &Golden) -> BTreeMap<String, Vec<f32>> {
-    let engine = &model.engine;
-    let inputs: Vec<Vec<f32>> = engine
-        .inputs()
-        .iter()
-        .map(|spec| {
-            golden.inputs[&spec.name]
-                .iter()
-                .map(|v| *v as f32)
-                .collect()
-        })
-        .collect();
-    assert_eq!(inputs.len(), golden.inputs.len());
-    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    let mut workspace = Workspace::new();
-    let outputs = engine.run(golden.rows, &inputs, &mut workspace);
-    engine
-        .outputs()
-        .iter()
-        .enumerate()
-        .map(|(index, spec)| (spec.name.clone(), outputs.get(index).to_vec()))
-        .collect()
+/// The outputs of which one number differs by more than its tolerance, each with the one furthest off.
+fn beyond(expected: &Expected, model: &Model, tolerance: impl Fn(f64) -> f64) -> Vec<String> {
+    let furthest = expected.compare(&model.engine, tolerance);
+    assert_eq!(furthest.len(), model.engine.outputs().len());
+    let beyond = furthest.iter().filter(|output| !output.is_within());
+    beyond.map(|output| format!("{output:?}")).collect()
 }
 
 fn golden_directory() -> PathBuf {
@@ -101,23 +43,6 @@ fn sorted(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Refuses values of which one differs by more than its tolerance; shows the one furthest off.
-fn compare(actual: &[f32], expected: &[f64], tolerance: impl Fn(f64) -> f64) -> Result<(), String> {
-    assert_eq!(actual.len(), expected.len());
-    let differences = actual.iter().zip(expected).enumerate();
-    let furthest = differences
-        .map(|(index, (actual, expected))| (index, (f64::from(*actual) - expected).abs()))
-        .filter(|(index, off)| off.is_nan() || *off > tolerance(expected[*index]))
-        .max_by(|(_, left), (_, right)| left.total_cmp(right));
-    match furthest {
-        None => Ok(()),
-        Some((index, off)) => Err(format!(
-            "[{index}]: {} but {}, off by {off:e}",
-            actual[index], expected[index]
-        )),
-    }
-}
-
 /// The samples, held-out rows: 1e-6 absolute for probabilities, 1e-5 relative for regression.
 #[test]
 fn the_samples_answer_as_their_frameworks_do() {
@@ -133,17 +58,14 @@ fn the_samples_answer_as_their_frameworks_do() {
         }
         let model = Model::load_for(name, version.parse().unwrap(), &directory, isa)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
-        let golden = Golden::read(path);
-        assert!(golden.rows >= 32, "{name}: {} rows", golden.rows);
-        let answers = run(&model, &golden);
-        for (output, expected) in &golden.outputs {
-            let tolerance = |expected: f64| match model.signature.task {
-                Task::Regression => 1e-5 * expected.abs(),
-                _ => 1e-6,
-            };
-            if let Err(problem) = compare(&answers[output], expected, tolerance) {
-                failures.push(format!("{stem} on {}: {output}{problem}", isa.name()));
-            }
+        let golden = golden(path, &model);
+        assert!(golden.rows() >= 32, "{name}: {} rows", golden.rows());
+        let tolerance = |expected: f64| match model.signature.task {
+            Task::Regression => 1e-5 * expected.abs(),
+            _ => 1e-6,
+        };
+        for output in beyond(&golden, &model, tolerance) {
+            failures.push(format!("{stem} on {}: {output}", isa.name()));
         }
     }
     assert_eq!(
@@ -170,17 +92,10 @@ fn each_layer_answers_as_its_framework_does() {
                 continue;
             }
         };
-        let golden = Golden::read(&directory.join("golden.safetensors"));
-        let answers = run(&model, &golden);
-        for (output, expected) in &golden.outputs {
-            let Some(actual) = answers.get(output) else {
-                failures.push(format!("{case}: no output {output}: {:?}", answers.keys()));
-                continue;
-            };
-            let tolerance = |expected: f64| 2e-6 * expected.abs().max(1.0);
-            if let Err(problem) = compare(actual, expected, tolerance) {
-                failures.push(format!("{case} on {}: {output}{problem}", isa.name()));
-            }
+        let golden = golden(&directory.join("golden.safetensors"), &model);
+        let tolerance = |expected: f64| 2e-6 * expected.abs().max(1.0);
+        for output in beyond(&golden, &model, tolerance) {
+            failures.push(format!("{case} on {}: {output}", isa.name()));
         }
     }
     assert!(cases.len() >= 70, "only {} cases", cases.len());
@@ -225,10 +140,10 @@ fn weights_under_keras_names_with_dots_answer_as_under_pytorchs() {
         let config = fs::read_to_string(original.join("config.json")).unwrap();
         let renamed = Model::load(case, 1, directory(&config, &renamed).path()).unwrap();
         let original_model = Model::load(case, 1, &original).unwrap();
-        let golden = Golden::read(&original.join("golden.safetensors"));
+        let golden = golden(&original.join("golden.safetensors"), &original_model);
         assert_eq!(
-            run(&renamed, &golden),
-            run(&original_model, &golden),
+            golden.answers(&renamed.engine),
+            golden.answers(&original_model.engine),
             "{case}"
         );
     }

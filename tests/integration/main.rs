@@ -7,6 +7,7 @@
 #![allow(clippy::duplicate_mod)]
 
 mod architecture;
+mod compare;
 mod connections;
 mod corpus;
 mod dependencies;
