@@ -109,7 +109,7 @@ impl fmt::Display for ImportError {
                 let each = missing
                     .iter()
                     .map(|(name, times)| format!("{name} ({times})"));
-                let known: Vec<_> = operators().collect();
+                let known: Vec<_> = understood().collect();
                 write!(
                     f,
                     "the engine lacks operators of this model: {}; it has: {}",
@@ -128,6 +128,16 @@ impl fmt::Display for ImportError {
 }
 
 impl std::error::Error for ImportError {}
+
+/// The operators that nodes of a file may have where they depend on the rows, sorted; those of other
+/// domains than ONNX' own with their domain.
+pub fn understood() -> impl Iterator<Item = String> {
+    let core = operators().chain(nodes::REWRITTEN.iter().copied());
+    let of_ml = nodes::OF_ML.iter().map(|name| format!("ai.onnx.ml.{name}"));
+    let mut names: Vec<String> = core.map(str::to_owned).collect();
+    names.sort();
+    names.into_iter().chain(of_ml)
+}
 
 fn format(problem: impl Into<String>) -> ImportError {
     ImportError::Format {
@@ -339,8 +349,13 @@ impl<'m> Reader<'m> {
         for node in needed {
             let name = qualified(node);
             *self.network.operators.entry(name.clone()).or_insert(0) += 1;
-            let is_constant = node.op_type == "Shape"
-                || node.input.iter().all(|input| constant.contains(&**input));
+            let from = match &*node.op_type {
+                "Shape" => &[],
+                // It takes the type of the second, and no value of it.
+                "CastLike" => &node.input[..node.input.len().min(1)],
+                _ => &node.input[..],
+            };
+            let is_constant = from.iter().all(|input| constant.contains(&**input));
             if is_constant {
                 constant.extend(node.output.iter().map(|name| &**name));
             }
@@ -471,11 +486,21 @@ impl<'m> Reader<'m> {
             return Ok(None);
         }
         if node.op_type == "Shape"
-            && let Some(shape) = self.lowering.row_shape(&node.input[0])
+            && let Some(shape) = node.input.first().and_then(|x| self.lowering.row_shape(x))
         {
             let row = shape.iter().map(|extent| Whole::Known(*extent as i64));
             let whole: Vec<Whole> = [Whole::Rows].into_iter().chain(row).collect();
             return fold::part_of_shape(node, whole).map(Some);
+        }
+        if node.op_type == "CastLike"
+            && let Some(second) = node.input.get(1)
+            && self.lowering.row_shape(second).is_some()
+            && let Some(constant) = node.input.first().and_then(|x| self.constants.get(&**x))
+        {
+            // What depends on the rows is FP32.
+            return constant
+                .floats()
+                .map(|values| Some(Constant::Floats(values)));
         }
         let inputs: Option<Vec<Option<&Constant>>> = node
             .input

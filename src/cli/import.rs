@@ -5,16 +5,19 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Exit, print, report};
-use crate::onnx::{Options, import};
+use crate::onnx::{Options, import, understood};
 
 #[derive(Debug, Args)]
 pub(super) struct ImportFlags {
     /// The ONNX file.
-    #[arg(value_name = "MODEL.onnx")]
-    file: PathBuf,
+    #[arg(value_name = "MODEL.onnx", required_unless_present = "operators")]
+    file: Option<PathBuf>,
     /// The directory of the model, for example models/churn; the import becomes its next version.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "operators")]
+    out: Option<PathBuf>,
+    /// Print the operators that a model may have, one a line, and do nothing else.
+    #[arg(long, exclusive = true)]
+    operators: bool,
     /// What the first output means: regression, binary-classification or multiclass-classification.
     #[arg(long, value_name = "TASK")]
     task: Option<String>,
@@ -52,7 +55,12 @@ pub(super) fn run(flags: ImportFlags) -> Exit {
         feature_names: flags.feature_names,
         description: flags.description,
     };
-    let imported = match import(&flags.file, &flags.out, &options) {
+    let (Some(file), Some(out)) = (flags.file, flags.out) else {
+        // Clap has seen to it that only --operators goes without them.
+        print(&understood().fold(String::new(), |text, name| text + &name + "\n"));
+        return Exit::Done;
+    };
+    let imported = match import(&file, &out, &options) {
         Ok(imported) => imported,
         Err(error) => {
             report(&error);

@@ -11,10 +11,10 @@ use super::{Reader, name_of};
 use crate::model::graph::{Attribute, Attributes, Node};
 
 /// Operators that become others.
-const REWRITTEN: &[&str] = &["Cast", "CastLike"];
+pub(super) const REWRITTEN: &[&str] = &["Cast", "CastLike"];
 
 /// Operators of `ai.onnx.ml` that become others.
-const OF_ML: &[&str] = &[
+pub(super) const OF_ML: &[&str] = &[
     "LinearClassifier",
     "LinearRegressor",
     "Normalizer",
@@ -142,10 +142,11 @@ pub(super) fn nodes(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Nod
         "Scaler" => return scaler(reader, node),
         "ZipMap" => return zip_map(reader, node),
         "Cast" => {
-            return match Given::of(node).int("to")? {
-                Some(1 | 10 | 11 | 16) => Ok(vec![identity(node)]),
+            return match Given::of(node).int("to")?.unwrap_or_default() {
+                1 | 10 | 11 | 16 => Ok(vec![identity(node)]),
                 to => Err(format!(
-                    "attribute \"to\": expected a datatype of floats, got {to:?}; values are FP32"
+                    "attribute \"to\": expected a datatype of floats (1, 10, 11 or 16), got {to}; \
+                     values are FP32"
                 )),
             };
         }
@@ -163,7 +164,18 @@ pub(super) fn nodes(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Nod
             reader.float_from_input(&mut plain, 2, "max")?;
             reader.float_from_input(&mut plain, 1, "min")?;
         }
-        "Dropout" => return Ok(vec![identity(node)]),
+        "Dropout" => {
+            let trains = reader
+                .operand(&plain, 2)?
+                .map(Constant::known)
+                .transpose()?;
+            if trains.is_some_and(|trains| trains.first() == Some(&1)) {
+                return Err(
+                    "it drops at random, as in training; export the model for inference".into(),
+                );
+            }
+            return Ok(vec![identity(node)]);
+        }
         "Softmax" | "LogSoftmax" => reader.softmax_axis(&mut plain)?,
         "BatchNormalization" => {
             for of_training in ["spatial", "is_test", "consumed_inputs"] {
