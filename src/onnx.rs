@@ -286,7 +286,37 @@ impl<'m> Reader<'m> {
                 .outputs
                 .push((name.to_owned(), name.to_owned()));
         }
+        if self.network.labels.is_empty() {
+            self.network.labels = self.labels_left_out();
+        }
+        let scores = self.network.outputs.first();
+        let scores = scores.and_then(|(_, value)| self.lowering.row_shape(value));
+        if scores != Some(&[self.network.labels.len()]) {
+            self.network.labels.clear();
+        }
         Ok(self.network)
+    }
+
+    /// The classes' names that a node would choose from whose output is left out, as scikit-learn's
+    /// classifiers are exported.
+    fn labels_left_out(&self) -> Vec<String> {
+        let chooses = |node: &&proto::NodeProto| {
+            qualified(node) == "ai.onnx.ml.ArrayFeatureExtractor"
+                && node
+                    .output
+                    .iter()
+                    .all(|output| !self.used.contains(&**output))
+        };
+        let names = self.graph.node.iter().filter(chooses).find_map(|node| {
+            let name = node.input.first()?;
+            let mut initializers = self.graph.initializer.iter();
+            let tensor = initializers.find(|tensor| tensor.name == *name)?;
+            match tensors::constant(tensor, &self.directory).ok()? {
+                Constant::Texts(texts) => Some(texts),
+                other => Some(other.known().ok()?.iter().map(i64::to_string).collect()),
+            }
+        });
+        names.unwrap_or_default()
     }
 
     /// The outputs that are wanted: those that were asked for, else all that are numbers.

@@ -4,6 +4,7 @@
 //! a reader can judge them: each names the file and the place in it, what was expected and what is
 //! there.
 
+mod graph;
 mod keras;
 mod sequential;
 mod weights;
@@ -98,6 +99,7 @@ fn the_models_of_these_tests_load_unchanged() {
     for (config, tensors) in [
         (CONFIG, tensors()),
         (keras::CONFIG, keras::tensors()),
+        (graph::CONFIG, graph::tensors()),
         (weights::CONFIG, vec![weights::tensor()]),
     ] {
         Model::load("m", 1, directory(config, &tensors).path()).unwrap();
@@ -114,10 +116,12 @@ fn each_wrong_model_is_refused_with_what_is_wrong_and_where() {
     sequential::collect(&mut table);
     table.title("config.json, family keras");
     keras::collect(&mut table);
+    table.title("config.json, family graph");
+    graph::collect(&mut table);
     table.title("model.safetensors");
     weights::collect(&mut table);
     table.title("model.safetensors.index.json");
     weights::collect_shards(&mut table);
-    assert!(table.cases >= 140, "only {} cases", table.cases);
+    assert!(table.cases >= 170, "only {} cases", table.cases);
     insta::assert_snapshot!("model_refusals", table.text);
 }

@@ -70,7 +70,7 @@ fn examples() -> Vec<Model> {
 #[test]
 fn each_configuration_loads_and_runs() {
     let models = examples();
-    assert_eq!(models.len(), 5);
+    assert_eq!(models.len(), 6);
     for model in models {
         let inputs: Vec<Vec<f32>> = model
             .engine
@@ -107,10 +107,11 @@ fn the_examples_have_the_outputs_that_the_page_describes() {
             &["prediction"],
             &["kind", "sizes"],
             &["probabilities", "class_id", "label"],
+            &["probabilities"],
         ]
     );
-    let [_, iris, _, branches, keras] = &models[..] else {
-        panic!("five examples");
+    let [_, iris, _, branches, keras, _graph] = &models[..] else {
+        panic!("six examples");
     };
     assert_eq!(iris.signature.task, Task::MulticlassClassification);
     assert_eq!(iris.signature.labels[2], "virginica");
