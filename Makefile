@@ -8,7 +8,7 @@ test:
 
 lint:
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --all-features -- -D warnings
 	cargo fmt --check --manifest-path tests/reliability/driver/Cargo.toml
 	cargo clippy --manifest-path tests/reliability/driver/Cargo.toml --target-dir target/driver -- -D warnings
 	cargo deny --log-level error check bans licenses sources

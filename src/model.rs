@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::manifest::Description;
-use self::weights::{INDEX_FILE, Weights};
+use self::weights::{INDEX_FILE, SINGLE_FILE, Weights};
 use crate::engine::kernels::Isa;
 use crate::engine::{Engine, GraphError};
 use crate::request::InferResponse;
@@ -27,7 +27,7 @@ use fingerprint::Fingerprint;
 
 pub use self::expected::{Expected, ExpectedError, Furthest};
 pub use self::json::JsonError;
-pub use self::weights::{SINGLE_FILE, WeightsError};
+pub use self::weights::WeightsError;
 
 /// The file that describes a model.
 pub const CONFIG_FILE: &str = "config.json";

@@ -232,11 +232,13 @@ impl Call<'_> {
         if (least..=most).contains(&given) {
             return Ok(());
         }
-        let expected = match least == most {
-            true => format!("{least}"),
-            false => format!("{least} to {most}"),
+        let expected = match (least, most) {
+            (1, 1) => "1 input".to_owned(),
+            (least, most) if least == most => format!("{least} inputs"),
+            (least, usize::MAX) => format!("at least {least} inputs"),
+            (least, most) => format!("{least} to {most} inputs"),
         };
-        Err(format!("expected {expected} inputs, got {given}"))
+        Err(format!("expected {expected}, got {given}"))
     }
 
     /// An operand that depends on the rows.

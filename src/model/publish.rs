@@ -4,8 +4,103 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ndarray::ArrayD;
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+
 use super::{CONFIG_FILE, INDEX_FILE, SINGLE_FILE, is_model_name};
 use crate::versions::canonical;
+
+/// The directory of a model, which is there or not, in which a version can be published.
+#[derive(Clone, Debug)]
+pub struct Place {
+    model: PathBuf,
+    name: String,
+}
+
+impl Place {
+    /// The directory `model`, whose last part is the model's name.
+    ///
+    /// # Errors
+    /// What is wrong with the name, or with what lies there.
+    pub fn at(model: &Path) -> io::Result<Self> {
+        let name = model.file_name().and_then(|name| name.to_str());
+        let name = name.filter(|name| is_model_name(name) && !name.starts_with('_'));
+        let Some(name) = name else {
+            return Err(invalid(
+                "expected a directory whose last part is the model's name: up to 128 letters, \
+                 digits, `_`, `.` and `-`, not beginning with `.` or `_`"
+                    .into(),
+            ));
+        };
+        let place = Self {
+            model: model.to_owned(),
+            name: name.to_owned(),
+        };
+        place.newest_version()?;
+        Ok(place)
+    }
+
+    /// The model's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Begins a version: the first one of a model that is not there yet, else the one behind the
+    /// newest.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn draft(&self) -> io::Result<Draft> {
+        let process = std::process::id();
+        let version = self.newest_version()?.map_or(1, |newest| newest + 1);
+        let (hidden, place, directory) = match self.model.is_dir() {
+            true => {
+                let hidden = self.model.join(format!(".{version}-{process}"));
+                (hidden.clone(), self.model.join(version.to_string()), hidden)
+            }
+            false => {
+                let parent = self.model.parent().unwrap_or(Path::new(""));
+                let hidden = parent.join(format!(".{}-{process}", self.name));
+                let directory = hidden.join(version.to_string());
+                (hidden, self.model.clone(), directory)
+            }
+        };
+        if hidden.exists() {
+            // Of a process of the same number that was killed; nobody else writes here.
+            fs::remove_dir_all(&hidden)?;
+        }
+        fs::create_dir_all(&directory)?;
+        Ok(Draft {
+            hidden,
+            place,
+            directory,
+            version,
+        })
+    }
+
+    /// The newest version that is there; `None` if there is none.
+    fn newest_version(&self) -> io::Result<Option<u64>> {
+        let entries = match fs::read_dir(&self.model) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut newest = None;
+        for entry in entries {
+            let name = entry?.file_name();
+            let Some(name) = name.to_str() else { continue };
+            if [CONFIG_FILE, SINGLE_FILE, INDEX_FILE].contains(&name) {
+                return Err(invalid(format!(
+                    "holds a model without versions ({name}); move its files into a directory 1 in it, \
+                     or choose another name"
+                )));
+            }
+            newest = newest.max(canonical(name));
+        }
+        Ok(newest)
+    }
+}
 
 /// A version that is being written: a directory beside its place, whose name begins with `.` so that
 /// nobody looks at it. Dropped, it goes; published, it is renamed into its place.
@@ -22,38 +117,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Begins a version of the model whose directory is `model`: the first one of a model that is not
-    /// there yet, else the one behind the newest.
-    ///
-    /// # Errors
-    /// What is wrong with the directory.
-    pub fn begin(model: &Path) -> io::Result<Self> {
-        let name = file_name(model)?;
-        let process = std::process::id();
-        let newest = newest_version(model)?;
-        let version = newest.map_or(1, |newest| newest + 1);
-        let (hidden, place, directory) = match model.is_dir() {
-            true => {
-                let hidden = model.join(format!(".{version}-{process}"));
-                (hidden.clone(), model.join(version.to_string()), hidden)
-            }
-            false => {
-                let parent = model.parent().unwrap_or(Path::new(""));
-                let hidden = parent.join(format!(".{name}-{process}"));
-                let directory = hidden.join(version.to_string());
-                (hidden, model.to_owned(), directory)
-            }
-        };
-        fs::create_dir_all(&directory)?;
-        Ok(Self {
-            hidden,
-            place,
-            directory,
-            version,
-        })
-    }
-
-    /// Where the version's files are to be written.
+    /// Where the version's files are until it is published.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -63,6 +127,40 @@ impl Draft {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Writes a file of the version.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        fs::write(self.directory.join(name), bytes)
+    }
+
+    /// Writes the weights, as 32-bit floats under their names.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn weights<'a>(
+        &self,
+        tensors: impl IntoIterator<Item = (&'a str, &'a ArrayD<f32>)>,
+    ) -> io::Result<()> {
+        let tensors: Vec<(&str, &[usize], Vec<u8>)> = tensors
+            .into_iter()
+            .map(|(name, values)| {
+                let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+                (name, values.shape(), bytes.collect())
+            })
+            .collect();
+        let views = tensors
+            .iter()
+            .map(|(name, shape, bytes)| {
+                let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes);
+                view.map(|view| (*name, view))
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(io::Error::other)?;
+        serialize_to_file(views, None, &self.directory.join(SINGLE_FILE)).map_err(io::Error::other)
     }
 
     /// Moves the version into its place and tells its directory there.
@@ -89,40 +187,6 @@ impl Drop for Draft {
     }
 }
 
-fn file_name(model: &Path) -> io::Result<&str> {
-    let name = model.file_name().and_then(|name| name.to_str());
-    match name.filter(|name| is_model_name(name)) {
-        Some(name) => Ok(name),
-        None => Err(invalid(
-            "expected a directory whose last part is the model's name: up to 128 letters, digits, \
-             `_`, `.` and `-`, not beginning with `.`"
-                .into(),
-        )),
-    }
-}
-
-/// The newest version that a model's directory has; `None` if it has none, or is not there.
-fn newest_version(model: &Path) -> io::Result<Option<u64>> {
-    let entries = match fs::read_dir(model) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut newest = None;
-    for entry in entries {
-        let name = entry?.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if [CONFIG_FILE, SINGLE_FILE, INDEX_FILE].contains(&name) {
-            return Err(invalid(format!(
-                "it holds a model without versions ({name}); move its files into a directory 1, or \
-                 choose another name"
-            )));
-        }
-        newest = newest.max(canonical(name));
-    }
-    Ok(newest)
-}
-
 fn invalid(problem: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, problem)
 }
@@ -132,8 +196,8 @@ mod tests {
     use super::*;
 
     fn published(model: &Path) -> io::Result<PathBuf> {
-        let draft = Draft::begin(model)?;
-        fs::write(draft.directory().join(CONFIG_FILE), "{}")?;
+        let draft = Place::at(model)?.draft()?;
+        draft.file(CONFIG_FILE, b"{}")?;
         draft.publish()
     }
 
@@ -164,14 +228,14 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let model = root.path().join("iris");
         for expected in [1, 1] {
-            let draft = Draft::begin(&model).unwrap();
+            let draft = Place::at(&model).unwrap().draft().unwrap();
             assert_eq!(draft.version(), expected);
             assert!(names(root.path()).iter().all(|name| name.starts_with('.')));
             drop(draft);
             assert!(names(root.path()).is_empty());
         }
         published(&model).unwrap();
-        drop(Draft::begin(&model).unwrap());
+        drop(Place::at(&model).unwrap().draft().unwrap());
         assert_eq!(names(&model), ["1"]);
     }
 
@@ -179,7 +243,7 @@ mod tests {
     fn a_version_that_came_meanwhile_stays() {
         let root = tempfile::tempdir().unwrap();
         let model = root.path().join("iris");
-        let draft = Draft::begin(&model).unwrap();
+        let draft = Place::at(&model).unwrap().draft().unwrap();
         fs::create_dir_all(model.join("1")).unwrap();
         fs::write(model.join("1/config.json"), "other").unwrap();
         assert!(draft.publish().is_err());
@@ -193,16 +257,16 @@ mod tests {
     #[test]
     fn a_place_that_is_none_is_refused() {
         let root = tempfile::tempdir().unwrap();
-        for name in [".hidden", "a b", ".."] {
-            assert!(Draft::begin(&root.path().join(name)).is_err(), "{name}");
+        for name in [".hidden", "_hidden", "a b", ".."] {
+            assert!(Place::at(&root.path().join(name)).is_err(), "{name}");
         }
         let model = root.path().join("plain");
         fs::create_dir(&model).unwrap();
         fs::write(model.join(SINGLE_FILE), "").unwrap();
-        let error = Draft::begin(&model).unwrap_err().to_string();
+        let error = Place::at(&model).unwrap_err().to_string();
         assert!(error.contains("model without versions"), "{error}");
         let file = root.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(Draft::begin(&file).is_err());
+        assert!(Place::at(&file).is_err());
     }
 }

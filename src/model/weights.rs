@@ -24,7 +24,7 @@ use super::json::{self, JsonError};
 use crate::engine::kernels::pages;
 
 /// The weights of a model that is not sharded.
-pub const SINGLE_FILE: &str = "model.safetensors";
+pub(super) const SINGLE_FILE: &str = "model.safetensors";
 /// Which shard holds which tensor.
 pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
 /// The format allows 100 MB; names and shapes of 10,000 tensors take about 1 MB.

@@ -1,15 +1,13 @@
 //! A network as a version of a model.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde_json::{Map, Value, json};
 
 use super::{ImportError, Network, Options};
 use crate::model::graph::{Attribute, Node};
-use crate::model::publish::Draft;
-use crate::model::{CONFIG_FILE, Model, SINGLE_FILE};
+use crate::model::publish::Place;
+use crate::model::{CONFIG_FILE, Model};
 
 /// Writes the next version of the model in `out`, and has it loaded before it is moved in.
 pub(super) fn write(
@@ -21,11 +19,17 @@ pub(super) fn write(
         path: out.to_owned(),
         error,
     };
-    let draft = Draft::begin(out).map_err(failed)?;
-    let config = config(network, options).to_string();
-    fs::write(draft.directory().join(CONFIG_FILE), config + "\n").map_err(failed)?;
-    weights(network, &draft.directory().join(SINGLE_FILE)).map_err(failed)?;
-    Model::load("imported", draft.version(), draft.directory())
+    let place = Place::at(out).map_err(failed)?;
+    let draft = place.draft().map_err(failed)?;
+    let config = config(network, options).to_string() + "\n";
+    draft
+        .file(CONFIG_FILE, config.as_bytes())
+        .and_then(|()| {
+            let weights = network.weights.iter();
+            draft.weights(weights.map(|(name, values)| (name.as_str(), &**values)))
+        })
+        .map_err(failed)?;
+    Model::load(place.name(), draft.version(), draft.directory())
         .map_err(|error| ImportError::Load { error })?;
     draft.publish().map_err(failed)
 }
@@ -94,27 +98,4 @@ fn node(node: &Node) -> Value {
         value.insert("attributes".into(), Value::Object(attributes));
     }
     Value::Object(value)
-}
-
-fn weights(network: &Network, path: &Path) -> std::io::Result<()> {
-    let bytes: Vec<(&String, &[usize], Vec<u8>)> = network
-        .weights
-        .iter()
-        .map(|(name, values)| {
-            let bytes = values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect();
-            (name, values.shape(), bytes)
-        })
-        .collect();
-    let views = bytes
-        .iter()
-        .map(|(name, shape, bytes)| {
-            let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes);
-            view.map(|view| (name.as_str(), view))
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(std::io::Error::other)?;
-    serialize_to_file(views, None, path).map_err(std::io::Error::other)
 }

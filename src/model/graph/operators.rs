@@ -186,7 +186,7 @@ fn fold(
     operator: impl Operator + 'static,
     most: usize,
 ) -> Result<ValueId, String> {
-    call.expect_operands(most.min(2) - usize::from(most > 2), most)?;
+    call.expect_operands(if most == 2 { 2 } else { 1 }, most)?;
     let operands = aligned(call)?;
     call.emit(operator, &operands)
 }

@@ -34,7 +34,7 @@ pub(super) fn tensors() -> Vec<Stored> {
 /// (what is wrong, the text to replace, its replacement)
 const CASES: &[(&str, &str, &str)] = &[
     (
-        "no nodes",
+        "a node that is none",
         r#"{"op": "Flatten", "name": "flat", "inputs": ["x"]},"#,
         r#"7,"#,
     ),
@@ -98,7 +98,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "an unknown attribute",
         r#"{"transB": 1}"#,
-        r#"{"transC": 1}"#,
+        r#"{"transB": 1, "transC": 1}"#,
     ),
     (
         "an attribute of another type",
@@ -142,7 +142,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "shapes that do not go together",
         r#""inputs": ["sums", "shift"]"#,
-        r#""inputs": ["sums", "clip", "shift"]"#,
+        r#""inputs": ["sums", "flat"]"#,
     ),
     (
         "operands of unlike ranks",
