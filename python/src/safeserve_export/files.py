@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ExportError
+from .errors import ExportError, first_line
 from .model import Rows
 
 KERAS = (".keras", ".h5", ".hdf5")
@@ -51,7 +51,7 @@ def _keras(file: Path) -> Any:
         # In Keras' safe mode, which reads no code; what only training needs is left out.
         return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises of any kind.
-        raise ExportError(f"{file}: Keras cannot read it: {_first_line(error)}") from error
+        raise ExportError(f"{file}: Keras cannot read it: {first_line(error)}") from error
 
 
 def _torch(file: Path) -> Any:
@@ -62,7 +62,7 @@ def _torch(file: Path) -> Any:
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=False)
     except Exception as error:  # A pickle raises whatever it likes.
-        raise ExportError(f"{file}: PyTorch cannot read it: {_first_line(error)}") from error
+        raise ExportError(f"{file}: PyTorch cannot read it: {first_line(error)}") from error
     if isinstance(loaded, torch.nn.Module):
         return loaded
     if isinstance(loaded, dict):
@@ -81,16 +81,11 @@ def _sklearn(file: Path) -> Any:
     try:
         return joblib.load(file)
     except Exception as error:  # A pickle raises whatever it likes.
-        raise ExportError(f"{file}: joblib cannot read it: {_first_line(error)}") from error
+        raise ExportError(f"{file}: joblib cannot read it: {first_line(error)}") from error
 
 
 def _not_installed(file: Path, extra: str) -> ExportError:
     return ExportError(f"{file}: needs a package that is not installed: pip install 'safeserve-export[{extra}]'")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def rows(file: Path) -> Rows:
@@ -105,7 +100,7 @@ def rows(file: Path) -> Rows:
         if file.suffix == ".json":
             return _instances(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{file}: cannot be read as rows: {_first_line(error)}") from error
+        raise ExportError(f"{file}: cannot be read as rows: {first_line(error)}") from error
     raise ExportError(f"{file}: unknown kind of file {file.suffix!r}; expected rows in .npy, .npz or .json")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import NO_COUNTERPART, ExportError, Fault, UnsupportedError
+from .errors import NO_COUNTERPART, ExportError, Fault, UnsupportedError, first_line
 from .model import Array, Ending, Json, Meaning, Model, Rows, Samples
 
 BATCH_ROWS = 256
@@ -366,7 +366,7 @@ def _ask(model: Any, inputs: dict[str, Array]) -> list[Array]:
         try:
             answer = model(keras.tree.pack_sequence_as(structure, rows), training=False)
         except Exception as error:  # Whatever a backend raises: the user's model does not run.
-            raise ExportError(f"{model.name!r} fails on the rows to compare: {error}") from error
+            raise ExportError(f"{model.name!r} fails on the rows to compare: {first_line(error)}") from error
         flat = keras.tree.flatten(answer)
         parts.append([np.asarray(keras.ops.convert_to_numpy(part)) for part in flat])
     return [np.concatenate(outputs) for outputs in zip(*parts)]

@@ -187,7 +187,7 @@ def _around(steps: list[Step]) -> tuple[Array, Array] | None:
 
 def _scale(network: Network, step: Step, source: str) -> str:
     mean, scale = _affine(step)
-    return network.add("normalization", step.name, [source], {"mean_": mean, "scale_": scale})
+    return network.standardise(step.name, source, mean, scale)
 
 
 Ask = Callable[[Any, Array], Any]
