@@ -14,6 +14,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow and triton, which PyTorch imports where it finds it, each bring an LLVM, and the second that is
+# loaded aborts the process. Nothing here needs triton.
+sys.modules["triton"] = None
 
 from safeserve_export import Exported  # noqa: E402
 
@@ -37,7 +40,9 @@ def kinds(exported: Exported) -> list[str]:
 
 def wide(*shape: int, rows: int = 64) -> np.ndarray:
     """Rows that meet both ends of the activations: zero, knees, up to 30 either way."""
-    values = np.concatenate([[0, -0.0, 0.5, -0.5, 1, -1, 3, -3, 6, -6], np.linspace(-30, 30, rows * int(np.prod(shape)) - 10)])
+    values = np.concatenate(
+        [[0, -0.0, 0.5, -0.5, 1, -1, 3, -3, 6, -6], np.linspace(-30, 30, rows * int(np.prod(shape)) - 10)]
+    )
     return np.random.default_rng(0).permutation(values).astype(np.float32).reshape(rows, *shape)
 
 

@@ -39,7 +39,13 @@ def command(*arguments, code=0, **environment):
 def files(tmp_path_factory):
     """A model of each kind of file."""
     place = tmp_path_factory.mktemp("files")
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5, activation="relu"), keras.layers.Dense(3, activation="softmax")])
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(5, activation="relu"),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
     for name in ("model.keras", "model.h5"):
         model.save(place / name)
     module = nn.Sequential(nn.Linear(4, 3), nn.Softmax(-1))
@@ -72,7 +78,14 @@ def files(tmp_path_factory):
 )
 def test_each_kind_of_file_is_exported(file, more, files, tmp_path):
     more = [files / part if part.startswith("rows.") else part for part in more]
-    names = ["--labels", "setosa, versicolor,virginica", "--feature-names", "a,b,c,d", "--description", "Irises."]
+    names = [
+        "--labels",
+        "setosa, versicolor,virginica",
+        "--feature-names",
+        "a,b,c,d",
+        "--description",
+        "Irises.",
+    ]
     printed = command(files / file, tmp_path / "models" / "iris", *more, *names)
     assert printed.splitlines()[0] == f"exported {tmp_path}/models/iris/1, version 1 of iris"
     assert printed.splitlines()[-1].startswith("every answer is as expected")
@@ -89,7 +102,15 @@ def test_it_is_not_checked_if_asked(files, tmp_path):
 def test_the_program_the_task_and_the_tolerance_are_taken(files, tmp_path):
     program = os.environ["SAFESERVE"]
     printed = command(
-        files / "model.keras", tmp_path / "m", "--safeserve", program, "--task", "none", "--tolerance", "1e-3", SAFESERVE="/no/such"
+        files / "model.keras",
+        tmp_path / "m",
+        "--safeserve",
+        program,
+        "--task",
+        "none",
+        "--tolerance",
+        "1e-3",
+        SAFESERVE="/no/such",
     )
     assert "tolerance 1e-3 + 1e-3 * |expected|" in printed
     assert "task" not in json.loads((tmp_path / "m" / "1" / "config.json").read_text())
@@ -98,11 +119,20 @@ def test_the_program_the_task_and_the_tolerance_are_taken(files, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["model.pt", "--example", "rows.npy"], "model.pt: holds a pickle, which may run any code when it is read; say --trust"),
+        (
+            ["model.pt", "--example", "rows.npy"],
+            "model.pt: holds a pickle, which may run any code when it is read; say --trust",
+        ),
         (["model.joblib"], "model.joblib: holds a pickle"),
         (["model.pkl"], "model.pkl: holds a pickle"),
-        (["model.pt", "--trust"], "model.pt: a module of PyTorch does not say what it takes; give rows by --example FILE"),
-        (["weights.pt", "--trust", "--example", "rows.npy"], "holds weights (a state_dict) and not the module"),
+        (
+            ["model.pt", "--trust"],
+            "model.pt: a module of PyTorch does not say what it takes; give rows by --example FILE",
+        ),
+        (
+            ["weights.pt", "--trust", "--example", "rows.npy"],
+            "holds weights (a state_dict) and not the module",
+        ),
         (["list.pt", "--trust", "--example", "rows.npy"], "expected a torch.nn.Module, got list"),
         (["model.onnx"], "model.onnx: unknown kind of file '.onnx'; expected one of .keras, .h5"),
         (["nowhere.keras"], "nowhere.keras: there is no such file"),
@@ -112,9 +142,15 @@ def test_the_program_the_task_and_the_tolerance_are_taken(files, tmp_path):
         (["broken.joblib", "--trust"], "broken.joblib: joblib cannot read it: "),
         (["model.keras", "--check-rows", "broken.npy"], "broken.npy: cannot be read as rows: "),
         (["model.keras", "--check-rows", "nowhere.npy"], "nowhere.npy: cannot be read as rows: "),
-        (["model.keras", "--check-rows", "model.h5"], "model.h5: unknown kind of file '.h5'; expected rows in .npy, .npz or .json"),
+        (
+            ["model.keras", "--check-rows", "model.h5"],
+            "model.h5: unknown kind of file '.h5'; expected rows in .npy, .npz or .json",
+        ),
         (["model.keras", "--labels", "a,b"], "labels: expected 3, got 2: a, b"),
-        (["model.keras", "--threshold", "0.3", "--task", "regression"], "--threshold: only a binary-classification has one"),
+        (
+            ["model.keras", "--threshold", "0.3", "--task", "regression"],
+            "--threshold: only a binary-classification has one",
+        ),
         (["model.keras", "--safeserve", "/no/such"], "the program given, '/no/such', is no program"),
         (["model.keras", "--safeserve", "false"], "the exported model does not pass its check"),
     ],
@@ -128,13 +164,24 @@ def test_what_goes_wrong_is_said_in_a_line_with_code_1(arguments, message, files
     assert nothing_in(tmp_path / "models")
 
 
-@pytest.mark.parametrize("arguments", [[], ["model.keras"], ["model.keras", "m", "--task", "guess"], ["model.keras", "m", "--tolerance", "inf"], ["a.keras", "m", "--nonsense"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["model.keras"],
+        ["model.keras", "m", "--task", "guess"],
+        ["model.keras", "m", "--tolerance", "inf"],
+        ["a.keras", "m", "--nonsense"],
+    ],
+)
 def test_bad_arguments_end_with_2(arguments):
     assert "usage: " in command(*arguments, code=2)
 
 
 def test_layers_that_cannot_be_exported_are_listed(tmp_path):
-    model = keras.Sequential([keras.Input((8, 2)), keras.layers.Conv1D(2, 3, name="conv"), keras.layers.GRU(2, name="memory")])
+    model = keras.Sequential(
+        [keras.Input((8, 2)), keras.layers.Conv1D(2, 3, name="conv"), keras.layers.GRU(2, name="memory")]
+    )
     model.save(tmp_path / "model.keras")
     printed = command(tmp_path / "model.keras", tmp_path / "models" / "m", code=1)
     assert "2 parts cannot be exported:\n  'conv' (Conv1D): the server has no such thing\n  'memory' (GRU): " in printed
@@ -144,15 +191,37 @@ def test_layers_that_cannot_be_exported_are_listed(tmp_path):
 def test_the_package_is_installed_with_its_types_and_needs_no_framework(tmp_path):
     # A copy, since a build leaves files beside the sources.
     source = shutil.copytree(PACKAGE, tmp_path / "source", ignore=shutil.ignore_patterns("__pycache__"))
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--disable-pip-version-check",
+    ]
     subprocess.run([*pip, "--target", tmp_path / "site", source], check=True, timeout=300)
     assert (tmp_path / "site" / "safeserve_export" / "py.typed").is_file()
-    lines = "import sys, safeserve_export as e; print(e.__version__, {'keras', 'torch', 'sklearn'} & sys.modules.keys())"
+    lines = (
+        "import sys, safeserve_export as e; print(e.__version__, {'keras', 'torch', 'sklearn'} & sys.modules.keys())"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", lines], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", lines],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == "0.1.0 set()\n"
-    version = subprocess.run([tmp_path / "site" / "bin" / "safeserve-export", "--version"], env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True, check=True)
+    version = subprocess.run(
+        [tmp_path / "site" / "bin" / "safeserve-export", "--version"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert version.stdout == "safeserve-export 0.1.0\n"
 
 

@@ -99,7 +99,10 @@ def test_everybody_whom_the_umask_allows_may_read_the_files(tmp_path):
 
 def test_exporters_at_the_same_time_get_versions_of_their_own(tmp_path):
     made, estimator = [], model()
-    threads = [threading.Thread(target=lambda: made.append(export_sklearn(estimator, tmp_path / "sum").version)) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: made.append(export_sklearn(estimator, tmp_path / "sum").version))
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -127,7 +130,7 @@ def test_an_export_with_other_weights_does_not_pass_and_leaves_nothing(monkeypat
 
 def test_an_export_that_the_server_refuses_says_its_reason_and_leaves_nothing(monkeypatch, tmp_path):
     planted(monkeypatch, lambda it: replace(it, weights={}))
-    with pytest.raises(CheckError, match="no tensor \"linearregression.weight\""):
+    with pytest.raises(CheckError, match='no tensor "linearregression.weight"'):
         export_sklearn(model(), tmp_path / "models" / "sum")
     assert nothing_in(tmp_path / "models")
 
@@ -150,7 +153,10 @@ def test_settings_of_a_server_do_not_change_the_check(monkeypatch, tmp_path):
 def test_without_the_program_there_is_no_export_unless_it_is_not_checked(monkeypatch, tmp_path):
     monkeypatch.delenv("SAFESERVE")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ExportError, match="'safeserve', which checks an export by running it, is not on the PATH; build it with"):
+    with pytest.raises(
+        ExportError,
+        match="'safeserve', which checks an export by running it, is not on the PATH; build it with",
+    ):
         export_sklearn(model(), tmp_path / "models" / "sum")
     with pytest.raises(ExportError, match="the program given, '/no/such', is no program"):
         export_sklearn(model(), tmp_path / "models" / "sum", program="/no/such")
@@ -183,8 +189,14 @@ def test_the_program_is_found_on_the_path(monkeypatch, tmp_path):
         ({"labels": ["a", "b"]}, "labels: only classifiers have labels, the task is 'regression'"),
         ({"feature_names": ["a", "b"]}, "feature_names: expected 3, got 2: a, b"),
         ({"feature_names": ["a", "b", "a"]}, "feature_names: 'a' stands twice"),
-        ({"task": "guess"}, "task: expected one of binary-classification, multiclass-classification, regression, none, got 'guess'"),
-        ({"task": {"type": "regression", "threshold": 1}}, "task: expected {'type': 'binary-classification', 'threshold': NUMBER}"),
+        (
+            {"task": "guess"},
+            "task: expected one of binary-classification, multiclass-classification, regression, none, got 'guess'",
+        ),
+        (
+            {"task": {"type": "regression", "threshold": 1}},
+            "task: expected {'type': 'binary-classification', 'threshold': NUMBER}",
+        ),
         ({"tolerance": -1}, "tolerance: expected a number from 0 on, got -1"),
         ({"tolerance": float("nan")}, "tolerance: expected a number from 0 on, got nan"),
     ],

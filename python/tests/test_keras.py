@@ -19,7 +19,11 @@ def randomised(model):
     for variable in model.weights:
         if variable.name == "count":
             continue
-        values = random.uniform(0.1, 2, variable.shape) if "variance" in variable.name else random.normal(size=variable.shape)
+        values = (
+            random.uniform(0.1, 2, variable.shape)
+            if "variance" in variable.name
+            else random.normal(size=variable.shape)
+        )
         variable.assign(values * 0.5)
     for layer in model.layers:
         if isinstance(layer, layers.Normalization) and layer.input_mean is None:
@@ -101,7 +105,10 @@ def test_each_activation_is_exported(function, place, tmp_path):
     config_of(export_keras(stack(part), tmp_path / "m", check_rows=rows))
 
 
-@pytest.mark.parametrize("operation", ["relu", "relu6", "sigmoid", "tanh", "softplus", "softsign", "silu", "selu", "softmax", "log_softmax"])
+@pytest.mark.parametrize(
+    "operation",
+    ["relu", "relu6", "sigmoid", "tanh", "softplus", "softsign", "silu", "selu", "softmax", "log_softmax"],
+)
 def test_each_operation_that_is_an_activation_becomes_one(operation, tmp_path):
     assert len(from_keras.OPERATIONS) == 10
     features = keras.Input((6,))
@@ -124,9 +131,11 @@ def test_a_graph_of_two_inputs_a_short_cut_and_two_outputs(tmp_path):
     kind, size = layers.Dense(3, activation="softmax", name="kind")(x), layers.Dense(1, name="size")(x)
     model = keras.Model([person, place], [kind, size])
     rows = {"person": np.random.rand(20, 4), "place": np.random.rand(20, 2)}
-    exported = export_keras(model, tmp_path / "m", labels="abc", check_rows=rows, example=[rows["person"], rows["place"]])
+    exported = export_keras(
+        model, tmp_path / "m", labels="abc", check_rows=rows, example=[rows["person"], rows["place"]]
+    )
     assert config_of(exported)["task"] == "multiclass-classification"
-    assert "output \"kind\"" in exported.report and "output \"size\"" in exported.report
+    assert 'output "kind"' in exported.report and 'output "size"' in exported.report
 
 
 def adapted_four():
@@ -138,10 +147,12 @@ def adapted_four():
 def test_inputs_and_outputs_in_dictionaries_keep_their_places(tmp_path):
     # The names sort otherwise than the layers stand.
     b, a = keras.Input((2,), name="b"), keras.Input((3,), name="a")
-    model = randomised(keras.Model({"b": b, "a": a}, {"z": layers.Dense(1, name="first")(b), "y": layers.Dense(2, name="second")(a)}))
+    model = randomised(
+        keras.Model({"b": b, "a": a}, {"z": layers.Dense(1, name="first")(b), "y": layers.Dense(2, name="second")(a)})
+    )
     exported = export_keras(model, tmp_path / "m", check_rows={"a": wide(3), "b": wide(2)})
     config_of(exported)
-    assert "output \"first\"" in exported.report and "output \"second\"" in exported.report
+    assert 'output "first"' in exported.report and 'output "second"' in exported.report
 
 
 def test_a_layer_that_is_applied_twice(tmp_path):
@@ -156,7 +167,9 @@ def test_large_numbers_close_together_are_made_up_around_what_a_normalization_kn
     model = keras.Sequential([keras.Input((6,)), adapted(), layers.Dense(2)])
     exported = export_keras(model, tmp_path / "m")
     config_of(exported)
-    assert "999" in (exported.path / "example.json").read_text() or "1000" in (exported.path / "example.json").read_text()
+    assert (
+        "999" in (exported.path / "example.json").read_text() or "1000" in (exported.path / "example.json").read_text()
+    )
 
 
 def test_a_sequential_that_was_built_later_and_one_of_a_fixed_batch(tmp_path):
@@ -217,15 +230,27 @@ FAULTS = {
         lambda: keras.Sequential([keras.Input((2,)), keras.Sequential([layers.Dense(2)])]),
         "a model inside a model",
     ),
-    "Dense": (one(lambda: layers.Dense(2, activation="sparsemax")), "activation 'sparsemax'; expected one of linear"),
+    "Dense": (
+        one(lambda: layers.Dense(2, activation="sparsemax")),
+        "activation 'sparsemax'; expected one of linear",
+    ),
     "Activation": (one(lambda: layers.Activation(lambda x: x)), "a function of one's own"),
-    "BatchNormalization": (one(lambda: layers.BatchNormalization(axis=1), (3, 2)), "axis=1; only the last one"),
-    "LayerNormalization": (one(lambda: layers.LayerNormalization(axis=[1, 2]), (3, 2)), "axis=[1, 2]; only the last"),
+    "BatchNormalization": (
+        one(lambda: layers.BatchNormalization(axis=1), (3, 2)),
+        "axis=1; only the last one",
+    ),
+    "LayerNormalization": (
+        one(lambda: layers.LayerNormalization(axis=[1, 2]), (3, 2)),
+        "axis=[1, 2]; only the last",
+    ),
     "Softmax": (one(lambda: layers.Softmax(axis=1), (3, 2)), "axis=1; only the last one, -1"),
     "Normalization": (one(lambda: layers.Normalization(invert=True, mean=0.0, variance=1.0)), "invert=True"),
     "ReLU": (one(lambda: layers.ReLU(threshold=1.0)), "threshold=1.0; only 0"),
     "PReLU": (one(lambda: layers.PReLU(shared_axes=[1]), (3, 2)), "shared_axes=[1]; only None"),
-    "Flatten": (one(lambda: layers.Flatten(data_format="channels_first"), (3, 2)), "data_format='channels_first'"),
+    "Flatten": (
+        one(lambda: layers.Flatten(data_format="channels_first"), (3, 2)),
+        "data_format='channels_first'",
+    ),
     "InputLayer": (one(lambda: layers.Dense(2), (None, 2)), "is not fixed"),
 }
 

@@ -112,14 +112,18 @@ def test_each_scaler_is_exported(scaler, is_last, tmp_path):
     rows, targets = load_diabetes(return_X_y=True)
     # Large and close together, with a column that is constant.
     rows = np.column_stack([rows * 10 + 1000, np.full(len(rows), 7.0)])
-    pipeline = (scaler if is_last else make_pipeline(scaler, MLPRegressor(hidden_layer_sizes=[5], max_iter=50, random_state=0))).fit(rows, targets)
+    pipeline = (
+        scaler if is_last else make_pipeline(scaler, MLPRegressor(hidden_layer_sizes=[5], max_iter=50, random_state=0))
+    ).fit(rows, targets)
     assert kinds(export_sklearn(pipeline, tmp_path / "m", check_rows=rows))[0] == "normalization"
 
 
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
 def test_each_activation_of_a_perceptron_is_exported(activation, tmp_path):
     rows, classes = load_iris(return_X_y=True)
-    perceptron = MLPClassifier(hidden_layer_sizes=[9, 8], activation=activation, max_iter=50, random_state=0).fit(rows, classes)
+    perceptron = MLPClassifier(hidden_layer_sizes=[9, 8], activation=activation, max_iter=50, random_state=0).fit(
+        rows, classes
+    )
     config_of(export_sklearn(perceptron, tmp_path / "m", check_rows=rows))
 
 
@@ -141,7 +145,12 @@ def test_names_come_from_the_table_and_the_classes_and_may_be_given(tmp_path):
     pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, classes)
     config = config_of(export_sklearn(pipeline, tmp_path / "m", check_rows=rows))
     assert config["feature_names"] == list(rows.columns) and config["labels"] == ["0", "1", "2"]
-    given = {"labels": ["a", "b", "c"], "feature_names": list("wxyz"), "description": "Irises.", "task": "none"}
+    given = {
+        "labels": ["a", "b", "c"],
+        "feature_names": list("wxyz"),
+        "description": "Irises.",
+        "task": "none",
+    }
     with pytest.raises(ExportError, match="labels: only classifiers have labels, the task is 'none'"):
         export_sklearn(pipeline, tmp_path / "m", **given)
     del given["task"]
@@ -151,11 +160,22 @@ def test_names_come_from_the_table_and_the_classes_and_may_be_given(tmp_path):
 
 def test_several_targets_and_several_labels(tmp_path):
     rows, targets = load_linnerud(return_X_y=True)
-    for estimator in (LinearRegression(), Ridge(), MLPRegressor(hidden_layer_sizes=[5], max_iter=50, random_state=0)):
-        config = config_of(export_sklearn(make_pipeline(StandardScaler(), estimator).fit(rows, targets), tmp_path / "m"))
+    for estimator in (
+        LinearRegression(),
+        Ridge(),
+        MLPRegressor(hidden_layer_sizes=[5], max_iter=50, random_state=0),
+    ):
+        config = config_of(
+            export_sklearn(make_pipeline(StandardScaler(), estimator).fit(rows, targets), tmp_path / "m")
+        )
         assert config["task"] == "regression"
     labels = (targets > targets.mean(axis=0)).astype(int)
-    config = config_of(export_sklearn(MLPClassifier(hidden_layer_sizes=[5], max_iter=50, random_state=0).fit(rows, labels), tmp_path / "m"))
+    config = config_of(
+        export_sklearn(
+            MLPClassifier(hidden_layer_sizes=[5], max_iter=50, random_state=0).fit(rows, labels),
+            tmp_path / "m",
+        )
+    )
     assert "task" not in config
 
 
@@ -186,7 +206,10 @@ class OwnScaler(StandardScaler):
 FAULTS = {
     "RandomForestClassifier": (lambda: fitted(RandomForestClassifier(3)), "the server has no such thing"),
     "PCA": (lambda: fitted(make_pipeline(PCA(2), Ridge())), "the server has no such thing"),
-    "SimpleImputer": (lambda: fitted(make_pipeline(SimpleImputer(), Ridge())), "the server has no such thing"),
+    "SimpleImputer": (
+        lambda: fitted(make_pipeline(SimpleImputer(), Ridge())),
+        "the server has no such thing",
+    ),
     "ColumnTransformer": (
         lambda: fitted(make_pipeline(ColumnTransformer([("s", StandardScaler(), [0])]), Ridge())),
         "the server has no such thing",
@@ -223,7 +246,12 @@ def test_all_steps_that_the_server_has_not_are_named_at_once(tmp_path):
     pipeline = make_pipeline(SimpleImputer(), MinMaxScaler(clip=True), PCA(2), RandomForestClassifier(3))
     with pytest.raises(UnsupportedError) as caught:
         export_sklearn(fitted(pipeline), tmp_path / "models" / "m")
-    assert [fault.kind for fault in caught.value.faults] == ["SimpleImputer", "MinMaxScaler", "PCA", "RandomForestClassifier"]
+    assert [fault.kind for fault in caught.value.faults] == [
+        "SimpleImputer",
+        "MinMaxScaler",
+        "PCA",
+        "RandomForestClassifier",
+    ]
     known = ", ".join((*from_sklearn.SCALERS, *from_sklearn.MODELS))
     assert str(caught.value).startswith("Pipeline: 4 parts cannot be exported:\n  'simpleimputer' (SimpleImputer): ")
     assert str(caught.value).endswith(f"the server has: {known}")

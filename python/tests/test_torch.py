@@ -114,7 +114,10 @@ FUNCTIONS = {
     "hardswish": [F.hardswish],
     "softmax": [lambda x: F.softmax(x, dim=-1), lambda x: torch.softmax(x, 1), lambda x: x.softmax(-1)],
     "log_softmax": [lambda x: F.log_softmax(x, -1), lambda x: x.log_softmax(dim=1)],
-    "flatten": [lambda x: x.view(-1, 2, 3).flatten(1), lambda x: torch.flatten(x.reshape(x.size(0), 3, 2), 1)],
+    "flatten": [
+        lambda x: x.view(-1, 2, 3).flatten(1),
+        lambda x: torch.flatten(x.reshape(x.size(0), 3, 2), 1),
+    ],
     "unflatten": [lambda x: x.unflatten(1, (2, 3))],
     "reshape": [lambda x: x.reshape(x.shape[0], 3, 2), lambda x: torch.reshape(x, (-1, 2, 3))],
     "view": [lambda x: x.view(x.size(0), -1, 2)],
@@ -125,8 +128,20 @@ FUNCTIONS = {
     "matmul": [lambda x: x @ (torch.ones(6, 2) / 8), lambda x: torch.matmul(x, torch.ones(6, 3) / 8)],
     "prelu": [lambda x: F.prelu(x, torch.tensor([0.3]))],
     "cat": [lambda x: torch.cat([x, x * 2], dim=1), lambda x: torch.cat((x, x), -1)],
-    "add": [lambda x: x + x, lambda x: x + 1, lambda x: 1 + x, lambda x: torch.add(x, x, alpha=3), lambda x: x.add(2, alpha=3)],
-    "sub": [lambda x: x - x * 3, lambda x: x - 1, lambda x: 1 - x, lambda x: torch.sub(x, 2, alpha=3), lambda x: x - torch.arange(6.0)],
+    "add": [
+        lambda x: x + x,
+        lambda x: x + 1,
+        lambda x: 1 + x,
+        lambda x: torch.add(x, x, alpha=3),
+        lambda x: x.add(2, alpha=3),
+    ],
+    "sub": [
+        lambda x: x - x * 3,
+        lambda x: x - 1,
+        lambda x: 1 - x,
+        lambda x: torch.sub(x, 2, alpha=3),
+        lambda x: x - torch.arange(6.0),
+    ],
     "mul": [lambda x: x * x, lambda x: 3 * x, lambda x: x * torch.arange(6.0), lambda x: torch.mul(x, 2)],
     "div": [lambda x: x / 3, lambda x: x / torch.arange(1.0, 7), lambda x: torch.div(x, 8)],
     "neg": [lambda x: -x, torch.neg],
@@ -134,7 +149,9 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize(("function", "index"), [(name, index) for name, forms in FUNCTIONS.items() for index in range(len(forms))])
+@pytest.mark.parametrize(
+    ("function", "index"), [(name, index) for name, forms in FUNCTIONS.items() for index in range(len(forms))]
+)
 def test_each_function_is_exported(function, index, tmp_path):
     module = Of(lambda self, x: FUNCTIONS[function][index](x))
     config_of(export_torch(module, tmp_path / "m", wide(6, rows=8), check_rows=wide(6)))
@@ -186,7 +203,11 @@ def test_the_module_is_left_in_the_modes_that_its_parts_were_in(tmp_path):
     export_torch(module, tmp_path / "m", torch.randn(3, 4) + 1000)
     assert [part.training for part in module.modules()] == before
     with pytest.raises(UnsupportedError):
-        export_torch(nn.Sequential(module, nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 1, 1)), tmp_path / "m", torch.randn(3, 4))
+        export_torch(
+            nn.Sequential(module, nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 1, 1)),
+            tmp_path / "m",
+            torch.randn(3, 4),
+        )
     assert [part.training for part in module.modules()] == before
 
 
@@ -223,7 +244,9 @@ def test_what_is_changed_in_place_is_read_changed(function, tmp_path):
 def test_the_rows_given_stay_as_they_are(tmp_path):
     rows = torch.randn(9, 6)
     before = rows.clone()
-    exported = export_torch(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 2)), tmp_path / "m", rows, check_rows=rows)
+    exported = export_torch(
+        nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 2)), tmp_path / "m", rows, check_rows=rows
+    )
     config_of(exported)
     assert torch.equal(rows, before)
 
@@ -260,8 +283,18 @@ def test_an_output_that_is_an_input(tmp_path):
 @pytest.mark.parametrize(
     ("last", "labels", "task", "output"),
     [
-        (nn.Sequential(nn.Linear(6, 1), nn.Sigmoid()), ["no", "yes"], "binary-classification", "probabilities"),
-        (nn.Sequential(nn.Linear(6, 1), nn.Sigmoid(), nn.Flatten(0)), ["no", "yes"], "binary-classification", "probabilities"),
+        (
+            nn.Sequential(nn.Linear(6, 1), nn.Sigmoid()),
+            ["no", "yes"],
+            "binary-classification",
+            "probabilities",
+        ),
+        (
+            nn.Sequential(nn.Linear(6, 1), nn.Sigmoid(), nn.Flatten(0)),
+            ["no", "yes"],
+            "binary-classification",
+            "probabilities",
+        ),
         (nn.Linear(6, 1), ["no", "yes"], {"type": "binary-classification", "threshold": 0}, "scores"),
         (nn.Sequential(nn.Linear(6, 3), nn.Softmax(-1)), None, "multiclass-classification", "probabilities"),
         (nn.Linear(6, 3), ["a", "b", "c"], "multiclass-classification", "scores"),
@@ -274,29 +307,97 @@ def test_the_task_is_what_the_last_layer_says(last, labels, task, output, tmp_pa
 
 
 FAULTS = {
-    "a convolution": (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Conv1d(2, 1, 2)), "nn.Conv1d of 1", "the server has no such thing"),
-    "a recurrence": (Of(lambda self, x: self.part(x)[0], part=nn.LSTM(6, 2)), "nn.LSTM of part", "gives several tensors"),
-    "an unknown function": (Of(lambda self, x: torch.cumsum(x, 1)), "torch.cumsum", "the server has no such thing"),
+    "a convolution": (
+        nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Conv1d(2, 1, 2)),
+        "nn.Conv1d of 1",
+        "the server has no such thing",
+    ),
+    "a recurrence": (
+        Of(lambda self, x: self.part(x)[0], part=nn.LSTM(6, 2)),
+        "nn.LSTM of part",
+        "gives several tensors",
+    ),
+    "an unknown function": (
+        Of(lambda self, x: torch.cumsum(x, 1)),
+        "torch.cumsum",
+        "the server has no such thing",
+    ),
     "an unknown method": (Of(lambda self, x: x.abs()), "Tensor.abs", "the server has no such thing"),
     "a part of a row": (Of(lambda self, x: x[:, :3]), "operator.getitem", "the server has no such thing"),
     "several pieces": (Of(lambda self, x: x.chunk(2, 1)[0]), "Tensor.chunk", "gives several tensors"),
-    "statistics of a batch": (nn.BatchNorm1d(6, track_running_stats=False), "nn.BatchNorm1d of 0", "track_running_stats=False"),
-    "BatchNorm1d of two axes": (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.BatchNorm1d(2)), "nn.BatchNorm1d of 1", "rows of shape [2, 3]"),
-    "LayerNorm of two axes": (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.LayerNorm((2, 3))), "nn.LayerNorm of 1", "normalized_shape=[2, 3]"),
-    "PReLU along the first of two axes": (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.PReLU(2)), "nn.PReLU of 1", "2 slopes for rows of shape [2, 3]"),
+    "statistics of a batch": (
+        nn.BatchNorm1d(6, track_running_stats=False),
+        "nn.BatchNorm1d of 0",
+        "track_running_stats=False",
+    ),
+    "BatchNorm1d of two axes": (
+        nn.Sequential(nn.Unflatten(1, (2, 3)), nn.BatchNorm1d(2)),
+        "nn.BatchNorm1d of 1",
+        "rows of shape [2, 3]",
+    ),
+    "LayerNorm of two axes": (
+        nn.Sequential(nn.Unflatten(1, (2, 3)), nn.LayerNorm((2, 3))),
+        "nn.LayerNorm of 1",
+        "normalized_shape=[2, 3]",
+    ),
+    "PReLU along the first of two axes": (
+        nn.Sequential(nn.Unflatten(1, (2, 3)), nn.PReLU(2)),
+        "nn.PReLU of 1",
+        "2 slopes for rows of shape [2, 3]",
+    ),
     "softmax over the rows": (nn.Softmax(0), "nn.Softmax of 0", "dim=0; only the last axis"),
-    "softmax along the first of two axes": (Of(lambda self, x: x.view(-1, 2, 3).softmax(1)), "Tensor.softmax", "dim=1; only the last axis"),
-    "dropout that never ends": (Of(lambda self, x: F.dropout(x)), "torch.nn.functional.dropout", "drops out when evaluating too"),
-    "rows that mix": (Of(lambda self, x: x.view(-1, 3)), "Tensor.view", "only what keeps the rows is supported"),
+    "softmax along the first of two axes": (
+        Of(lambda self, x: x.view(-1, 2, 3).softmax(1)),
+        "Tensor.softmax",
+        "dim=1; only the last axis",
+    ),
+    "dropout that never ends": (
+        Of(lambda self, x: F.dropout(x)),
+        "torch.nn.functional.dropout",
+        "drops out when evaluating too",
+    ),
+    "rows that mix": (
+        Of(lambda self, x: x.view(-1, 3)),
+        "Tensor.view",
+        "only what keeps the rows is supported",
+    ),
     "rows in another order": (Of(lambda self, x: x.t()), "Tensor.t", "the server has no such thing"),
-    "one number for all rows": (Of(lambda self, x: x - x.mean()), "Tensor.mean", "the server has no such thing"),
+    "one number for all rows": (
+        Of(lambda self, x: x - x.mean()),
+        "Tensor.mean",
+        "the server has no such thing",
+    ),
     "joined rows": (Of(lambda self, x: torch.cat([x, x], 0)), "torch.cat", "dim=0 are the rows"),
-    "a constant beside rows": (Of(lambda self, x: torch.cat([x, self.ones], 1), ones=torch.ones(8, 1)), "torch.cat", "one of the tensors is a constant"),
-    "rows of two shapes": (Of(lambda self, x: x * self.part(x), part=nn.Linear(6, 1)), "operator.mul", "operands of different shapes"),
-    "a quotient": (Of(lambda self, x: 1 / x), "operator.truediv", "only the division of a tensor by a constant"),
-    "division by zero": (Of(lambda self, x: x / torch.tensor([1.0, 1, 1, 1, 1, 0])), "operator.truediv", "divides by zero"),
-    "a product of rows": (Of(lambda self, x: x @ self.part(x).t(), part=nn.Linear(6, 6)), "Tensor.t", "the server has no such thing"),
-    "a constant of the row's shape": (Of(lambda self, x: x.view(-1, 2, 3) * torch.ones(2, 3)), "operator.mul", "a constant of shape [2, 3]"),
+    "a constant beside rows": (
+        Of(lambda self, x: torch.cat([x, self.ones], 1), ones=torch.ones(8, 1)),
+        "torch.cat",
+        "one of the tensors is a constant",
+    ),
+    "rows of two shapes": (
+        Of(lambda self, x: x * self.part(x), part=nn.Linear(6, 1)),
+        "operator.mul",
+        "operands of different shapes",
+    ),
+    "a quotient": (
+        Of(lambda self, x: 1 / x),
+        "operator.truediv",
+        "only the division of a tensor by a constant",
+    ),
+    "division by zero": (
+        Of(lambda self, x: x / torch.tensor([1.0, 1, 1, 1, 1, 0])),
+        "operator.truediv",
+        "divides by zero",
+    ),
+    "a product of rows": (
+        Of(lambda self, x: x @ self.part(x).t(), part=nn.Linear(6, 6)),
+        "Tensor.t",
+        "the server has no such thing",
+    ),
+    "a constant of the row's shape": (
+        Of(lambda self, x: x.view(-1, 2, 3) * torch.ones(2, 3)),
+        "operator.mul",
+        "a constant of shape [2, 3]",
+    ),
     "whole numbers": (Of(lambda self, x: x.to(torch.int64)), "Tensor.to", "casts to torch.int64"),
 }
 
@@ -313,7 +414,8 @@ def test_what_the_server_has_not_is_named_with_the_reason(case, tmp_path):
 
 def test_all_that_the_server_has_not_is_named_at_once_by_its_node(tmp_path):
     module = Of(
-        lambda self, x: torch.relu(self.conv(torch.cumsum(x, 1).unsqueeze(1))).flatten(1).abs(), conv=nn.Conv1d(1, 2, 3)
+        lambda self, x: torch.relu(self.conv(torch.cumsum(x, 1).unsqueeze(1))).flatten(1).abs(),
+        conv=nn.Conv1d(1, 2, 3),
     )
     with pytest.raises(UnsupportedError) as caught:
         export_torch(module, tmp_path / "m", torch.randn(4, 6))
@@ -350,12 +452,24 @@ class Forgetful(nn.Module):
 @pytest.mark.parametrize(
     ("module", "example", "reason"),
     [
-        (Branches(), torch.ones(2, 3), "Branches cannot be traced by torch.fx: symbolically traced variables cannot be used"),
-        (Of(lambda self, x: torch.ones(x, 3)), torch.ones(2, 3), "Of cannot be traced by torch.fx: ones\\(\\) "),
+        (
+            Branches(),
+            torch.ones(2, 3),
+            "Branches cannot be traced by torch.fx: symbolically traced variables cannot be used",
+        ),
+        (
+            Of(lambda self, x: torch.ones(x, 3)),
+            torch.ones(2, 3),
+            "Of cannot be traced by torch.fx: ones\\(\\) ",
+        ),
         (Loops(), torch.ones(2, 3), "Loops cannot be traced by torch.fx: Proxy object cannot be iterated"),
         (Anything(), torch.ones(2, 3), "forward takes \\*args"),
         (nn.Linear(3, 2), torch.ones(2, 4), "the module fails on the example: "),
-        (nn.Linear(3, 2), torch.ones(2, 3, dtype=torch.int64), "expected floating-point numbers, got torch.int64"),
+        (
+            nn.Linear(3, 2),
+            torch.ones(2, 3, dtype=torch.int64),
+            "expected floating-point numbers, got torch.int64",
+        ),
         (nn.Linear(3, 2), torch.tensor(1.0), "expected rows, got one number"),
         (nn.Linear(3, 2), (torch.ones(2, 3), torch.ones(2, 3)), "forward takes input; got 2 inputs"),
         (nn.Linear(3, 2), {"x": torch.ones(2, 3)}, "forward takes input; got x"),

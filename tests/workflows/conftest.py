@@ -14,6 +14,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "reliability"), str(ROOT / "python" / "src")]
 
+# TensorFlow and triton, which PyTorch imports where it finds it, each bring an LLVM, and the second that is
+# loaded aborts the process. Nothing here needs triton.
+sys.modules["triton"] = None
+
 from server import Server, end_all  # noqa: E402
 
 

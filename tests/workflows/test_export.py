@@ -1,5 +1,5 @@
-"""Models of Keras, PyTorch and scikit-learn, trained, exported, served and asked over HTTP: as many as 100 rows
-that they were not trained on are answered as the framework answers them."""
+"""Models of Keras, PyTorch and scikit-learn, trained, exported, served and asked over HTTP: 100 rows that
+they were not trained on are answered as the framework answers them."""
 
 import json
 import os
@@ -30,7 +30,13 @@ from torch import nn
 from safeserve_export import export_keras, export_sklearn, export_torch
 
 HELD_OUT = 100
-DATA = {"iris": load_iris, "wine": load_wine, "breast-cancer": load_breast_cancer, "digits": load_digits, "diabetes": load_diabetes}
+DATA = {
+    "iris": load_iris,
+    "wine": load_wine,
+    "breast-cancer": load_breast_cancer,
+    "digits": load_digits,
+    "diabetes": load_diabetes,
+}
 
 
 def split(name):
@@ -45,7 +51,8 @@ def split(name):
 def served(server, model, inputs):
     """What the server answers to these rows: each output of floats, by name."""
     tensors = [
-        {"name": name, "datatype": "FP32", "shape": list(rows.shape), "data": rows.ravel().tolist()} for name, rows in inputs.items()
+        {"name": name, "datatype": "FP32", "shape": list(rows.shape), "data": rows.ravel().tolist()}
+        for name, rows in inputs.items()
     ]
     status, answer = post(server, f"/v2/models/{model}/infer", {"inputs": tensors})
     assert status == 200, answer
@@ -74,7 +81,13 @@ def wine_sequential(rows, classes):
     scale = layers.Normalization()
     scale.adapt(rows)
     model = keras.Sequential(
-        [keras.Input((13,), name="features"), scale, layers.Dense(16, activation="relu"), layers.Dropout(0.2), layers.Dense(3, activation="softmax")]
+        [
+            keras.Input((13,), name="features"),
+            scale,
+            layers.Dense(16, activation="relu"),
+            layers.Dropout(0.2),
+            layers.Dense(3, activation="softmax"),
+        ]
     )
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(rows, classes, epochs=40, verbose=0)
@@ -89,7 +102,7 @@ def cancer_graph(rows, classes):
     features = keras.Input((30,), name="features")
     hidden = layers.Dense(16, activation="gelu")(scale(features))
     bent = layers.BatchNormalization()(layers.Dense(16, activation="tanh")(hidden))
-    joined = layers.Concatenate()([layers.Add()([hidden, bent]), features * 0.001 if False else scale(features)])
+    joined = layers.Concatenate()([layers.Add()([hidden, bent]), scale(features)])
     model = keras.Model(features, layers.Dense(1, activation="sigmoid")(joined))
     model.compile("adam", "binary_crossentropy")
     model.fit(rows, classes, epochs=10, verbose=0)
@@ -160,7 +173,9 @@ def ask(module, rows):
 
 def digits_sequential(rows, classes):
     torch.manual_seed(0)
-    body = nn.Sequential(nn.BatchNorm1d(64), nn.Linear(64, 48), nn.PReLU(), nn.Dropout(0.1), nn.Sequential(nn.Linear(48, 10)))
+    body = nn.Sequential(
+        nn.BatchNorm1d(64), nn.Linear(64, 48), nn.PReLU(), nn.Dropout(0.1), nn.Sequential(nn.Linear(48, 10))
+    )
     trained(body, nn.CrossEntropyLoss(), rows, classes)
     return nn.Sequential(body, nn.Softmax(-1))
 
@@ -191,7 +206,9 @@ def test_pytorch_to_endpoint(data, train, keywords, output, serve, tmp_path):
     rows, held_out, targets, _ = split(data)
     module = train(torch.from_numpy(rows), torch.from_numpy(targets))
     module.train()
-    exported = export_torch(module, tmp_path / "models" / data, torch.from_numpy(rows[:2]), check_rows=held_out, **keywords)
+    exported = export_torch(
+        module, tmp_path / "models" / data, torch.from_numpy(rows[:2]), check_rows=held_out, **keywords
+    )
     assert module.training
     [name] = {spec["name"] for spec in json.loads((exported.path / "config.json").read_text())["inputs"]}
     server = serve(tmp_path / "models")
@@ -203,14 +220,29 @@ def test_pytorch_to_endpoint(data, train, keywords, output, serve, tmp_path):
 ESTIMATORS = {
     "linear-regression": ("diabetes", LinearRegression()),
     "ridge": ("diabetes", make_pipeline(StandardScaler(), Ridge())),
-    "mlp-regressor": ("diabetes", make_pipeline(MinMaxScaler(), MLPRegressor(hidden_layer_sizes=[20], max_iter=300, random_state=0))),
-    "linear-svr": ("diabetes", make_pipeline(StandardScaler(), LinearSVR(C=100, random_state=0, max_iter=20000))),
+    "mlp-regressor": (
+        "diabetes",
+        make_pipeline(MinMaxScaler(), MLPRegressor(hidden_layer_sizes=[20], max_iter=300, random_state=0)),
+    ),
+    "linear-svr": (
+        "diabetes",
+        make_pipeline(StandardScaler(), LinearSVR(C=100, random_state=0, max_iter=20000)),
+    ),
     "logistic-binary": ("breast-cancer", make_pipeline(StandardScaler(), LogisticRegression())),
     "logistic-multinomial": ("iris", LogisticRegression(max_iter=1000)),
-    "mlp-classifier": ("digits", make_pipeline(MinMaxScaler(), MLPClassifier(hidden_layer_sizes=[30], max_iter=100, random_state=0))),
-    "mlp-binary": ("breast-cancer", make_pipeline(StandardScaler(), MLPClassifier(hidden_layer_sizes=[10], max_iter=300, random_state=0))),
+    "mlp-classifier": (
+        "digits",
+        make_pipeline(MinMaxScaler(), MLPClassifier(hidden_layer_sizes=[30], max_iter=100, random_state=0)),
+    ),
+    "mlp-binary": (
+        "breast-cancer",
+        make_pipeline(StandardScaler(), MLPClassifier(hidden_layer_sizes=[10], max_iter=300, random_state=0)),
+    ),
     "linear-svc": ("wine", make_pipeline(make_pipeline(StandardScaler()), LinearSVC(random_state=0))),
-    "linear-svc-binary": ("breast-cancer", make_pipeline(StandardScaler(with_mean=False), LinearSVC(random_state=0, max_iter=20000))),
+    "linear-svc-binary": (
+        "breast-cancer",
+        make_pipeline(StandardScaler(with_mean=False), LinearSVC(random_state=0, max_iter=20000)),
+    ),
     "standard-scaler": ("wine", StandardScaler()),
     "min-max-scaler": ("wine", MinMaxScaler()),
 }
@@ -229,7 +261,8 @@ def fitted():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_scikit_learn_to_endpoint(fitted, serve, tmp_path):
     exported = {
-        name: export_sklearn(estimator, tmp_path / "models" / name, check_rows=held_out) for name, (estimator, held_out) in fitted.items()
+        name: export_sklearn(estimator, tmp_path / "models" / name, check_rows=held_out)
+        for name, (estimator, held_out) in fitted.items()
     }
     server = serve(tmp_path / "models")
     for name, (estimator, held_out) in fitted.items():
@@ -250,14 +283,24 @@ def test_scikit_learn_to_endpoint(fitted, serve, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_classes_are_those_of_the_estimator(fitted, serve, tmp_path):
-    for name in ("logistic-binary", "logistic-multinomial", "linear-svc", "linear-svc-binary", "mlp-classifier"):
+    for name in (
+        "logistic-binary",
+        "logistic-multinomial",
+        "linear-svc",
+        "linear-svc-binary",
+        "mlp-classifier",
+    ):
         estimator, held_out = fitted[name]
         export_sklearn(estimator, tmp_path / "models" / name)
-        ESTIMATORS[name]
     server = serve(tmp_path / "models")
     for name in sorted(os.listdir(tmp_path / "models")):
         estimator, held_out = fitted[name]
-        tensor = {"name": "features", "datatype": "FP32", "shape": list(held_out.shape), "data": held_out.ravel().tolist()}
+        tensor = {
+            "name": "features",
+            "datatype": "FP32",
+            "shape": list(held_out.shape),
+            "data": held_out.ravel().tolist(),
+        }
         status, answer = post(server, f"/v2/models/{name}/infer", {"inputs": [tensor], "outputs": [{"name": "label"}]})
         assert status == 200, answer
         assert answer["outputs"][0]["data"] == [str(label) for label in estimator.predict(held_out.astype(np.float64))]
@@ -268,7 +311,17 @@ def test_a_file_to_endpoint_by_the_command(serve, tmp_path):
     model = wine_sequential(rows, classes)
     model.save(tmp_path / "model.keras")
     names = load_wine().feature_names
-    command = [sys.executable, "-m", "safeserve_export", "model.keras", "models/wine", "--labels", "a,b,c", "--feature-names", ",".join(names)]
+    command = [
+        sys.executable,
+        "-m",
+        "safeserve_export",
+        "model.keras",
+        "models/wine",
+        "--labels",
+        "a,b,c",
+        "--feature-names",
+        ",".join(names),
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "python" / "src")}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=300)
     server = serve(tmp_path / "models")
@@ -286,12 +339,12 @@ def test_a_running_server_takes_each_version_up_and_never_sees_half_of_one(serve
     export_sklearn(estimators[0], models / "diabetes")
     # Files are looked at all the time, and loaded as soon as they are seen.
     server = serve(models, "models.poll_interval_ms=1000", "models.settle_ms=0")
-    faults, ended = [], threading.Event()
+    looks, faults, ended = [], [], threading.Event()
 
     def watch():
         while not ended.is_set():
-            status, index = post(server, "/v2/repository/index", {})
-            faults.extend(entry for entry in index if status != 200 or entry.get("reason"))
+            looks.append(post(server, "/v2/repository/index", {}))
+            time.sleep(0.002)
 
     watching = threading.Thread(target=watch)
     watching.start()
@@ -308,6 +361,10 @@ def test_a_running_server_takes_each_version_up_and_never_sees_half_of_one(serve
     finally:
         ended.set()
         watching.join()
+    assert len(looks) > 100
+    for status, index in looks:
+        assert status == 200, index
+        faults += [entry for entry in index if entry["reason"] not in ("", "its files are being read")]
     assert not faults, faults[:3]
     # What the directory was made under is gone, and nothing was refused.
     assert os.listdir(models) == ["diabetes"]
@@ -319,7 +376,8 @@ def test_the_page_runs_as_it_stands(serve, tmp_path):
     page = (ROOT / "docs" / "exporting.md").read_text()
     blocks = re.findall(r"```(\w+)\n(.*?)```", page, flags=re.DOTALL)
     script = "\n".join(text for language, text in blocks if language == "python")
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "python" / "src"), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    programs = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "python" / "src"), "PATH": programs}
     run = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 300}
     done = subprocess.run([sys.executable, "-c", script], **run)
     assert done.returncode == 0, done.stderr
@@ -335,9 +393,10 @@ def test_the_page_runs_as_it_stands(serve, tmp_path):
     joblib.dump(make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, classes), tmp_path / "model.joblib")
     np.save(tmp_path / "rows.npy", rows)
     (tmp_path / "safeserve").symlink_to(os.path.abspath(os.environ["SAFESERVE"]))
-    (tmp_path / "python").symlink_to(sys.executable)
     server = serve(tmp_path / "models")
-    shell = "".join(text for language, text in blocks if language == "sh").replace("127.0.0.1:8080", f"127.0.0.1:{server.port}")
+    shell = "".join(text for language, text in blocks if language == "sh").replace(
+        "127.0.0.1:8080", f"127.0.0.1:{server.port}"
+    )
     done = subprocess.run(["bash", "-euc", shell], **run)
     assert done.returncode == 0, done.stderr
     assert '{"predictions":[[' in done.stdout

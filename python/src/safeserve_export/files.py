@@ -15,9 +15,7 @@ KERAS = (".keras", ".h5", ".hdf5")
 TORCH = (".pt", ".pth")
 SKLEARN = (".joblib", ".pkl", ".pickle")
 
-TRUST = (
-    "holds a pickle, which may run any code when it is read; say --trust if you know where it comes from"
-)
+TRUST = "holds a pickle, which may run any code when it is read; say --trust if you know where it comes from"
 
 
 def framework(file: Path) -> str:

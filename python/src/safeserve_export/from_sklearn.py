@@ -208,9 +208,7 @@ def _end(network: Network, step: Step, source: str) -> tuple[str, Ending, Ask]:
         layer = network.dense(step.name, source, weight, bias)
         return layer, Ending(shape, task="regression"), lambda estimator, rows: estimator.predict(rows)
     is_binary = len(weight) == 1
-    is_sure = step.kind in LOGISTIC or (
-        step.kind == "SGDClassifier" and estimator.loss == "log_loss" and is_binary
-    )
+    is_sure = step.kind in LOGISTIC or (step.kind == "SGDClassifier" and estimator.loss == "log_loss" and is_binary)
     if is_sure:
         function = "sigmoid" if is_binary else "softmax"
         layer = network.dense(step.name, source, weight, bias, activation=function)

@@ -85,7 +85,9 @@ def _by_argument(module: nn.Module, example: Rows) -> dict[str, Any]:
         given = dict(zip(names, [example]))
     required = {parameter.name for parameter in parameters if parameter.default is parameter.empty}
     if not given or required - given.keys() or given.keys() - set(names):
-        raise ExportError(f"example: forward takes {', '.join(names) or 'nothing'}; got {', '.join(given) or 'nothing'}")
+        raise ExportError(
+            f"example: forward takes {', '.join(names) or 'nothing'}; got {', '.join(given) or 'nothing'}"
+        )
     return given
 
 
@@ -102,9 +104,7 @@ def _trace(module: nn.Module, given: Mapping[str, Any]) -> fx.GraphModule:
             graph = Tracer().trace(module, concrete_args=defaults or None)
     except Exception as error:  # Whatever the user's own `forward` raises when it meets proxies.
         mend = "; forward may have no if, for or while over tensors" if isinstance(error, fx.proxy.TraceError) else ""
-        raise ExportError(
-            f"{type(module).__name__} cannot be traced by torch.fx: {first_line(error)}{mend}"
-        ) from error
+        raise ExportError(f"{type(module).__name__} cannot be traced by torch.fx: {first_line(error)}{mend}") from error
     traced = fx.GraphModule(module, graph)
     traced.graph.eliminate_dead_code()
     traced.recompile()
@@ -157,4 +157,4 @@ def _ask(graph: fx.GraphModule, inputs: Mapping[str, Array]) -> list[Array]:
         if any(len(part) != length for part in answer):
             raise ExportError(f"the module gives another number of rows than the {length} that it got")
         parts.append([part.detach().cpu().numpy() for part in answer])
-    return [np.concatenate(outputs) for outputs in zip(*parts)]
+    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]

@@ -222,7 +222,9 @@ class Reader(fx.Interpreter):
         if kind == "BatchNorm1d":
             return self._batch_norm(n, name, module)
         if kind == "LayerNorm":
-            return self._layer_normalization(n, name, list(module.normalized_shape), module.weight, module.bias, module.eps)
+            return self._layer_normalization(
+                n, name, list(module.normalized_shape), module.weight, module.bias, module.eps
+            )
         if kind == "PReLU":
             return self._slopes(n, name, module.weight)
         raise Unsupported(NO_COUNTERPART)
@@ -341,7 +343,9 @@ class Reader(fx.Interpreter):
             **_switches(module.weight, module.bias),
         )
 
-    def _layer_normalization(self, n: fx.Node, name: str, shape: list[int], weight: Any, bias: Any, epsilon: Any) -> str:
+    def _layer_normalization(
+        self, n: fx.Node, name: str, shape: list[int], weight: Any, bias: Any, epsilon: Any
+    ) -> str:
         source = self._source(n)
         if len(shape) != 1:
             raise Unsupported(f"normalized_shape={shape}; only the last axis is supported")

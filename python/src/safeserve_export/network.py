@@ -25,7 +25,12 @@ class Network:
         self._names = set(inputs)
 
     def add(
-        self, kind: str, name: str, inputs: Sequence[str], weights: Mapping[str, Array] | None = None, **keys: Any
+        self,
+        kind: str,
+        name: str,
+        inputs: Sequence[str],
+        weights: Mapping[str, Array] | None = None,
+        **keys: Any,
     ) -> str:
         """Adds a layer of this type, with this name if it is free; gives the name that it has."""
         name = self._free(name)
@@ -50,7 +55,9 @@ class Network:
         if (np.abs(low) > NOTICED * np.abs(scale)).any():
             # A mean that is large beside the deviation has not enough digits in 32 bits: what it loses is
             # subtracted apart.
-            source = self.add("normalization", f"{name}.coarse", [source], {"mean_": high, "scale_": np.ones_like(high)})
+            source = self.add(
+                "normalization", f"{name}.coarse", [source], {"mean_": high, "scale_": np.ones_like(high)}
+            )
             high = low
         return self.add("normalization", name, [source], {"mean_": high, "scale_": scale})
 
@@ -85,7 +92,7 @@ class Network:
             "layers": self.layers,
             "outputs": [{"name": name, "layer": layer} for name, layer in named.items()],
         }
-        return Model(config, self.weights, samples.inputs, dict(zip(named, answers)), samples.example)
+        return Model(config, self.weights, samples.inputs, dict(zip(named, answers, strict=True)), samples.example)
 
     def _free(self, wanted: str) -> str:
         name, count = wanted, 1

@@ -59,11 +59,27 @@ ACTIVATIONS = {
 }
 """Modules that are one of the functions."""
 
-IDENTITIES = ("Identity", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout")
+IDENTITIES = (
+    "Identity",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "AlphaDropout",
+    "FeatureAlphaDropout",
+)
 RESHAPES = ("Flatten", "Unflatten")
 MODULES = ("Linear", "BatchNorm1d", "LayerNorm", "PReLU", *ACTIVATIONS, *IDENTITIES, *RESHAPES)
 
-DROPOUTS = ("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "dropout1d", "dropout2d", "dropout3d")
+DROPOUTS = (
+    "dropout",
+    "alpha_dropout",
+    "feature_dropout",
+    "feature_alpha_dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+)
 SHAPED = ("flatten", "unflatten", "reshape", "view", "squeeze", "unsqueeze")
 UNCHANGED = ("contiguous", "clone", "detach")
 CASTS = ("float", "double", "half", "bfloat16", "to", "type")
