@@ -18,6 +18,8 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from safeserve_export.__main__ import main
+
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -33,6 +35,22 @@ def command(*arguments, code=0, **environment):
     assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture
+def said(capsys):
+    """Runs the command in this process, which has its frameworks already; as `command`."""
+
+    def said(*arguments, code=0):
+        try:
+            ended = main([str(argument) for argument in arguments])
+        except SystemExit as exit:
+            ended = exit.code
+        printed = capsys.readouterr()
+        assert ended == code, f"{ended}\n{printed.out}\n{printed.err}"
+        return printed.out if code == 0 else printed.err
+
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +83,7 @@ def files(tmp_path_factory):
     return place
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize(
     ("file", "more"),
     [
@@ -94,26 +113,26 @@ def test_each_kind_of_file_is_exported(file, more, files, tmp_path):
     assert (config["task"], config["description"]) == ("multiclass-classification", "Irises.")
 
 
-def test_it_is_not_checked_if_asked(files, tmp_path):
-    printed = command(files / "model.keras", tmp_path / "m", "--no-check", SAFESERVE="/no/such")
+def test_it_is_not_checked_if_asked(said, monkeypatch, files, tmp_path):
+    monkeypatch.setenv("SAFESERVE", "/no/such")
+    printed = said(files / "model.keras", tmp_path / "m", "--no-check")
     assert printed.splitlines()[-1] == "not checked"
 
 
-def test_the_program_the_task_and_the_tolerance_are_taken(files, tmp_path):
+def test_the_program_the_task_and_the_tolerance_are_taken(said, monkeypatch, files, tmp_path):
     program = os.environ["SAFESERVE"]
-    printed = command(
-        files / "model.keras",
-        tmp_path / "m",
-        "--safeserve",
-        program,
-        "--task",
-        "none",
-        "--tolerance",
-        "1e-3",
-        SAFESERVE="/no/such",
-    )
-    assert "tolerance 1e-3 + 1e-3 * |expected|" in printed
+    monkeypatch.setenv("SAFESERVE", "/no/such")
+    more = ["--safeserve", program, "--task", "none", "--tolerance", "1e-3"]
+    assert "tolerance 1e-3 + 1e-3 * |expected|" in said(files / "model.keras", tmp_path / "m", *more)
     assert "task" not in json.loads((tmp_path / "m" / "1" / "config.json").read_text())
+
+
+def test_a_threshold_is_a_binary_classifiers(said, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(50, 3))
+    joblib.dump(LogisticRegression().fit(rows, rows[:, 0] > 0), tmp_path / "model.joblib")
+    said(tmp_path / "model.joblib", tmp_path / "m", "--trust", "--threshold", "0.3", "--labels", "no,yes")
+    config = json.loads((tmp_path / "m" / "1" / "config.json").read_text())
+    assert config["task"] == {"type": "binary-classification", "threshold": 0.3}
 
 
 @pytest.mark.parametrize(
@@ -155,10 +174,10 @@ def test_the_program_the_task_and_the_tolerance_are_taken(files, tmp_path):
         (["model.keras", "--safeserve", "false"], "the exported model does not pass its check"),
     ],
 )
-def test_what_goes_wrong_is_said_in_a_line_with_code_1(arguments, message, files, tmp_path):
+def test_what_goes_wrong_is_said_in_a_line_with_code_1(arguments, message, said, files, tmp_path):
     known = {path.name for path in files.iterdir()} | {"nowhere.keras", "nowhere.npy"}
     model, *more = [files / part if part in known else part for part in arguments]
-    printed = command(model, tmp_path / "models" / "m", *more, code=1)
+    printed = said(model, tmp_path / "models" / "m", *more, code=1)
     last = [line for line in printed.splitlines() if line.startswith("safeserve_export: ")]
     assert len(last) == 1 and message in last[0], printed
     assert nothing_in(tmp_path / "models")
@@ -174,8 +193,8 @@ def test_what_goes_wrong_is_said_in_a_line_with_code_1(arguments, message, files
         ["a.keras", "m", "--nonsense"],
     ],
 )
-def test_bad_arguments_end_with_2(arguments):
-    assert "usage: " in command(*arguments, code=2)
+def test_bad_arguments_end_with_2(arguments, said):
+    assert "usage: " in said(*arguments, code=2)
 
 
 def test_layers_that_cannot_be_exported_are_listed(tmp_path):
@@ -183,6 +202,7 @@ def test_layers_that_cannot_be_exported_are_listed(tmp_path):
         [keras.Input((8, 2)), keras.layers.Conv1D(2, 3, name="conv"), keras.layers.GRU(2, name="memory")]
     )
     model.save(tmp_path / "model.keras")
+    # As its user would: no traceback, and the frameworks' own messages do not hide it.
     printed = command(tmp_path / "model.keras", tmp_path / "models" / "m", code=1)
     assert "2 parts cannot be exported:\n  'conv' (Conv1D): the server has no such thing\n  'memory' (GRU): " in printed
     assert nothing_in(tmp_path / "models")
@@ -226,6 +246,9 @@ def test_the_package_is_installed_with_its_types_and_needs_no_framework(tmp_path
 
 
 def test_the_types_are_sound():
-    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=PACKAGE, capture_output=True, text=True, timeout=600)
+    cache = PACKAGE.parent / "target" / "mypy"
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--cache-dir", cache], cwd=PACKAGE, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no issues found in 1" in done.stdout, done.stdout

@@ -235,6 +235,13 @@ def test_a_step_that_the_server_has_not_is_named_with_the_reason(kind, tmp_path)
     assert nothing_in(tmp_path / "models")
 
 
+def test_several_labels_at_once_are_refused(tmp_path):
+    rows, targets = load_linnerud(return_X_y=True)
+    estimator = RidgeClassifier().fit(rows, (targets > targets.mean(axis=0)).astype(int))
+    with pytest.raises(UnsupportedError, match="several labels at once"):
+        export_sklearn(estimator, tmp_path / "m")
+
+
 def test_one_against_the_rest_is_refused(tmp_path):
     estimator = fitted(LogisticRegression(max_iter=1000))
     estimator.multi_class = "ovr"

@@ -127,6 +127,9 @@ def _fault(step: Step, is_last: bool) -> str | None:
         return "is not fitted; call fit first"
     if getattr(estimator, "clip", False):
         return "clip=True: the server has no layer that clips; use clip=False"
+    binarizer = getattr(estimator, "_label_binarizer", None)
+    if kind in DECISIONS and getattr(binarizer, "y_type_", "").startswith("multilabel"):
+        return "several labels at once; only one class a row is supported"
     if kind in PERCEPTRONS and estimator.out_activation_ not in LAST:
         return f"ends in {estimator.out_activation_!r}; only {', '.join(map(repr, LAST))} are supported"
     if kind in LOGISTIC and len(estimator.classes_) > 2:
