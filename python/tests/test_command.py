@@ -208,6 +208,25 @@ def test_layers_that_cannot_be_exported_are_listed(tmp_path):
     assert nothing_in(tmp_path / "models")
 
 
+@pytest.mark.parametrize("kind", ["keras", "h5"])
+def test_code_in_a_file_of_keras_is_not_run(kind, said, tmp_path):
+    mark = tmp_path / "was-run"
+    layer = keras.layers.Lambda(eval(f"lambda x: (open({str(mark)!r}, 'w').close(), x)[1]"))
+    model = keras.Sequential([keras.Input((4,)), layer, keras.layers.Dense(2)])
+    assert mark.exists()
+    mark.unlink()
+    model.save(tmp_path / f"model.{kind}")
+    assert f"model.{kind}: Keras cannot read it: " in said(tmp_path / f"model.{kind}", tmp_path / "m", code=1)
+    assert not mark.exists()
+
+
+def test_an_older_keras_that_would_run_it_needs_trust(said, monkeypatch, files, tmp_path):
+    monkeypatch.setattr(keras, "__version__", "3.10.0")
+    assert "update it to 3.11.3, or say --trust" in said(files / "model.h5", tmp_path / "m", code=1)
+    said(files / "model.h5", tmp_path / "m", "--trust")
+    said(files / "model.keras", tmp_path / "m")
+
+
 def test_the_package_is_installed_with_its_types_and_needs_no_framework(tmp_path):
     # A copy, since a build leaves files beside the sources.
     source = shutil.copytree(PACKAGE, tmp_path / "source", ignore=shutil.ignore_patterns("__pycache__"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from .model import Rows
 KERAS = (".keras", ".h5", ".hdf5")
 TORCH = (".pt", ".pth")
 SKLEARN = (".joblib", ".pkl", ".pickle")
+
+H5_IS_SAFE = (3, 11, 3)
+"""The first Keras whose safe mode holds for HDF5 files too (CVE-2025-9905)."""
 
 TRUST = "holds a pickle, which may run any code when it is read; say --trust if you know where it comes from"
 
@@ -34,22 +38,34 @@ def load(file: Path, trust: bool) -> Any:
     if not file.is_file():
         raise ExportError(f"{file}: there is no such file")
     if kind == "keras":
-        return _keras(file)
+        return _keras(file, trust)
     if not trust:
         raise ExportError(f"{file}: {TRUST}")
     return _torch(file) if kind == "torch" else _sklearn(file)
 
 
-def _keras(file: Path) -> Any:
+def _keras(file: Path, trust: bool) -> Any:
     try:
         import keras
     except ImportError as error:
         raise _not_installed(file, "keras") from error
+    if file.suffix.lower() != ".keras" and not trust and _version(keras.__version__) < H5_IS_SAFE:
+        needed = ".".join(map(str, H5_IS_SAFE))
+        raise ExportError(
+            f"{file}: Keras {keras.__version__} runs code that a file of this kind holds; update it to {needed}, or "
+            "say --trust if you know where the file comes from"
+        )
     try:
         # In Keras' safe mode, which reads no code; what only training needs is left out.
         return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises of any kind.
         raise ExportError(f"{file}: Keras cannot read it: {first_line(error)}") from error
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """The numbers of a version, without what may stand behind them."""
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", text)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def _torch(file: Path) -> Any:
