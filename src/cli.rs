@@ -35,7 +35,8 @@ environment, then flags. `safeserve print-config` shows them all.
 
 Exit codes:
   0    done; for the server also: stopped by a signal, every request in flight answered or cut off
-  1    a model failed its check or answers otherwise than expected, the server asked is not ready, or the server failed while running
+  1    a model failed its check or its comparison, the server asked is not ready, or the server
+       failed while running
   2    bad arguments or settings
   3    the model repository cannot be read, holds no servable model, or a bad one with --strict
   4    the address cannot be listened on

@@ -61,8 +61,8 @@ def export_keras(
     answers otherwise than this one by more than `tolerance + tolerance * |answer|`, and `ExportError`
     for anything else. Nothing is left behind then.
     """
-    from .from_keras import read
     from .directory import publish
+    from .from_keras import read
 
     meaning = Meaning(task, labels, feature_names, description)
     return publish(read(model, meaning, example, check_rows), path, check, tolerance, program)
@@ -90,8 +90,8 @@ def export_torch(
 
     The rest is as for `export_keras`.
     """
-    from .from_torch import read
     from .directory import publish
+    from .from_torch import read
 
     meaning = Meaning(task, labels, feature_names, description)
     return publish(read(module, meaning, example, check_rows), path, check, tolerance, program)
@@ -119,8 +119,8 @@ def export_sklearn(
 
     The rest is as for `export_keras`.
     """
-    from .from_sklearn import read
     from .directory import publish
+    from .from_sklearn import read
 
     meaning = Meaning(task, labels, feature_names, description)
     return publish(read(estimator, meaning, example, check_rows), path, check, tolerance, program)

@@ -54,10 +54,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--task", choices=TASKS, help="what the first output means")
     add("--threshold", type=_number, metavar="T", help="of a binary classifier: class 1 is what is over it")
     add("--description", metavar="TEXT", help="what the model does, for people")
-    add("--example", type=Path, metavar="FILE", help="rows for example.json: .npy, .npz or .json; PyTorch needs it")
+    add(
+        "--example",
+        type=Path,
+        metavar="FILE",
+        help="rows for example.json: .npy, .npz or .json; PyTorch needs it",
+    )
     add("--check-rows", type=Path, metavar="FILE", help="rows to compare by, instead of rows that are made up")
     add("--no-check", action="store_true", help="do not run what was exported")
-    add("--tolerance", type=_number, default=1e-5, metavar="T", help="how far an answer a may be off: T + T |a|")
+    add(
+        "--tolerance",
+        type=_number,
+        default=1e-5,
+        metavar="T",
+        help="how far an answer a may be off: T + T |a|",
+    )
     add("--safeserve", metavar="PROGRAM", help="the program that checks (default: $SAFESERVE, or the PATH's)")
     add("--trust", action="store_true", help="read a file that may run code")
     add("--version", action="version", version=f"safeserve-export {__version__}")
@@ -78,7 +89,9 @@ def _number(text: str) -> float:
 def _export(options: argparse.Namespace) -> Exported:
     kind = files.framework(options.model)
     if kind == "torch" and options.example is None:
-        raise ExportError(f"{options.model}: a module of PyTorch does not say what it takes; give rows by --example FILE")
+        raise ExportError(
+            f"{options.model}: a module of PyTorch does not say what it takes; give rows by --example FILE"
+        )
     keywords: dict[str, Any] = {
         "labels": options.labels,
         "feature_names": options.feature_names,

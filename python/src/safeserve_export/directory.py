@@ -165,7 +165,7 @@ def _request(example: Mapping[str, Array]) -> Json:
         [rows] = example.values()
         return {"instances": _plain(rows)}
     columns = {name: _plain(rows) for name, rows in example.items()}
-    return {"instances": [dict(zip(columns, row)) for row in zip(*columns.values())]}
+    return {"instances": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
 
 
 def _plain(rows: Array) -> Any:

@@ -43,3 +43,9 @@ class UnsupportedError(ExportError):
 class CheckError(ExportError):
     """An exported model does not answer as the original does, or the server refuses it. Nothing was
     left behind."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what somebody else's error says, or its kind if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .errors import ExportError
+from .errors import ExportError, first_line
 from .model import Rows
 
 KERAS = (".keras", ".h5", ".hdf5")
 TORCH = (".pt", ".pth")
 SKLEARN = (".joblib", ".pkl", ".pickle")
 
-TRUST = (
-    "holds a pickle, which may run any code when it is read; say --trust if you know where it comes from"
-)
+H5_IS_SAFE = (3, 11, 3)
+"""The first Keras whose safe mode holds for HDF5 files too (CVE-2025-9905)."""
+
+TRUST = "holds a pickle, which may run any code when it is read; say --trust if you know where it comes from"
 
 
 def framework(file: Path) -> str:
@@ -36,22 +38,34 @@ def load(file: Path, trust: bool) -> Any:
     if not file.is_file():
         raise ExportError(f"{file}: there is no such file")
     if kind == "keras":
-        return _keras(file)
+        return _keras(file, trust)
     if not trust:
         raise ExportError(f"{file}: {TRUST}")
     return _torch(file) if kind == "torch" else _sklearn(file)
 
 
-def _keras(file: Path) -> Any:
+def _keras(file: Path, trust: bool) -> Any:
     try:
         import keras
     except ImportError as error:
         raise _not_installed(file, "keras") from error
+    if file.suffix.lower() != ".keras" and not trust and _version(keras.__version__) < H5_IS_SAFE:
+        needed = ".".join(map(str, H5_IS_SAFE))
+        raise ExportError(
+            f"{file}: Keras {keras.__version__} runs code that a file of this kind holds; update it to {needed}, or "
+            "say --trust if you know where the file comes from"
+        )
     try:
         # In Keras' safe mode, which reads no code; what only training needs is left out.
         return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises of any kind.
-        raise ExportError(f"{file}: Keras cannot read it: {_first_line(error)}") from error
+        raise ExportError(f"{file}: Keras cannot read it: {first_line(error)}") from error
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """The numbers of a version, without what may stand behind them."""
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", text)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def _torch(file: Path) -> Any:
@@ -62,7 +76,7 @@ def _torch(file: Path) -> Any:
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=False)
     except Exception as error:  # A pickle raises whatever it likes.
-        raise ExportError(f"{file}: PyTorch cannot read it: {_first_line(error)}") from error
+        raise ExportError(f"{file}: PyTorch cannot read it: {first_line(error)}") from error
     if isinstance(loaded, torch.nn.Module):
         return loaded
     if isinstance(loaded, dict):
@@ -81,16 +95,11 @@ def _sklearn(file: Path) -> Any:
     try:
         return joblib.load(file)
     except Exception as error:  # A pickle raises whatever it likes.
-        raise ExportError(f"{file}: joblib cannot read it: {_first_line(error)}") from error
+        raise ExportError(f"{file}: joblib cannot read it: {first_line(error)}") from error
 
 
 def _not_installed(file: Path, extra: str) -> ExportError:
     return ExportError(f"{file}: needs a package that is not installed: pip install 'safeserve-export[{extra}]'")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def rows(file: Path) -> Rows:
@@ -105,7 +114,7 @@ def rows(file: Path) -> Rows:
         if file.suffix == ".json":
             return _instances(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{file}: cannot be read as rows: {_first_line(error)}") from error
+        raise ExportError(f"{file}: cannot be read as rows: {first_line(error)}") from error
     raise ExportError(f"{file}: unknown kind of file {file.suffix!r}; expected rows in .npy, .npz or .json")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import NO_COUNTERPART, ExportError, Fault, UnsupportedError
+from .errors import NO_COUNTERPART, ExportError, Fault, UnsupportedError, first_line
 from .model import Array, Ending, Json, Meaning, Model, Rows, Samples
 
 BATCH_ROWS = 256
@@ -100,11 +100,9 @@ def read(model: Any, meaning: Meaning, example: Rows | None, check_rows: Rows | 
     names = _output_names(config["config"], keys)
     answers = _ask(model, samples.inputs)
     weights = {
-        f"{layer.name}/{variable.name}": _stored(variable)
-        for layer in model.layers
-        for variable in layer.weights
+        f"{layer.name}/{variable.name}": _stored(variable) for layer in model.layers for variable in layer.weights
     }
-    return Model({**keys, **config}, weights, samples.inputs, dict(zip(names, answers)), samples.example)
+    return Model({**keys, **config}, weights, samples.inputs, dict(zip(names, answers, strict=True)), samples.example)
 
 
 def _check_kind(model: Any) -> None:
@@ -366,7 +364,7 @@ def _ask(model: Any, inputs: dict[str, Array]) -> list[Array]:
         try:
             answer = model(keras.tree.pack_sequence_as(structure, rows), training=False)
         except Exception as error:  # Whatever a backend raises: the user's model does not run.
-            raise ExportError(f"{model.name!r} fails on the rows to compare: {error}") from error
+            raise ExportError(f"{model.name!r} fails on the rows to compare: {first_line(error)}") from error
         flat = keras.tree.flatten(answer)
         parts.append([np.asarray(keras.ops.convert_to_numpy(part)) for part in flat])
-    return [np.concatenate(outputs) for outputs in zip(*parts)]
+    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]

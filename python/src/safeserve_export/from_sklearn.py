@@ -127,6 +127,9 @@ def _fault(step: Step, is_last: bool) -> str | None:
         return "is not fitted; call fit first"
     if getattr(estimator, "clip", False):
         return "clip=True: the server has no layer that clips; use clip=False"
+    binarizer = getattr(estimator, "_label_binarizer", None)
+    if kind in DECISIONS and getattr(binarizer, "y_type_", "").startswith("multilabel"):
+        return "several labels at once; only one class a row is supported"
     if kind in PERCEPTRONS and estimator.out_activation_ not in LAST:
         return f"ends in {estimator.out_activation_!r}; only {', '.join(map(repr, LAST))} are supported"
     if kind in LOGISTIC and len(estimator.classes_) > 2:
@@ -187,7 +190,7 @@ def _around(steps: list[Step]) -> tuple[Array, Array] | None:
 
 def _scale(network: Network, step: Step, source: str) -> str:
     mean, scale = _affine(step)
-    return network.add("normalization", step.name, [source], {"mean_": mean, "scale_": scale})
+    return network.standardise(step.name, source, mean, scale)
 
 
 Ask = Callable[[Any, Array], Any]
@@ -208,9 +211,7 @@ def _end(network: Network, step: Step, source: str) -> tuple[str, Ending, Ask]:
         layer = network.dense(step.name, source, weight, bias)
         return layer, Ending(shape, task="regression"), lambda estimator, rows: estimator.predict(rows)
     is_binary = len(weight) == 1
-    is_sure = step.kind in LOGISTIC or (
-        step.kind == "SGDClassifier" and estimator.loss == "log_loss" and is_binary
-    )
+    is_sure = step.kind in LOGISTIC or (step.kind == "SGDClassifier" and estimator.loss == "log_loss" and is_binary)
     if is_sure:
         function = "sigmoid" if is_binary else "softmax"
         layer = network.dense(step.name, source, weight, bias, activation=function)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from .errors import ExportError
 
 Array: TypeAlias = npt.NDArray[Any]
 Json: TypeAlias = dict[str, Any]
-Task: TypeAlias = Union[str, Mapping[str, Any]]
+Task: TypeAlias = str | Mapping[str, Any]
 Rows: TypeAlias = Any
 """Rows for a model: one array for its only input, a sequence with one an input, or a mapping by name."""
 
@@ -109,8 +109,7 @@ def _known(task: Task) -> Task:
     unknown = [key for key in task if key not in ("type", "threshold")]
     if unknown or ("threshold" in task and kind != "binary-classification"):
         raise ExportError(
-            "task: expected {'type': 'binary-classification', 'threshold': NUMBER} or a name, "
-            f"got {dict(task)!r}"
+            f"task: expected {{'type': 'binary-classification', 'threshold': NUMBER}} or a name, got {dict(task)!r}"
         )
     return dict(task)
 
@@ -206,9 +205,7 @@ class Samples:
         return cls(inputs, {name: rows[:2] for name, rows in source.items()})
 
 
-def _made_up(
-    shapes: Mapping[str, tuple[int, ...]], around: tuple[Array, Array] | None
-) -> dict[str, Array]:
+def _made_up(shapes: Mapping[str, tuple[int, ...]], around: tuple[Array, Array] | None) -> dict[str, Array]:
     random = np.random.default_rng(0)
     rows = {name: random.standard_normal((CHECK_ROWS, *shape)) for name, shape in shapes.items()}
     if around is not None:

@@ -10,6 +10,9 @@ import numpy as np
 from .errors import ExportError
 from .model import Array, Ending, Json, Meaning, Model, Samples
 
+NOTICED = 2.0**-22
+"""Deviations by which the rounding of a mean may move a feature: a few units in the last place of 1."""
+
 
 class Network:
     """Layers with their weights, in running order. Each layer names what goes into it, and each weight has
@@ -22,7 +25,12 @@ class Network:
         self._names = set(inputs)
 
     def add(
-        self, kind: str, name: str, inputs: Sequence[str], weights: Mapping[str, Array] | None = None, **keys: Any
+        self,
+        kind: str,
+        name: str,
+        inputs: Sequence[str],
+        weights: Mapping[str, Array] | None = None,
+        **keys: Any,
     ) -> str:
         """Adds a layer of this type, with this name if it is free; gives the name that it has."""
         name = self._free(name)
@@ -40,6 +48,19 @@ class Network:
             keys = {"use_bias": False, **keys}
         return self.add("dense", name, [source], weights, units=len(weight), **keys)
 
+    def standardise(self, name: str, source: str, mean: Array, scale: Array) -> str:
+        """(x - mean) / scale, one of each a column; the server never folds it into another layer."""
+        high = mean.astype(np.float32).astype(np.float64)
+        low = mean - high
+        if (np.abs(low) > NOTICED * np.abs(scale)).any():
+            # A mean that is large beside the deviation has not enough digits in 32 bits: what it loses is
+            # subtracted apart.
+            source = self.add(
+                "normalization", f"{name}.coarse", [source], {"mean_": high, "scale_": np.ones_like(high)}
+            )
+            high = low
+        return self.add("normalization", name, [source], {"mean_": high, "scale_": scale})
+
     def rescale(self, name: str, source: str, scale: Any = 1.0, offset: Any = 0.0) -> str:
         """x · scale + offset: each a number, or one a column."""
         keys = {
@@ -50,7 +71,7 @@ class Network:
         return self.add("rescaling", name, [source], **keys)
 
     def activation(self, name: str, source: str, function: str, **parameters: float) -> str:
-        return self.add("activation", name, [source], function=function, **parameters)
+        return self.add("activation", name, [source], None, function=function, **parameters)
 
     def model(
         self,
@@ -71,7 +92,7 @@ class Network:
             "layers": self.layers,
             "outputs": [{"name": name, "layer": layer} for name, layer in named.items()],
         }
-        return Model(config, self.weights, samples.inputs, dict(zip(named, answers)), samples.example)
+        return Model(config, self.weights, samples.inputs, dict(zip(named, answers, strict=True)), samples.example)
 
     def _free(self, wanted: str) -> str:
         name, count = wanted, 1
