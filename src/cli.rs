@@ -1,5 +1,7 @@
 //! The command line: one file a subcommand.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod check;
 mod example;
 mod health;
@@ -33,7 +35,8 @@ environment, then flags. `safeserve print-config` shows them all.
 
 Exit codes:
   0    done; for the server also: stopped by a signal, every request in flight answered or cut off
-  1    a model failed its check, the server asked is not ready, or the server failed while running
+  1    a model failed its check, the server asked is not ready, the server failed while running,
+       or a request of bench failed
   2    bad arguments or settings
   3    the model repository cannot be read, holds no servable model, or a bad one with --strict
   4    the address cannot be listened on
@@ -105,6 +108,9 @@ enum Command {
         #[command(flatten)]
         settings: SettingFlags,
     },
+    /// Load a running server with requests and measure it, to size a deployment.
+    #[cfg(feature = "bench")]
+    Bench(bench::Flags),
 }
 
 /// The flags that override settings.
@@ -219,6 +225,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             settings.models = directory.or(settings.models);
             (settings, Box::new(check::run))
         }
+        #[cfg(feature = "bench")]
+        Command::Bench(flags) => return bench::run(&flags),
     };
     match settings.load() {
         Ok(settings) => command(&settings),
