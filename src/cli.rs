@@ -1,5 +1,7 @@
 //! The command line: one file a subcommand.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod check;
 mod example;
 mod health;
@@ -35,8 +37,8 @@ environment, then flags. `safeserve print-config` shows them all.
 
 Exit codes:
   0    done; for the server also: stopped by a signal, every request in flight answered or cut off
-  1    a model failed its check or its comparison, the server asked is not ready, or the server
-       failed while running
+  1    a model failed its check or its comparison, a command failed, a request of bench did, the
+       server asked is not ready, or the server failed while running
   2    bad arguments or settings
   3    the model repository cannot be read, holds no servable model, or a bad one with --strict
   4    the address cannot be listened on
@@ -124,6 +126,9 @@ enum Command {
     /// Make a model of an ONNX file.
     #[cfg(feature = "import")]
     Import(import::ImportFlags),
+    /// Load a running server with requests and measure it, to size a deployment.
+    #[cfg(feature = "bench")]
+    Bench(bench::Flags),
 }
 
 /// The flags that override settings.
@@ -243,6 +248,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
         #[cfg(feature = "import")]
         Command::Import(flags) => import::run(flags),
+        #[cfg(feature = "bench")]
+        Command::Bench(flags) => bench::run(&flags),
     }
 }
 

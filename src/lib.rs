@@ -11,12 +11,15 @@
 //! drains; [`http`] speaks the wire formats; [`model`] turns directories into served versions;
 //! [`scheduler`] queues and batches; [`engine`] computes. [`request`], [`tensor`] and [`versions`] are
 //! what they pass on; [`metrics`], [`telemetry`] and [`lifecycle`] are what they report to; [`keys`]
-//! says who may ask, [`watched`] reads such files again when they change.
+//! says who may ask, [`watched`] reads such files again when they change. `bench` is a client: it loads a
+//! server that runs and measures it.
 //! ARCHITECTURE.md has the whole way and who may import whom.
 
 #[cfg(all(feature = "faults", not(debug_assertions)))]
 compile_error!("the feature `faults` is for tests: no release build has it");
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod engine;

@@ -23,7 +23,7 @@ pub use labels::{
 };
 pub use model::{ModelMetrics, Statistics};
 pub use passes::Total;
-pub use process::max_open_files;
+pub use process::{cpu_time, max_open_files};
 pub use sharded::{Counter, Histogram, Unit, UpDown};
 
 use family::Family;

@@ -35,7 +35,7 @@ pub(super) fn overview(repository: &ModelRepository) -> Overview {
         .filter(|entry| entry.state != ModelState::Ready)
         .collect();
     Overview {
-        ready: align(&rows),
+        ready: align(HEADINGS, IS_NUMBER, &rows),
         refused,
     }
 }
@@ -67,14 +67,19 @@ fn tensors(specs: &[&TensorSpec]) -> String {
     shown.join(", ")
 }
 
-/// Puts rows under the headings, each column as wide as its widest cell; empty without rows.
-fn align(rows: &[[String; 7]]) -> String {
+/// Puts rows under headings, each column as wide as its widest cell; empty without rows. Numbers stand at the
+/// right edge of their columns.
+pub(super) fn align<const N: usize>(
+    headings: [&str; N],
+    is_number: [bool; N],
+    rows: &[[String; N]],
+) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let headings = HEADINGS.map(str::to_owned);
+    let headings = headings.map(str::to_owned);
     let lines = || std::iter::once(&headings).chain(rows);
-    let widths: [usize; 7] = std::array::from_fn(|column| {
+    let widths: [usize; N] = std::array::from_fn(|column| {
         lines()
             .map(|cells| cells[column].chars().count())
             .max()
@@ -83,7 +88,7 @@ fn align(rows: &[[String; 7]]) -> String {
     let mut text = String::new();
     for cells in lines() {
         let mut line = String::new();
-        for ((cell, width), is_number) in cells.iter().zip(widths).zip(IS_NUMBER) {
+        for ((cell, width), is_number) in cells.iter().zip(widths).zip(is_number) {
             line.push_str(&match is_number {
                 true => format!("{cell:>width$}  "),
                 false => format!("{cell:<width$}  "),
@@ -96,7 +101,7 @@ fn align(rows: &[[String; 7]]) -> String {
 }
 
 /// A number with a comma every three digits.
-fn grouped(number: usize) -> String {
+pub(super) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -148,12 +153,12 @@ mod tests {
             row(["b", "12", "xx", "yy", "5", "20 B", "12.0 ms"]),
         ];
         assert_eq!(
-            align(&rows),
+            align(HEADINGS, IS_NUMBER, &rows),
             "MODEL        VERSION  INPUTS  OUTPUTS  PARAMETERS  WEIGHTS  LOADED IN\n\
              a-long-name        1  x       y             1,000   4.0 kB     0.1 ms\n\
              b                 12  xx      yy                5     20 B    12.0 ms\n"
         );
-        assert_eq!(align(&[]), "");
+        assert_eq!(align(HEADINGS, IS_NUMBER, &[]), "");
     }
 
     #[test]

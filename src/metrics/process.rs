@@ -3,6 +3,7 @@
 //! Read from `/proc` at each scrape; where there is none (not Linux) the series are absent.
 
 use std::fs;
+use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -65,7 +66,7 @@ impl Process {
 
     /// Takes today's numbers, or `None` where the kernel does not show them.
     fn refresh(&self) -> Option<()> {
-        let stat = Stat::parse(&fs::read_to_string("/proc/self/stat").ok()?)?;
+        let stat = Stat::of_this_process()?;
         // Two scrapes at once may read in either order; a counter does not go back.
         self.cpu_seconds
             .inc_by((stat.cpu_seconds - self.cpu_seconds.get()).max(0.0));
@@ -121,6 +122,10 @@ struct Stat {
 }
 
 impl Stat {
+    fn of_this_process() -> Option<Self> {
+        Self::parse(&fs::read_to_string("/proc/self/stat").ok()?)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         // The second field is the program's name in parentheses and may itself hold some.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
@@ -134,6 +139,14 @@ impl Stat {
             virtual_memory_bytes: field(23)?.parse().ok()?,
         })
     }
+}
+
+/// The CPU time that this process has used so far, user and system; `None` where the system does not say.
+#[must_use]
+pub fn cpu_time() -> Option<Duration> {
+    Some(Duration::from_secs_f64(
+        Stat::of_this_process()?.cpu_seconds,
+    ))
 }
 
 /// The line `btime` of `/proc/stat`.

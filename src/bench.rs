@@ -1,0 +1,457 @@
+//! Loads a running server and measures it: what `safeserve bench` does.
+//!
+//! ```text
+//! target: where it is -> body: what is sent -> step: threads of connections, paced -> tally -> report
+//! ```
+//!
+//! Everything that was begun ends in one class of the [`Tally`], correct or a [`Failure`], and the report
+//! is refused if it does not.
+
+mod answer;
+mod body;
+mod client;
+mod pace;
+mod report;
+mod scrape;
+mod step;
+mod tally;
+mod target;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http_body_util::Full;
+
+use crate::metrics::{cpu_time, max_open_files};
+use body::{Body, Metadata};
+use client::{Client, Reply};
+use scrape::Totals;
+use step::Load;
+use tally::Failed;
+use target::Target;
+
+pub use body::BodyError;
+pub use pace::Stop;
+pub use report::{Latency, Report, ServerShare, Sizing, Step};
+pub use step::Progress;
+pub use tally::{Failure, Failures, Tally};
+pub use target::TargetError;
+
+/// The most connections of a step.
+pub const MAX_CONNECTIONS: usize = 10_000;
+
+/// What the process has open beside its connections, with some to spare.
+const OTHER_FILES: usize = 64;
+
+/// How requests and answers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The Open Inference Protocol in JSON.
+    V2,
+    /// The Open Inference Protocol with binary tensors.
+    V2Binary,
+    /// TensorFlow Serving's and KServe's V1.
+    V1,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V2 => "v2",
+            Self::V2Binary => "v2-binary",
+            Self::V1 => "v1",
+        })
+    }
+}
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The model's name, and its version if not the newest.
+    pub model: String,
+    /// The version to ask for.
+    pub version: Option<String>,
+    /// The server.
+    pub url: String,
+    /// The PEM file of the authorities that its certificate may come from.
+    pub authorities: Option<PathBuf>,
+    /// Where its metrics are, if elsewhere.
+    pub metrics_url: Option<String>,
+    /// What each request has among its headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The steps, by their connections.
+    pub connections: Vec<usize>,
+    /// Threads that drive the connections.
+    pub threads: usize,
+    /// Rows a request, of bodies that are made.
+    pub rows: usize,
+    /// The bodies to send instead.
+    pub data: Option<PathBuf>,
+    /// How bodies are written.
+    pub protocol: Protocol,
+    /// How long a step takes.
+    pub duration: Duration,
+    /// How long the server is loaded before each step, uncounted.
+    pub warm_up: Duration,
+    /// The most requests of a step.
+    pub requests: Option<u64>,
+    /// Requests a second of an open loop; `None` for a closed one.
+    pub rate: Option<f64>,
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// What the made numbers come from.
+    pub seed: u64,
+    /// Rows a second that all servers together are to carry.
+    pub wanted_rows_per_second: Option<f64>,
+    /// The 99th percentile of the latency that is still good.
+    pub wanted_p99: Option<Duration>,
+}
+
+/// Why nothing was measured.
+#[derive(Debug)]
+pub enum BenchError {
+    /// No server can be at the address.
+    Target(TargetError),
+    /// No answer came to a question before the load.
+    NoAnswer {
+        /// The server.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+    /// It speaks HTTP, and not the protocol.
+    NoServer {
+        /// The server.
+        url: String,
+        /// What it answered to what.
+        reason: String,
+    },
+    /// The key is missing or wrong.
+    Unauthorized {
+        /// What the server said.
+        reason: String,
+    },
+    /// The server has no such model, or none that is ready.
+    Model {
+        /// The model.
+        model: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// There is nothing to send.
+    Body(BodyError),
+    /// The first request was refused, as all others would be.
+    Refused {
+        /// The status or what came instead, and what the server said.
+        reason: String,
+    },
+    /// The process may not have as many connections.
+    Files {
+        /// What was asked for.
+        connections: usize,
+        /// How many files it may open.
+        files: usize,
+    },
+    /// The generator's own counts are wrong.
+    Books,
+}
+
+impl fmt::Display for BenchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Target(error) => error.fmt(f),
+            Self::Body(error) => error.fmt(f),
+            Self::NoAnswer { url, reason } => write!(
+                f,
+                "no answer from {url}: {reason}; start the server (`safeserve --bind ADDR:PORT`) or say with \
+                 --url where it is"
+            ),
+            Self::NoServer { url, reason } => write!(
+                f,
+                "{url} is no server of the Open Inference Protocol: {reason}; say with --url where safeserve \
+                 is, or send bodies of your own with --data FILE"
+            ),
+            Self::Unauthorized { reason } => write!(
+                f,
+                "the server asks for a key: {reason}; give one with --api-key-file FILE or --header"
+            ),
+            Self::Model { model, reason } => write!(f, "model {model:?} cannot be loaded with requests: {reason}"),
+            Self::Refused { reason } => write!(
+                f,
+                "the first request failed, so nothing was measured: {reason}"
+            ),
+            Self::Files { connections, files } => write!(
+                f,
+                "--connections {connections}: this process may open {files} files; raise the limit with \
+                 `ulimit -n {}`",
+                connections + OTHER_FILES
+            ),
+            Self::Books => f.write_str(
+                "the counts of requests and answers differ, so the figures are not to be trusted; this is an \
+                 error of safeserve, please report it",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BenchError {}
+
+impl From<TargetError> for BenchError {
+    fn from(error: TargetError) -> Self {
+        Self::Target(error)
+    }
+}
+
+impl From<BodyError> for BenchError {
+    fn from(error: BodyError) -> Self {
+        Self::Body(error)
+    }
+}
+
+/// All that is sent, and where to.
+struct Requests {
+    target: Arc<Target>,
+    path: Uri,
+    headers: HeaderMap,
+    protocol: Protocol,
+    bodies: Arc<[Body]>,
+}
+
+/// Measures a server step by step. A stop ends the step that runs and skips the others.
+///
+/// # Errors
+/// Why nothing could be measured: no server, no such model, nothing to send. What fails under load is no
+/// error here, it is counted.
+pub async fn run(
+    settings: &Settings,
+    stop: &Arc<Stop>,
+    mut watcher: impl FnMut(Progress),
+) -> Result<Report, BenchError> {
+    let connections = settings.connections.iter().copied().max().unwrap_or(0);
+    if let Some(files) = max_open_files().filter(|files| *files < connections + OTHER_FILES) {
+        return Err(BenchError::Files { connections, files });
+    }
+    let authorities = settings.authorities.as_deref();
+    let target = Arc::new(Target::find(&settings.url, authorities).await?);
+    let metrics = match &settings.metrics_url {
+        Some(url) => Arc::new(Target::find(url, authorities).await?),
+        None => Arc::clone(&target),
+    };
+    let requests = Arc::new(prepare(settings, &target).await?);
+    let mut scraper = Scraper {
+        client: Client::new(metrics, settings.timeout),
+        settings,
+    };
+    let mut report = Report::new(settings, &target, &requests.bodies);
+    report.unmeasured_requests += first(&requests, settings.timeout).await?;
+    for &connections in &settings.connections {
+        let load = Load {
+            connections,
+            threads: settings.threads.min(connections),
+            length: settings.duration,
+            most: settings.requests.unwrap_or(u64::MAX),
+            rate: settings.rate,
+            timeout: settings.timeout,
+        };
+        if !settings.warm_up.is_zero() {
+            let warm_up = Load {
+                length: settings.warm_up,
+                most: u64::MAX,
+                ..load
+            };
+            let warmed = step::run(&requests, warm_up, stop, |progress| {
+                watcher(Progress {
+                    is_warm_up: true,
+                    ..progress
+                });
+            });
+            report.unmeasured_requests += warmed.await.tally.requests();
+        }
+        if stop.is_stopped() {
+            break;
+        }
+        let (before, own_before) = (scraper.totals().await, cpu_time());
+        let measured = step::run(&requests, load, stop, &mut watcher).await;
+        let own = own_before.zip(cpu_time());
+        let server = before.zip(scraper.totals().await);
+        if !measured.tally.adds_up() {
+            return Err(BenchError::Books);
+        }
+        report.steps.push(Step::new(
+            load,
+            &measured,
+            server.map(|(before, after)| after - before),
+            own.map(|(before, after)| after.saturating_sub(before)),
+        ));
+    }
+    report.conclude(settings, stop.is_stopped());
+    Ok(report)
+}
+
+/// Finds out what to send.
+async fn prepare(settings: &Settings, target: &Arc<Target>) -> Result<Requests, BenchError> {
+    let mut headers: HeaderMap = settings.headers.iter().cloned().collect();
+    headers.insert(HOST, target.host.clone());
+    let bodies = match &settings.data {
+        Some(file) => body::read(file, settings.protocol)?,
+        None => {
+            let metadata = metadata(settings, target, &headers).await?;
+            body::made(&metadata, settings.protocol, settings.rows, settings.seed)?
+        }
+    };
+    let media_type = match settings.protocol {
+        Protocol::V2Binary => "application/octet-stream",
+        Protocol::V2 | Protocol::V1 => "application/json",
+    };
+    headers
+        .entry(CONTENT_TYPE)
+        .or_insert(HeaderValue::from_static(media_type));
+    Ok(Requests {
+        path: uri(&target.path(&predict_path(settings))),
+        target: Arc::clone(target),
+        headers,
+        protocol: settings.protocol,
+        bodies: bodies.into(),
+    })
+}
+
+/// Where predictions are asked for.
+fn predict_path(settings: &Settings) -> String {
+    let model = model_path(settings);
+    match settings.protocol {
+        Protocol::V1 => format!("/v1{model}:predict"),
+        Protocol::V2 | Protocol::V2Binary => format!("/v2{model}/infer"),
+    }
+}
+
+fn model_path(settings: &Settings) -> String {
+    let version = settings.version.as_ref();
+    let version = version.map_or(String::new(), |version| {
+        format!("/versions/{}", escaped(version))
+    });
+    format!("/models/{}{version}", escaped(&settings.model))
+}
+
+/// A segment of a path: what may not stand in one is escaped.
+fn escaped(segment: &str) -> String {
+    let mut text = String::new();
+    for byte in segment.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                text.push(byte.into())
+            }
+            byte => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+fn uri(path: &str) -> Uri {
+    path.parse().expect("its segments are escaped")
+}
+
+/// Asks a question before the load, or beside it.
+async fn get(client: &mut Client, path: &str, headers: &HeaderMap) -> Result<Reply, Failed> {
+    let mut request = Request::new(Full::<Bytes>::default());
+    *request.uri_mut() = uri(path);
+    *request.headers_mut() = headers.clone();
+    client.ask(request).await
+}
+
+/// What the server says of the model.
+async fn metadata(
+    settings: &Settings,
+    target: &Arc<Target>,
+    headers: &HeaderMap,
+) -> Result<Metadata, BenchError> {
+    let url = || target.url().to_owned();
+    let no_answer = |failed: Failed| BenchError::NoAnswer {
+        url: url(),
+        reason: failed.message,
+    };
+    let no_server = |path: &str, reason: &dyn fmt::Display| BenchError::NoServer {
+        url: url(),
+        reason: format!("{path} answers {reason}"),
+    };
+    let mut client = Client::new(Arc::clone(target), settings.timeout);
+    let path = target.path(&format!("/v2{}", model_path(settings)));
+    let reply = get(&mut client, &path, headers).await.map_err(no_answer)?;
+    let said = answer::refusal(&reply).message;
+    match reply.status.as_u16() {
+        200 => serde_json::from_slice(&reply.body).map_err(|error| no_server(&path, &error)),
+        401 | 403 => Err(BenchError::Unauthorized { reason: said }),
+        status => {
+            // A server that does not know the path does not know the protocol either.
+            let root = target.path("/v2");
+            let server = get(&mut client, &root, headers).await.map_err(no_answer)?;
+            match server.status == 200 && is_server(&server.body) {
+                true => Err(BenchError::Model {
+                    model: settings.model.clone(),
+                    reason: said,
+                }),
+                false => Err(no_server(&path, &status)),
+            }
+        }
+    }
+}
+
+/// Whether this is what a server of the Open Inference Protocol says of itself.
+fn is_server(body: &[u8]) -> bool {
+    let value: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    value.is_some_and(|value| value["name"].is_string())
+}
+
+/// Sends the first request, and gives how many that were. What is wrong with it is wrong with all; that the
+/// server has too much to do is not.
+async fn first(requests: &Requests, timeout: Duration) -> Result<u64, BenchError> {
+    let mut client = Client::new(Arc::clone(&requests.target), timeout);
+    let url = requests.target.url().to_owned();
+    let reply = client
+        .ask(requests.request(0))
+        .await
+        .map_err(|failed| BenchError::NoAnswer {
+            url,
+            reason: failed.message,
+        })?;
+    let mut checker = answer::Checker::new(requests.protocol, &requests.bodies);
+    match checker.check(0, &requests.bodies[0], &reply) {
+        Ok(_) => Ok(1),
+        Err(Failed {
+            failure: Failure::Overloaded | Failure::Status(429 | 500..),
+            ..
+        }) => Ok(1),
+        Err(Failed {
+            failure: Failure::Status(401 | 403),
+            message,
+        }) => Err(BenchError::Unauthorized { reason: message }),
+        Err(failed) => Err(BenchError::Refused {
+            reason: format!("{}: {}", failed.failure, failed.message),
+        }),
+    }
+}
+
+/// Looks at the server's metrics.
+struct Scraper<'a> {
+    client: Client,
+    settings: &'a Settings,
+}
+
+impl Scraper<'_> {
+    /// The totals of the model; `None` if the server does not say.
+    async fn totals(&mut self) -> Option<Totals> {
+        let target = self.client.target();
+        let mut headers: HeaderMap = self.settings.headers.iter().cloned().collect();
+        headers.insert(HOST, target.host.clone());
+        let path = target.path("/metrics");
+        let page = get(&mut self.client, &path, &headers).await.ok()?;
+        let text = std::str::from_utf8(&page.body)
+            .ok()
+            .filter(|_| page.status == 200)?;
+        Totals::read(text, &self.settings.model, self.settings.version.as_deref())
+    }
+}
