@@ -19,8 +19,10 @@ compile_error!("the feature `faults` is for tests: no release build has it");
 
 pub mod cli;
 pub mod config;
+mod csv;
 pub mod engine;
 pub mod http;
+pub mod json;
 pub mod keys;
 pub mod lifecycle;
 pub mod metrics;

@@ -10,7 +10,7 @@ use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, StatusCode, Uri};
 
 use super::answer::{self, Response};
-use super::json::{self, ErrorKind, Writer};
+use crate::json::{self, ErrorKind, Writer};
 use crate::model::repository::LookupError;
 use crate::request::InferError;
 use crate::spelling::{escaped, excerpt};

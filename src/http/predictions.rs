@@ -7,8 +7,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 
 use super::answer;
-use super::json::Writer;
 use super::media::Form;
+use crate::json::Writer;
 use crate::model::{Model, Output, OutputSource, Signature};
 use crate::request::InferResponse;
 

@@ -23,9 +23,9 @@ use super::body::RequestBody;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::health::expect_get;
-use super::json::Reader;
 use super::media::{self, Given};
 use super::predict::predict;
+use crate::json::Reader;
 use crate::metrics::Route;
 use crate::spelling::excerpt;
 

@@ -2,9 +2,9 @@
 //! tensors (`instances`, `inputs`); and a bare list of rows, as SageMaker's containers take it.
 
 use super::super::error::ApiError;
-use super::super::json::{self, ErrorKind, Kind, Reader};
 use super::super::predict::Rows;
 use super::super::rows::{self, Columns};
+use crate::json::{self, ErrorKind, Kind, Reader};
 use crate::model::Signature;
 use crate::spelling::excerpt;
 use crate::tensor::TensorSpec;

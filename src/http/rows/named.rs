@@ -4,8 +4,8 @@ use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 
 use super::super::error::ApiError;
-use super::super::json::{Kind, Mark, Reader};
 use super::{missing_input, row, unknown};
+use crate::json::{Kind, Mark, Reader};
 use crate::model::Signature;
 use crate::spelling::excerpt;
 use crate::spelling::nearest;

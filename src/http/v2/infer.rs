@@ -6,11 +6,11 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::super::error::ApiError;
-use super::super::json::{Kind, Reader, Writer};
 use super::super::predict::{Format, Rows};
 use super::binary::{Blobs, Layout, answer};
 use super::inputs::{Inputs, raw};
 use super::outputs::{Asked, Chosen};
+use crate::json::{Kind, Reader, Writer};
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use super::super::error::ApiError;
-use super::super::json::Reader;
 use super::binary::Values;
 use super::classes::Ranked;
 use super::inputs::missing;
+use crate::json::Reader;
 use crate::model::{OutputSource, Signature};
 use crate::request::InferResponse;
 use crate::spelling::excerpt;

@@ -23,7 +23,7 @@ mod text;
 mod writer;
 
 pub use error::{Error, ErrorKind};
-pub(in crate::http) use number::{parse_f32, read_run};
+pub(crate) use number::{parse_f32, read_run};
 pub use reader::{Kind, MAX_DEPTH, Mark, Reader};
 pub use tensor::{Extents, MAX_RANK};
 pub use writer::Writer;

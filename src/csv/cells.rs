@@ -3,7 +3,7 @@
 use csv_core::{ReadRecordResult, Reader};
 
 /// The cells of a line, without their quotes.
-pub(super) struct Cells {
+pub(crate) struct Cells {
     reader: Reader,
     text: Vec<u8>,
     /// Where each cell ends in `text`; behind the first `count` anything.
@@ -17,12 +17,12 @@ const CELL_BYTES: usize = 64;
 
 impl Cells {
     /// The most cells that a line may have where `width` are right: some more, for messages.
-    pub(super) fn most(width: usize) -> usize {
+    pub(crate) fn most(width: usize) -> usize {
         width.saturating_add(64)
     }
 
     /// For lines of about `width` cells.
-    pub(super) fn new(width: usize) -> Self {
+    pub(crate) fn new(width: usize) -> Self {
         Self {
             reader: Reader::new(),
             text: vec![0; 1024],
@@ -34,7 +34,7 @@ impl Cells {
 
     /// Splits the line at the front; returns its length with its end. `None` if it has too many
     /// cells, or too much text in them.
-    pub(super) fn split(&mut self, input: &[u8]) -> Option<usize> {
+    pub(crate) fn split(&mut self, input: &[u8]) -> Option<usize> {
         self.reader.reset();
         self.count = 0;
         let (mut at, mut length) = (0, 0);
@@ -72,11 +72,11 @@ impl Cells {
         self.max_cells.saturating_mul(CELL_BYTES)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.count
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.count).map(|cell| {
             let start = cell.checked_sub(1).map_or(0, |before| self.ends[before]);
             &self.text[start..self.ends[cell]]
