@@ -7,6 +7,8 @@ mod cells;
 
 pub(crate) use cells::Cells;
 
+use memchr::{memchr, memchr2, memrchr};
+
 use crate::json::{parse_f32, read_run};
 use crate::spelling::excerpt;
 
@@ -37,6 +39,54 @@ pub(crate) fn plain_row(
             _ => return None,
         }
     }
+}
+
+/// Where the record that begins at `at` ends, with its line end; `None` if the text ends before.
+///
+/// A quote opens where a cell begins, and what it holds may have line ends of its own. What a quote
+/// inside a cell means is what `csv-core` takes it for.
+pub(crate) fn record_end(text: &[u8], at: usize) -> Option<usize> {
+    let special = at + memchr2(b'\n', b'"', &text[at..])?;
+    if text[special] == b'\n' {
+        return Some(special + 1);
+    }
+    let mut place = Place::CellStart;
+    for (index, &byte) in text.iter().enumerate().skip(at) {
+        place = match (place, byte) {
+            (Place::Quoted, b'"') => Place::QuoteInQuoted,
+            (Place::Quoted, _) => Place::Quoted,
+            (_, b'\n') => return Some(index + 1),
+            (_, b',') => Place::CellStart,
+            (Place::CellStart | Place::QuoteInQuoted, b'"') => Place::Quoted,
+            _ => Place::Plain,
+        };
+    }
+    None
+}
+
+/// Where the last record that is whole ends; `None` if none is.
+pub(crate) fn last_record_end(text: &[u8]) -> Option<usize> {
+    if memchr(b'"', text).is_none() {
+        return memrchr(b'\n', text).map(|end| end + 1);
+    }
+    let mut last = None;
+    while let Some(end) = record_end(text, last.unwrap_or(0)) {
+        last = Some(end);
+        if end == text.len() {
+            break;
+        }
+    }
+    last
+}
+
+/// Where in a record a character stands.
+#[derive(Clone, Copy)]
+enum Place {
+    CellStart,
+    Plain,
+    Quoted,
+    /// Behind a quote inside of quotes: the end of them, or half of one that is meant.
+    QuoteInQuoted,
 }
 
 /// The number of a cell, blanks around it aside.
@@ -92,6 +142,60 @@ impl Fault {
                      replace it by another"
                 ),
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(text: &str) -> Vec<&str> {
+        let (mut records, mut at) = (Vec::new(), 0);
+        while let Some(end) = record_end(text.as_bytes(), at) {
+            records.push(&text[at..end]);
+            at = end;
+        }
+        records
+    }
+
+    #[test]
+    fn records_end_at_line_ends_outside_of_quotes() {
+        for (text, expected) in [
+            ("a,b\nc\n", &["a,b\n", "c\n"][..]),
+            ("\"a\n\",b\nc", &["\"a\n\",b\n"]),
+            (
+                "x,\"a\"\"\n\"\"\"\r\nc\n",
+                &["x,\"a\"\"\n\"\"\"\r\n", "c\n"],
+            ),
+            // A quote that does not begin a cell is a character as others are.
+            ("5\" pipe\nb\n", &["5\" pipe\n", "b\n"]),
+            ("\"a\"b\"\nc\n", &["\"a\"b\"\n", "c\n"]),
+            ("\"a\nb\n", &[]),
+        ] {
+            assert_eq!(records(text), expected, "{text:?}");
+            let whole: usize = expected.iter().map(|record| record.len()).sum();
+            let last = last_record_end(text.as_bytes());
+            assert_eq!(last.unwrap_or(0), whole, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn records_end_where_csv_core_ends_them() {
+        // All texts of 7 of these characters: each way into and out of quotes.
+        const CHARACTERS: &[u8] = b"a,\"\n";
+        for number in 0..4usize.pow(7) {
+            let text: Vec<u8> = (0..7)
+                .map(|digit| CHARACTERS[number / 4usize.pow(digit) % 4])
+                .collect();
+            // Of empty lines `csv-core` takes no notice.
+            if text[0] == b'\n' {
+                continue;
+            }
+            let mut cells = Cells::new(100);
+            let length = cells.split(&text).unwrap();
+            let expected = record_end(&text, 0).unwrap_or(text.len());
+            assert_eq!(length, expected, "{:?}", String::from_utf8_lossy(&text));
         }
     }
 }

@@ -392,6 +392,26 @@ impl Signature {
             .position(|output| output.spec.name == name)
     }
 
+    /// The names of an output's numbers where each has a cell of its own: `NAME` of an output of one
+    /// number, else `NAME[LABEL]` if each number is the score of a label, else `NAME[INDEX]`.
+    #[must_use]
+    pub fn cell_names(&self, output: &Output) -> Vec<String> {
+        let name = &output.spec.name;
+        let elements = output.spec.row_elements();
+        if output.spec.row_shape.is_empty() || elements == 1 {
+            return vec![name.clone()];
+        }
+        // The task is the first output's.
+        let is_scores = output.source == OutputSource::Engine(0)
+            && self.task.is_classification()
+            && self.labels.len() == elements;
+        let of = |element: usize| match is_scores {
+            true => format!("{name}[{}]", self.labels[element]),
+            false => format!("{name}[{element}]"),
+        };
+        (0..elements).map(of).collect()
+    }
+
     /// The classes of an answer's rows, or `None` if the task has no classes.
     #[must_use]
     pub fn classes(&self, response: &InferResponse) -> Option<Vec<usize>> {

@@ -10,6 +10,7 @@ pub(crate) struct Cells {
     ends: Vec<usize>,
     count: usize,
     max_cells: usize,
+    max_text_bytes: usize,
 }
 
 /// What cells may have on average; numbers have 15 at the most, names a few more.
@@ -29,6 +30,15 @@ impl Cells {
             ends: vec![0; 64],
             count: 0,
             max_cells: Self::most(width),
+            max_text_bytes: Self::most(width).saturating_mul(CELL_BYTES),
+        }
+    }
+
+    /// As [`Self::new`], for lines whose cells may hold much text: up to so many bytes together.
+    pub(crate) fn with_text(width: usize, max_text_bytes: usize) -> Self {
+        Self {
+            max_text_bytes,
+            ..Self::new(width)
         }
     }
 
@@ -50,7 +60,7 @@ impl Cells {
             self.count += ended;
             match result {
                 ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::OutputFull if self.text.len() < self.max_text_bytes() => {
+                ReadRecordResult::OutputFull if self.text.len() < self.max_text_bytes => {
                     self.text.resize(2 * self.text.len(), 0);
                 }
                 ReadRecordResult::OutputEndsFull if self.ends.len() < self.max_cells => {
@@ -66,10 +76,6 @@ impl Cells {
             at += 1;
         }
         Some(at)
-    }
-
-    fn max_text_bytes(&self) -> usize {
-        self.max_cells.saturating_mul(CELL_BYTES)
     }
 
     pub(crate) fn len(&self) -> usize {

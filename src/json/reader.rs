@@ -259,6 +259,27 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads what a cell of a table may hold, as its text: a string's own, the literal of a number,
+    /// `true` or `false`, and nothing for `null`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Type`] if an array or an object comes, and as [`Self::string`].
+    pub fn cell(&mut self) -> Result<Cow<'a, str>, Error> {
+        let kind = self.peek()?;
+        let start = self.at;
+        match kind {
+            Kind::String => self.string(),
+            Kind::Null => self.null().map(|_| Cow::Borrowed("")),
+            Kind::Number | Kind::Bool => {
+                self.skip()?;
+                Ok(Cow::Borrowed(&self.utf8[start..self.at]))
+            }
+            Kind::Array | Kind::Object => {
+                Err(self.expected("a string, a number, true, false or null"))
+            }
+        }
+    }
+
     /// Reads a string; it is borrowed unless it holds escapes.
     ///
     /// # Errors
