@@ -3,6 +3,7 @@
 mod check;
 mod example;
 mod health;
+mod predict;
 mod print_config;
 mod serve;
 mod table;
@@ -33,7 +34,8 @@ environment, then flags. `safeserve print-config` shows them all.
 
 Exit codes:
   0    done; for the server also: stopped by a signal, every request in flight answered or cut off
-  1    a model failed its check, the server asked is not ready, or the server failed while running
+  1    a model failed its check, rows of a file were bad, the server asked is not ready, or the
+       server failed while running
   2    bad arguments or settings
   3    the model repository cannot be read, holds no servable model, or a bad one with --strict
   4    the address cannot be listened on
@@ -94,6 +96,13 @@ enum Command {
     Health {
         /// What to ask, as http://HOST:PORT or with a path [default: the settings' server].
         url: Option<String>,
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Score a file of rows: CSV, NDJSON or Parquet in, predictions out.
+    Predict {
+        #[command(flatten)]
+        options: Box<predict::Options>,
         #[command(flatten)]
         settings: SettingFlags,
     },
@@ -212,6 +221,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             settings,
             Box::new(move |settings| health::run(url.as_deref(), settings)),
         ),
+        Command::Predict { options, settings } => (
+            settings,
+            Box::new(move |settings| predict::run(*options, settings)),
+        ),
         Command::Check {
             directory,
             mut settings,
@@ -247,6 +260,12 @@ fn print(text: &str) {
     let _ = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
+}
+
+/// Writes a line to stderr.
+fn tell(text: &str) {
+    // As in `report`.
+    let _ = writeln!(io::stderr().lock(), "safeserve: {text}");
 }
 
 /// Writes an error and its causes to stderr, one a line.

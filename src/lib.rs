@@ -17,6 +17,7 @@
 #[cfg(all(feature = "faults", not(debug_assertions)))]
 compile_error!("the feature `faults` is for tests: no release build has it");
 
+pub mod batch;
 pub mod cli;
 pub mod config;
 mod csv;
