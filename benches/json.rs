@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use safeserve::http::json::{Reader, Writer};
+use safeserve::json::{Reader, Writer};
 
 /// How often the two take turns.
 const ROUNDS: usize = 60;

@@ -7,6 +7,7 @@ mod example;
 mod health;
 #[cfg(feature = "import")]
 mod import;
+mod predict;
 mod print_config;
 mod serve;
 mod table;
@@ -37,8 +38,8 @@ environment, then flags. `safeserve print-config` shows them all.
 
 Exit codes:
   0    done; for the server also: stopped by a signal, every request in flight answered or cut off
-  1    a model failed its check or its comparison, a command failed, a request of bench did, the
-       server asked is not ready, or the server failed while running
+  1    a model failed its check or its comparison, a command failed, rows of a file were bad, a
+       request of bench failed, the server asked is not ready, or the server failed while running
   2    bad arguments or settings
   3    the model repository cannot be read, holds no servable model, or a bad one with --strict
   4    the address cannot be listened on
@@ -99,6 +100,13 @@ enum Command {
     Health {
         /// What to ask, as http://HOST:PORT or with a path [default: the settings' server].
         url: Option<String>,
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Score a file of rows: CSV, NDJSON or Parquet in, predictions out.
+    Predict {
+        #[command(flatten)]
+        options: Box<predict::Options>,
         #[command(flatten)]
         settings: SettingFlags,
     },
@@ -234,6 +242,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Health { url, settings } => {
             with(settings, |settings| health::run(url.as_deref(), settings))
         }
+        Command::Predict { options, settings } => {
+            with(settings, |settings| predict::run(*options, settings))
+        }
         Command::Check {
             directory,
             compare,
@@ -282,6 +293,12 @@ fn print(text: &str) {
     let _ = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
+}
+
+/// Writes a line to stderr.
+fn tell(text: &str) {
+    // As in `report`.
+    let _ = writeln!(io::stderr().lock(), "safeserve: {text}");
 }
 
 /// Writes an error and its causes to stderr, one a line.

@@ -25,7 +25,6 @@ mod exchange;
 mod grpc;
 mod health;
 mod invocations;
-pub mod json;
 mod media;
 mod ndjson;
 mod numbers;

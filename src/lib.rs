@@ -18,12 +18,15 @@
 #[cfg(all(feature = "faults", not(debug_assertions)))]
 compile_error!("the feature `faults` is for tests: no release build has it");
 
+pub mod batch;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod cli;
 pub mod config;
+mod csv;
 pub mod engine;
 pub mod http;
+pub mod json;
 pub mod keys;
 pub mod lifecycle;
 pub mod metrics;

@@ -1,5 +1,6 @@
 //! A model as it is served: its signature, its engine and which weights they came from.
 
+mod columns;
 mod expected;
 mod families;
 mod fingerprint;
@@ -25,6 +26,7 @@ use crate::request::InferResponse;
 use crate::tensor::{DataType, TensorSpec};
 use fingerprint::Fingerprint;
 
+pub use self::columns::{CellError, Column, ColumnKind, Columns};
 pub use self::expected::{Expected, ExpectedError, Furthest};
 pub use self::json::JsonError;
 pub use self::weights::WeightsError;
@@ -294,6 +296,8 @@ pub struct Signature {
     pub labels: Vec<String>,
     /// Names of the single input's features; empty if the model does not say.
     pub feature_names: Vec<String>,
+    /// The columns of the table whose rows become the features; `None` if the model does not say.
+    pub columns: Option<Columns>,
     /// What the model does, for people; empty if the model does not say.
     pub description: String,
     /// Whether NaN and infinities may enter and leave.
@@ -401,6 +405,26 @@ impl Signature {
         self.outputs
             .iter()
             .position(|output| output.spec.name == name)
+    }
+
+    /// The names of an output's numbers where each has a cell of its own: `NAME` of an output of one
+    /// number, else `NAME[LABEL]` if each number is the score of a label, else `NAME[INDEX]`.
+    #[must_use]
+    pub fn cell_names(&self, output: &Output) -> Vec<String> {
+        let name = &output.spec.name;
+        let elements = output.spec.row_elements();
+        if output.spec.row_shape.is_empty() || elements == 1 {
+            return vec![name.clone()];
+        }
+        // The task is the first output's.
+        let is_scores = output.source == OutputSource::Engine(0)
+            && self.task.is_classification()
+            && self.labels.len() == elements;
+        let of = |element: usize| match is_scores {
+            true => format!("{name}[{}]", self.labels[element]),
+            false => format!("{name}[{element}]"),
+        };
+        (0..elements).map(of).collect()
     }
 
     /// The classes of an answer's rows, or `None` if the task has no classes.

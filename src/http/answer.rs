@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
-use super::json::Writer;
+use crate::json::Writer;
 
 /// An answer. It is whole before the first byte of it goes out, so that no answer breaks off.
 pub(super) type Response = http::Response<Bytes>;

@@ -1,19 +1,14 @@
-//! Rows as CSV (RFC 4180): a cell a number, a line a row.
-//!
-//! Numbers are read as those of JSON are, to the same bits. Lines that hold nothing but plain numbers,
-//! as nearly all do, are read where they stand; what is quoted goes through `csv-core`.
-
-mod cells;
+//! Rows as CSV: a cell a number, a line a row.
 
 use std::borrow::Cow;
 
 use super::error::ApiError;
-use super::json::{excerpt, parse_f32, read_run};
 use super::predict::Rows;
 use super::rows::{self, Columns};
+use crate::csv::{self, Cells};
 use crate::model::Signature;
+use crate::spelling::excerpt;
 use crate::tensor::TensorSpec;
-use cells::Cells;
 
 /// Reads a body; says too whether its first line named the columns.
 ///
@@ -109,7 +104,7 @@ impl Table<'_> {
             .names
             .features()
             .iter()
-            .any(|name| self.number(name.as_bytes()).is_ok());
+            .any(|name| csv::number(name.as_bytes(), self.allow_non_finite).is_ok());
         if said.is_none() && !has_numbers_for_names && self.plain_row() {
             let values = std::mem::take(&mut self.values);
             let line = &self.text[start..self.at];
@@ -134,7 +129,8 @@ impl Table<'_> {
             .collect();
         let features = self.names.features();
         let is_named = |name: &Cow<'_, str>| self.names.feature(name, usize::MAX >> 1).is_some();
-        let is_number = |name: &Cow<'_, str>| self.number(name.as_bytes()).is_ok();
+        let is_number =
+            |name: &Cow<'_, str>| csv::number(name.as_bytes(), self.allow_non_finite).is_ok();
         let is_header = said.unwrap_or_else(|| {
             !features.is_empty() && names.iter().all(is_named) || !names.iter().any(is_number)
         });
@@ -193,7 +189,7 @@ impl Table<'_> {
         let start = self.values.len();
         let mut values = std::mem::take(&mut self.values);
         for (column, cell) in cells.iter().enumerate() {
-            let value = self.number(cell).map_err(|fault| {
+            let value = csv::number(cell, self.allow_non_finite).map_err(|fault| {
                 let order = self.order.as_ref().map_or(column, |order| order[column]);
                 let name = self.names.features().get(order);
                 let name = name.map(|name| format!(" ({})", excerpt(name, 40)));
@@ -218,7 +214,7 @@ impl Table<'_> {
     /// Reads a row of plain numbers; changes nothing and says false if it is none.
     fn plain_row(&mut self) -> bool {
         let start = self.values.len();
-        match self.plain_cells(start) {
+        match csv::plain_row(self.text, self.at, self.width, &mut self.values) {
             Some(end) => {
                 self.at = end;
                 true
@@ -227,46 +223,6 @@ impl Table<'_> {
                 self.values.truncate(start);
                 false
             }
-        }
-    }
-
-    fn plain_cells(&mut self, start: usize) -> Option<usize> {
-        let Self { text, values, .. } = self;
-        // All but the last have a comma behind.
-        let mut at = self.at + read_run(&text[self.at..], values, self.width.saturating_sub(1));
-        loop {
-            let (value, end) = parse_f32(text, at).ok()?;
-            if !value.is_finite() {
-                return None;
-            }
-            values.push(value);
-            let is_last = values.len() - start == self.width;
-            match (text.get(end), text.get(end + 1)) {
-                (Some(b','), _) if !is_last => at = end + 1,
-                (Some(b'\r'), Some(b'\n')) if is_last => return Some(end + 2),
-                (Some(b'\n'), _) if is_last => return Some(end + 1),
-                (None, _) if is_last => return Some(end),
-                _ => return None,
-            }
-        }
-    }
-
-    /// The number of a cell, blanks around it aside.
-    fn number(&self, cell: &[u8]) -> Result<f32, Fault> {
-        let cell = cell.trim_ascii();
-        let value = match cell {
-            b"NaN" => f32::NAN,
-            b"Infinity" => f32::INFINITY,
-            b"-Infinity" => f32::NEG_INFINITY,
-            b"" => return Err(Fault::Empty),
-            _ => match parse_f32(cell, 0) {
-                Ok((value, end)) if end == cell.len() => value,
-                _ => return Err(Fault::NoNumber),
-            },
-        };
-        match value.is_finite() || self.allow_non_finite {
-            true => Ok(value),
-            false => Err(Fault::NotFinite),
         }
     }
 
@@ -320,35 +276,5 @@ impl Table<'_> {
                 self.spec.name, self.width
             ),
         )
-    }
-}
-
-/// Why a cell has no number.
-enum Fault {
-    Empty,
-    NoNumber,
-    NotFinite,
-}
-
-impl Fault {
-    fn told(self, cell: &[u8]) -> (&'static str, String) {
-        let cell = excerpt(&String::from_utf8_lossy(cell), 32);
-        match self {
-            Self::Empty => (
-                "wrong_type",
-                "expected a number, got an empty cell; replace missing values by numbers".into(),
-            ),
-            Self::NoNumber => (
-                "wrong_type",
-                format!("expected a number as in JSON, got {cell}; write for example 0.5 or 1e-3"),
-            ),
-            Self::NotFinite => (
-                "not_finite",
-                format!(
-                    "expected a number that is finite as FP32 (at most 3.4028235e38), got {cell}; \
-                     replace it by another"
-                ),
-            ),
-        }
     }
 }

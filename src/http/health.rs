@@ -13,8 +13,8 @@ use http::{HeaderValue, Method, StatusCode};
 use super::answer::{self, Response};
 use super::error::ApiError;
 use super::exchange::Exchange;
-use super::json::Writer;
 use super::{App, Server};
+use crate::json::Writer;
 use crate::metrics::{CONTENT_TYPE as METRICS_TEXT, Route};
 
 pub(super) fn routes(has_metrics_page: bool) -> Router<Arc<Server>> {

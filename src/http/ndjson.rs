@@ -1,9 +1,9 @@
 //! Rows as JSON documents that stand one a line.
 
 use super::error::ApiError;
-use super::json::Kind;
 use super::predict::Rows;
 use super::rows::{self, Columns, Row, buffers};
+use crate::json::Kind;
 use crate::model::Signature;
 
 /// Reads a body: on each line a row, as its values or as an object that holds them by name. Empty

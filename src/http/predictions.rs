@@ -7,8 +7,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 
 use super::answer;
-use super::json::Writer;
 use super::media::Form;
+use crate::json::Writer;
 use crate::model::{Model, Output, OutputSource, Signature};
 use crate::request::InferResponse;
 
@@ -82,25 +82,11 @@ fn prediction(body: &mut Writer, outputs: &[(&Output, &[f32])], row: usize) {
     }
 }
 
-/// The names of the columns: `NAME` of an output of one number, else `NAME[LABEL]` if each number is
-/// the score of a label, else `NAME[INDEX]`.
+/// The names of the columns.
 fn header(body: &mut Writer, signature: &Signature, outputs: &[(&Output, &[f32])]) {
-    for (index, (output, _)) in outputs.iter().enumerate() {
-        let name = &output.spec.name;
-        let elements = output.spec.row_elements();
-        if output.spec.row_shape.is_empty() || elements == 1 {
-            body.cell(name);
-            continue;
-        }
-        // The task is the first output's.
-        let is_scores =
-            index == 0 && signature.task.is_classification() && signature.labels.len() == elements;
-        for element in 0..elements {
-            match is_scores {
-                true => body.cell(&format!("{name}[{}]", signature.labels[element])),
-                false => body.cell(&format!("{name}[{element}]")),
-            }
-        }
+    for (output, _) in outputs {
+        let names = signature.cell_names(output);
+        names.iter().for_each(|name| body.cell(name));
     }
     body.line();
 }

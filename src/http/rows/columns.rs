@@ -1,9 +1,9 @@
 //! Rows by columns: the tensor of each input.
 
 use super::super::error::ApiError;
-use super::super::json::{Kind, Reader};
 use super::super::predict::Rows;
 use super::{buffers, missing_input, object_of, tensor, unknown};
+use crate::json::{Kind, Reader};
 use crate::model::Signature;
 use crate::tensor::TensorSpec;
 

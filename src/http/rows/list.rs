@@ -1,9 +1,9 @@
 //! A list of rows, each of which is its values or an object that holds them by name.
 
 use super::super::error::ApiError;
-use super::super::json::{Kind, Reader};
 use super::super::predict::Rows;
 use super::{Columns, Row, buffers, count, object_of, rows, tensor, too_many_rows};
+use crate::json::{Kind, Reader};
 use crate::model::Signature;
 
 /// Reads a list of rows: for a single input a row may be its values, and always an object with each

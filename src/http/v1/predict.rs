@@ -4,12 +4,12 @@ use http::{HeaderMap, StatusCode};
 
 use super::super::answer;
 use super::super::error::ApiError;
-use super::super::json::Writer;
 use super::super::media::{self, Form};
 use super::super::predict::{Format, Rows};
 use super::super::predictions;
 use super::super::rows;
 use super::signature_name;
+use crate::json::Writer;
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;

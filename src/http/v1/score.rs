@@ -4,9 +4,9 @@ use http::{HeaderMap, StatusCode};
 
 use super::super::answer;
 use super::super::error::ApiError;
-use super::super::json::Writer;
 use super::super::predict::{Format, Least, Rows};
 use super::examples;
+use crate::json::Writer;
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature, Task};
 use crate::request::InferResponse;

@@ -6,7 +6,7 @@ use super::super::Server;
 use super::super::answer::{self, Response};
 use super::super::error::ApiError;
 use super::super::health::ready_status;
-use super::super::json::Writer;
+use crate::json::Writer;
 use crate::metrics::ModelState;
 use crate::model::OutputSource;
 use crate::model::repository::{IndexEntry, LookupError};

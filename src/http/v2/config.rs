@@ -8,8 +8,8 @@
 use super::super::Server;
 use super::super::answer::{self, Response};
 use super::super::error::ApiError;
-use super::super::json::Writer;
 use super::metadata::PLATFORM;
+use crate::json::Writer;
 use crate::tensor::{DataType, TensorSpec};
 
 /// Describes the version that would answer a request for `name` and `version`.

@@ -10,7 +10,7 @@ use super::super::answer::{self, Response};
 use super::super::body::{self, RequestBody, expect_json};
 use super::super::error::ApiError;
 use super::super::exchange::Exchange;
-use super::super::json::{Reader, Writer};
+use crate::json::{Reader, Writer};
 use crate::metrics::ModelState;
 use crate::model::repository::IndexEntry;
 

@@ -6,14 +6,15 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::super::error::ApiError;
-use super::super::json::{Kind, Reader, Writer, excerpt};
 use super::super::predict::{Format, Rows};
 use super::binary::{Blobs, Layout, answer};
 use super::inputs::{Inputs, raw};
 use super::outputs::{Asked, Chosen};
+use crate::json::{Kind, Reader, Writer};
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;
+use crate::spelling::excerpt;
 
 /// What a request says about its answer.
 #[derive(Debug)]

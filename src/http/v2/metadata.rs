@@ -4,7 +4,7 @@ use super::super::Server;
 use super::super::answer::{self, Response};
 use super::super::error::ApiError;
 use super::super::health::ready_status;
-use super::super::json::Writer;
+use crate::json::Writer;
 use crate::metrics::ModelState;
 use crate::model::repository::LookupError;
 use crate::tensor::TensorSpec;

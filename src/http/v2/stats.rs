@@ -10,7 +10,7 @@ use http::StatusCode;
 use super::super::Server;
 use super::super::answer::{self, Response};
 use super::super::error::ApiError;
-use super::super::json::Writer;
+use crate::json::Writer;
 use crate::metrics::Total;
 use crate::model::repository::Served;
 

@@ -7,10 +7,10 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 
 use super::super::super::error::ApiError;
 use super::super::super::grpc::{Fields, Floats, Value, tensorflow};
-use super::super::super::json::MAX_RANK;
 use super::super::super::numbers::{self, Element, finite};
 use super::super::super::predict::{row_mend, shape_with_rows};
 use super::super::super::rows::too_many_rows;
+use crate::json::MAX_RANK;
 use crate::model::Signature;
 use crate::tensor::TensorSpec;
 use tensorflow::{DataType, TensorShapeProto};

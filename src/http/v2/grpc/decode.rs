@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::super::super::error::ApiError;
 use super::super::super::grpc::{Fields, Floats, Malformed, Value};
-use super::super::super::json::{MAX_RANK, excerpt};
 use super::super::super::numbers::{Element, finite};
 use super::super::super::predict::Rows;
 use super::super::infer::{expect_id, not_in_sequence, reserved};
@@ -15,7 +14,9 @@ use super::super::inputs::{Data, Taken};
 use super::super::outputs::{self, Asked, no_shared_memory};
 use super::super::shape::{Declared, Form, check, wrong_count};
 use super::encode::Answering;
+use crate::json::MAX_RANK;
 use crate::model::Signature;
+use crate::spelling::excerpt;
 
 /// Reads a request.
 ///

@@ -3,7 +3,8 @@ use std::borrow::Cow;
 use super::number::{BadNumber, number_end, parse_f32};
 use super::path::path_at;
 use super::text::plain_prefix;
-use super::{Error, ErrorKind, excerpt};
+use super::{Error, ErrorKind};
+use crate::spelling::excerpt;
 
 /// The most arrays and objects that may be open at once, ignored ones included.
 ///
@@ -255,6 +256,27 @@ impl<'a> Reader<'a> {
             _ if self.comes(b"true") || self.comes(b"false") => "; send 1 for true, 0 for false",
             _ if self.comes(b"null") || self.comes(b"nan") => "; replace missing values by numbers",
             _ => "",
+        }
+    }
+
+    /// Reads what a cell of a table may hold, as its text: a string's own, the literal of a number,
+    /// `true` or `false`, and nothing for `null`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Type`] if an array or an object comes, and as [`Self::string`].
+    pub fn cell(&mut self) -> Result<Cow<'a, str>, Error> {
+        let kind = self.peek()?;
+        let start = self.at;
+        match kind {
+            Kind::String => self.string(),
+            Kind::Null => self.null().map(|_| Cow::Borrowed("")),
+            Kind::Number | Kind::Bool => {
+                self.skip()?;
+                Ok(Cow::Borrowed(&self.utf8[start..self.at]))
+            }
+            Kind::Array | Kind::Object => {
+                Err(self.expected("a string, a number, true, false or null"))
+            }
         }
     }
 

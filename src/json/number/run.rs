@@ -10,7 +10,7 @@ const BLOCK: usize = 128;
 /// not as numbers mostly come; appends at most `max_values`.
 ///
 /// Returns the position behind the last comma, and behind the blank if each comma has one.
-pub(in crate::http) fn read_run(text: &[u8], values: &mut Vec<f32>, max_values: usize) -> usize {
+pub(crate) fn read_run(text: &[u8], values: &mut Vec<f32>, max_values: usize) -> usize {
     let end = values.len().saturating_add(max_values);
     let at = read_blocks(text, values, end);
     let tail = &text[at..];

@@ -6,11 +6,11 @@
 mod quick;
 mod run;
 
-pub(in crate::http) use run::read_run;
+pub(crate) use run::read_run;
 
 /// What is wrong with the text of a number, and at which byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::http) struct BadNumber {
+pub(crate) struct BadNumber {
     pub(super) at: usize,
     pub(super) message: &'static str,
 }
@@ -19,7 +19,7 @@ pub(in crate::http) struct BadNumber {
 ///
 /// The value is the `f32` nearest to the decimal text, ties to even: bit for bit what
 /// `str::parse::<f32>` gives, infinities for what is too large included.
-pub(in crate::http) fn parse_f32(text: &[u8], start: usize) -> Result<(f32, usize), BadNumber> {
+pub(crate) fn parse_f32(text: &[u8], start: usize) -> Result<(f32, usize), BadNumber> {
     let decimal = Decimal::scan(text, start)?;
     let value = decimal
         .nearest_f32()

@@ -3,13 +3,14 @@
 use csv_core::{ReadRecordResult, Reader};
 
 /// The cells of a line, without their quotes.
-pub(super) struct Cells {
+pub(crate) struct Cells {
     reader: Reader,
     text: Vec<u8>,
     /// Where each cell ends in `text`; behind the first `count` anything.
     ends: Vec<usize>,
     count: usize,
     max_cells: usize,
+    max_text_bytes: usize,
 }
 
 /// What cells may have on average; numbers have 15 at the most, names a few more.
@@ -17,24 +18,33 @@ const CELL_BYTES: usize = 64;
 
 impl Cells {
     /// The most cells that a line may have where `width` are right: some more, for messages.
-    pub(super) fn most(width: usize) -> usize {
+    pub(crate) fn most(width: usize) -> usize {
         width.saturating_add(64)
     }
 
     /// For lines of about `width` cells.
-    pub(super) fn new(width: usize) -> Self {
+    pub(crate) fn new(width: usize) -> Self {
         Self {
             reader: Reader::new(),
             text: vec![0; 1024],
             ends: vec![0; 64],
             count: 0,
             max_cells: Self::most(width),
+            max_text_bytes: Self::most(width).saturating_mul(CELL_BYTES),
+        }
+    }
+
+    /// As [`Self::new`], for lines whose cells may hold much text: up to so many bytes together.
+    pub(crate) fn with_text(width: usize, max_text_bytes: usize) -> Self {
+        Self {
+            max_text_bytes,
+            ..Self::new(width)
         }
     }
 
     /// Splits the line at the front; returns its length with its end. `None` if it has too many
     /// cells, or too much text in them.
-    pub(super) fn split(&mut self, input: &[u8]) -> Option<usize> {
+    pub(crate) fn split(&mut self, input: &[u8]) -> Option<usize> {
         self.reader.reset();
         self.count = 0;
         let (mut at, mut length) = (0, 0);
@@ -50,7 +60,7 @@ impl Cells {
             self.count += ended;
             match result {
                 ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::OutputFull if self.text.len() < self.max_text_bytes() => {
+                ReadRecordResult::OutputFull if self.text.len() < self.max_text_bytes => {
                     self.text.resize(2 * self.text.len(), 0);
                 }
                 ReadRecordResult::OutputEndsFull if self.ends.len() < self.max_cells => {
@@ -68,15 +78,11 @@ impl Cells {
         Some(at)
     }
 
-    fn max_text_bytes(&self) -> usize {
-        self.max_cells.saturating_mul(CELL_BYTES)
-    }
-
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.count
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.count).map(|cell| {
             let start = cell.checked_sub(1).map_or(0, |before| self.ends[before]);
             &self.text[start..self.ends[cell]]

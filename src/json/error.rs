@@ -43,14 +43,14 @@ impl Error {
     }
 
     /// Adds what would help.
-    pub(in crate::http) fn with_mend(mut self, mend: &str) -> Self {
+    pub(crate) fn with_mend(mut self, mend: &str) -> Self {
         self.0.message.push_str("; ");
         self.0.message.push_str(mend);
         self
     }
 
     /// The same fault of a document that is not the whole body but stands at `place` in it.
-    pub(in crate::http) fn within(mut self, place: &str) -> Self {
+    pub(crate) fn within(mut self, place: &str) -> Self {
         let fault = &mut self.0;
         fault.path = match &*fault.path {
             super::path::WHOLE => place.to_owned(),

@@ -157,7 +157,9 @@ impl Writer {
     /// Writes a text as a cell of CSV (RFC 4180).
     pub fn cell(&mut self, text: &str) {
         self.separate();
-        if !text.contains([',', '"', '\r', '\n']) {
+        // Behind nothing, or one of these characters, the next comma would seem not to be due.
+        let hides_comma = text.is_empty() || text.ends_with(['{', '[', ':']);
+        if !hides_comma && !text.contains([',', '"', '\r', '\n']) {
             return self.extend(text.as_bytes());
         }
         self.push(b'"');
@@ -280,6 +282,22 @@ mod tests {
         ] {
             assert_eq!(written(|w| w.f32(value)), text);
         }
+    }
+
+    #[test]
+    fn each_cell_has_its_comma() {
+        let text = written(|w| {
+            for text in ["", "a:", "[", "b c", "d\"e", "", "f"] {
+                w.cell(text);
+            }
+            w.f32(1.0);
+            w.line();
+            w.cell("");
+            w.cell("");
+            w.line();
+        });
+        let lines = "\"\",\"a:\",\"[\",b c,\"d\"\"e\",\"\",f,1.0\n\"\",\"\"\n";
+        assert_eq!(text, lines);
     }
 
     #[test]

@@ -1,0 +1,260 @@
+//! Predictions in the forms that files take.
+
+use super::rows::{Fault, Kept, Refusal};
+use super::sink::Piece;
+use super::{BatchError, Format};
+use crate::engine::Outputs;
+use crate::json::Writer;
+use crate::model::{Output, OutputSource, Signature};
+use crate::spelling::nearest;
+
+/// The column that says from which line of the input a row is.
+pub(super) const LINE: &str = "line";
+
+/// What the engine says of some rows.
+pub(super) struct Answers<'a> {
+    pub(super) lines: &'a [u64],
+    pub(super) kept: &'a Kept,
+    pub(super) outputs: Outputs<'a>,
+}
+
+impl Answers<'_> {
+    /// The values that the engine's output `index` has for a row.
+    pub(super) fn of_row(&self, index: usize, output: &Output, row: usize) -> &[f32] {
+        let elements = output.spec.row_elements();
+        &self.outputs.get(index)[row * elements..][..elements]
+    }
+}
+
+/// What a block becomes, being made.
+pub(super) enum PieceWriter {
+    Text(Format, Writer),
+    #[cfg(feature = "parquet")]
+    Rows(super::parquet::Predictions),
+}
+
+impl PieceWriter {
+    pub(super) fn new(format: Format, encoder: &Encoder<'_>) -> Self {
+        match format {
+            #[cfg(feature = "parquet")]
+            Format::Parquet => Self::Rows(super::parquet::Predictions::new(encoder)),
+            format => Self::Text(format, Writer::default()),
+        }
+    }
+
+    /// Appends the rows whose answers may be told, and the others to the faults; returns how many were
+    /// appended.
+    pub(super) fn rows(
+        &mut self,
+        encoder: &Encoder<'_>,
+        answers: &Answers<'_>,
+        faults: &mut Vec<Fault>,
+    ) -> u64 {
+        let mut scored = 0;
+        for row in 0..answers.lines.len() {
+            if !encoder.is_told(answers, row) {
+                faults.push(non_finite(answers.lines[row]));
+                continue;
+            }
+            scored += 1;
+            match self {
+                Self::Text(format, text) => encoder.line(*format, answers, row, text),
+                #[cfg(feature = "parquet")]
+                Self::Rows(rows) => rows.push(encoder, answers, row),
+            }
+        }
+        scored
+    }
+
+    pub(super) fn finish(self) -> Piece {
+        match self {
+            Self::Text(_, text) => Piece::Text(text.into_bytes()),
+            #[cfg(feature = "parquet")]
+            Self::Rows(rows) => Piece::Rows(rows),
+        }
+    }
+}
+
+/// Which columns the output has.
+pub(super) struct Encoder<'m> {
+    signature: &'m Signature,
+    pub(super) outputs: Vec<&'m Output>,
+    pub(super) keep: Vec<String>,
+    pub(super) has_line: bool,
+}
+
+impl<'m> Encoder<'m> {
+    /// With the line if it is wanted, the columns that are kept, and the outputs with these names, or
+    /// all if none is named.
+    ///
+    /// # Errors
+    /// If the model has no such output, or two columns would have one name.
+    pub(super) fn new(
+        signature: &'m Signature,
+        names: &[String],
+        keep: &[String],
+        has_line: bool,
+    ) -> Result<Self, BatchError> {
+        let all = || signature.outputs.iter();
+        let named = |name: &String| {
+            all()
+                .find(|output| output.spec.name == *name)
+                .ok_or_else(|| {
+                    let known: Vec<&str> = all().map(|output| &*output.spec.name).collect();
+                    let meant = nearest(name, known.iter().copied());
+                    let meant =
+                        meant.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+                    BatchError::refused(format!(
+                        "--outputs: the model has no output {name:?}; it has {}{meant}",
+                        known.join(", ")
+                    ))
+                })
+        };
+        let outputs = match names {
+            [] => all().collect(),
+            names => names.iter().map(named).collect::<Result<_, _>>()?,
+        };
+        let encoder = Self {
+            signature,
+            outputs,
+            keep: keep.to_vec(),
+            has_line,
+        };
+        let mut seen = std::collections::HashSet::new();
+        let columns = encoder.columns();
+        match columns.iter().find(|name| !seen.insert(&***name)) {
+            Some(twice) => Err(BatchError::refused(format!(
+                "the output: two columns would be named {twice:?}; choose others with --keep and \
+                 --outputs, or leave the line out with --no-line"
+            ))),
+            None => Ok(encoder),
+        }
+    }
+
+    /// The names of the output's columns.
+    pub(super) fn columns(&self) -> Vec<String> {
+        let line = self.has_line.then(|| LINE.to_owned());
+        let outputs = self.outputs.iter();
+        let outputs = outputs.flat_map(|output| self.signature.cell_names(output));
+        line.into_iter()
+            .chain(self.keep.iter().cloned())
+            .chain(outputs)
+            .collect()
+    }
+
+    /// What an output begins with.
+    pub(super) fn header(&self, format: Format) -> Vec<u8> {
+        let mut text = Writer::default();
+        if format == Format::Csv {
+            self.columns().iter().for_each(|name| text.cell(name));
+            text.line();
+        }
+        text.into_bytes()
+    }
+
+    /// How many numbers or texts a row of the output has.
+    pub(super) fn width(&self) -> usize {
+        let outputs = self.outputs.iter().map(|output| output.spec.row_elements());
+        usize::from(self.has_line) + self.keep.len() + outputs.sum::<usize>()
+    }
+
+    /// Appends a row as a line.
+    fn line(&self, format: Format, answers: &Answers<'_>, row: usize, into: &mut Writer) {
+        match format {
+            Format::Ndjson => into.object(|into| self.object(answers, row, into)),
+            Format::Csv | Format::Parquet => self.record(answers, row, into),
+        }
+        into.line();
+    }
+
+    /// Whether the answer of a row is finite, or need not be.
+    fn is_told(&self, answers: &Answers<'_>, row: usize) -> bool {
+        self.signature.allow_non_finite
+            || self
+                .signature
+                .outputs
+                .iter()
+                .all(|output| match output.source {
+                    OutputSource::Engine(index) => {
+                        let values = answers.of_row(index, output, row);
+                        values.iter().all(|value| value.is_finite())
+                    }
+                    OutputSource::ClassId | OutputSource::Label => true,
+                })
+    }
+
+    fn record(&self, answers: &Answers<'_>, row: usize, into: &mut Writer) {
+        if self.has_line {
+            into.integer(answers.lines[row]);
+        }
+        for cell in 0..self.keep.len() {
+            into.cell(answers.kept.get(row * self.keep.len() + cell));
+        }
+        for output in &self.outputs {
+            match output.source {
+                OutputSource::Engine(index) => {
+                    let values = answers.of_row(index, output, row);
+                    values.iter().for_each(|value| into.f32(*value));
+                }
+                OutputSource::ClassId => into.integer(self.class(answers, row)),
+                OutputSource::Label => into.cell(self.label(answers, row)),
+            }
+        }
+    }
+
+    fn object(&self, answers: &Answers<'_>, row: usize, into: &mut Writer) {
+        if self.has_line {
+            into.key(LINE).integer(answers.lines[row]);
+        }
+        for (cell, name) in self.keep.iter().enumerate() {
+            into.key(name)
+                .string(answers.kept.get(row * self.keep.len() + cell));
+        }
+        for output in &self.outputs {
+            into.key(&output.spec.name);
+            match output.source {
+                OutputSource::Engine(index) => {
+                    let values = answers.of_row(index, output, row);
+                    into.nested_f32s(values, &output.spec.row_shape);
+                }
+                OutputSource::ClassId => into.integer(self.class(answers, row)),
+                OutputSource::Label => into.string(self.label(answers, row)),
+            }
+        }
+    }
+
+    /// The class of a row, by the first output.
+    pub(super) fn class(&self, answers: &Answers<'_>, row: usize) -> usize {
+        let scores = answers.of_row(0, &self.signature.outputs[0], row);
+        let class = self.signature.task.classify(scores);
+        class.expect("only classifiers have the outputs class_id and label")
+    }
+
+    pub(super) fn label(&self, answers: &Answers<'_>, row: usize) -> &str {
+        &self.signature.labels[self.class(answers, row)]
+    }
+}
+
+fn non_finite(line: u64) -> Fault {
+    let message = "expected a finite answer, got NaN or an infinity from the model; check the row's \
+                   values, or set \"allow_non_finite\" in the model's config.json";
+    Fault {
+        line,
+        refusal: Refusal::of_row("non_finite_answer", message.to_owned()),
+    }
+}
+
+/// What the file of bad rows begins with.
+pub(super) const FAULTS_HEADER: &[u8] = b"line,column,code,message\n";
+
+/// Appends bad rows, those of the first lines first.
+pub(super) fn faults(faults: &mut [Fault], into: &mut Writer) {
+    faults.sort_by_key(|fault| fault.line);
+    for Fault { line, refusal } in faults {
+        into.integer(*line);
+        into.cell(&refusal.column);
+        into.cell(refusal.code);
+        into.cell(&refusal.message);
+        into.line();
+    }
+}

@@ -1,0 +1,136 @@
+//! How far a run has come, beside its output, so that another can go on with it.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{BatchError, Format, Position, Settings, Tally};
+use crate::model::Model;
+
+/// What a run is of: another one with the same gives the same output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    /// The model's fingerprint.
+    model: String,
+    /// The bytes of the input, and when they were written last: seconds and nanoseconds.
+    input_bytes: u64,
+    input_written: (i64, i64),
+    /// What was asked for, as far as it shows in the output.
+    options: String,
+}
+
+impl Identity {
+    /// Of a run of this model over a file.
+    pub(super) fn of(model: &Model, settings: &Settings, input: &File) -> io::Result<Self> {
+        let metadata = input.metadata()?;
+        let Settings {
+            from,
+            to,
+            header,
+            keep,
+            outputs,
+            line,
+            ..
+        } = settings;
+        Ok(Self {
+            model: model.fingerprint.clone(),
+            input_bytes: metadata.len(),
+            input_written: (metadata.mtime(), metadata.mtime_nsec()),
+            options: format!(
+                "from {from:?} to {to:?}, header {header}, keep {keep:?}, outputs {outputs:?}, line {line}"
+            ),
+        })
+    }
+
+    /// What differs from an earlier run, in words.
+    fn changed(&self, earlier: &Self) -> Option<&'static str> {
+        if self.model != earlier.model {
+            Some("the model is another one")
+        } else if self.input_bytes != earlier.input_bytes
+            || self.input_written != earlier.input_written
+        {
+            Some("the input was written since")
+        } else if self.options != earlier.options {
+            Some("it was told to keep or write other columns, or in another form")
+        } else {
+            None
+        }
+    }
+}
+
+/// What is on the disk for certain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Journal {
+    pub(super) identity: Identity,
+    /// Where in the input the next block begins.
+    pub(super) position: Position,
+    /// The bytes of the output and of the file of bad rows up to there.
+    pub(super) output_bytes: u64,
+    pub(super) faults_bytes: u64,
+    pub(super) tally: Tally,
+}
+
+impl Journal {
+    /// The journal of an output's run.
+    pub(super) fn path(output: &Path) -> PathBuf {
+        super::beside(output, ".journal")
+    }
+
+    /// Reads what an earlier run left.
+    ///
+    /// # Errors
+    /// If it cannot be read, or the run was of something else.
+    pub(super) fn read(output: &Path, identity: &Identity) -> Result<Option<Self>, BatchError> {
+        let path = Self::path(output);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(BatchError::at(&path))?,
+        };
+        let journal: Self = serde_json::from_slice(&text).map_err(|error| {
+            BatchError::refused(format!(
+                "{}: not a journal of this version of safeserve ({error}); begin again with \
+                 --overwrite",
+                path.display()
+            ))
+        })?;
+        match identity.changed(&journal.identity) {
+            Some(changed) => Err(BatchError::refused(format!(
+                "--resume: expected what the interrupted run had, but {changed}; begin again with \
+                 --overwrite"
+            ))),
+            None => Ok(Some(journal)),
+        }
+    }
+
+    /// Replaces what stands there, in one step.
+    pub(super) fn write(&self, output: &Path) -> Result<(), BatchError> {
+        let path = Self::path(output);
+        let new = super::beside(output, ".journal.new");
+        let write = || {
+            let mut file = File::create(&new)?;
+            file.write_all(&serde_json::to_vec(self)?)?;
+            file.sync_data()?;
+            fs::rename(&new, &path)
+        };
+        write().map_err(BatchError::at(&path))
+    }
+
+    /// Takes it away.
+    pub(super) fn remove(output: &Path) -> Result<(), BatchError> {
+        let path = Self::path(output);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(BatchError::at(&path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether a run's output can be gone on with: one that is only text can.
+pub(super) fn can_resume(to: Format) -> bool {
+    to != Format::Parquet
+}

@@ -1,0 +1,358 @@
+//! Where predictions and bad rows go.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+
+#[cfg(feature = "parquet")]
+use super::Format;
+use super::journal::{Identity, Journal, can_resume};
+use super::{BatchError, Existing, Position, STANDARD, Settings, Tally, encode};
+
+/// What a block has become.
+pub(super) enum Piece {
+    /// Text that is written as it is.
+    Text(Vec<u8>),
+    #[cfg(feature = "parquet")]
+    Rows(super::parquet::Predictions),
+}
+
+/// The output and the file of bad rows, being written.
+pub(super) struct Sink {
+    form: Form,
+    faults: Faults,
+    /// Of files: their names, and what their run is of.
+    files: Option<Files>,
+}
+
+struct Files {
+    output: PathBuf,
+    faults: PathBuf,
+    identity: Option<Identity>,
+}
+
+enum Form {
+    File(File, u64),
+    Stdout(io::Stdout),
+    #[cfg(feature = "parquet")]
+    Parquet(Box<super::parquet::Writer>),
+}
+
+enum Faults {
+    File(File, u64),
+    Stderr(io::Stderr),
+}
+
+/// Where a run begins.
+pub(super) struct Start {
+    pub(super) position: Option<Position>,
+    pub(super) tally: Tally,
+}
+
+impl Start {
+    const FRESH: Self = Self {
+        position: None,
+        tally: Tally::NONE,
+    };
+}
+
+/// What is to be done with an output.
+pub(super) enum Opened {
+    Begin(Box<Sink>, Start),
+    /// It is whole already.
+    Whole,
+}
+
+/// Opens the output, as its settings say what to do with what is there.
+///
+/// While they are written both files have `.part` behind their names; they get their own when all of
+/// both is on the disk. An interrupted run leaves them, with its journal.
+///
+/// # Errors
+/// If there is an output and neither `--overwrite` nor `--resume` was said, if another run writes it,
+/// or if an interrupted run was of something else.
+pub(super) fn open(
+    settings: &Settings,
+    identity: Option<Identity>,
+    encoder: &encode::Encoder<'_>,
+) -> Result<Opened, BatchError> {
+    if settings.output == Path::new(STANDARD) {
+        let sink = Sink {
+            form: Form::Stdout(io::stdout()),
+            faults: stream_faults(settings)?,
+            files: None,
+        };
+        return Ok(Opened::Begin(Box::new(sink), Start::FRESH));
+    }
+    let output = settings.output.clone();
+    let faults = settings.errors.clone();
+    let faults = faults.unwrap_or_else(|| super::errors_path(&output));
+    let part = super::beside(&output, ".part");
+    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    let interrupted = is_there(&Journal::path(&output));
+    match settings.existing {
+        Existing::Refuse if is_there(&output) => {
+            return Err(BatchError::refused(format!(
+                "{}: exists already; say --overwrite to replace it, or give --out another name",
+                output.display()
+            )));
+        }
+        Existing::Refuse if interrupted => {
+            return Err(BatchError::refused(format!(
+                "{}: is of a run that was interrupted; go on with it with --resume, or begin again \
+                 with --overwrite",
+                part.display()
+            )));
+        }
+        Existing::Resume if !can_resume(settings.to) => {
+            return Err(BatchError::refused(
+                "--resume: expected an output of CSV or NDJSON, got Parquet, which ends in a table of \
+                 its parts and cannot be gone on with; begin again with --overwrite"
+                    .to_owned(),
+            ));
+        }
+        Existing::Resume if !interrupted && is_there(&output) => return Ok(Opened::Whole),
+        Existing::Refuse | Existing::Resume | Existing::Overwrite => {}
+    }
+    let files = Files {
+        output,
+        faults,
+        identity,
+    };
+    let journal = match (settings.existing, &files.identity) {
+        (Existing::Resume, Some(identity)) => Journal::read(&files.output, identity)?,
+        (Existing::Resume, None) => {
+            return Err(BatchError::refused(
+                "--resume: expected a file as input, got a stream, which cannot be read again; give \
+                 the file's name"
+                    .to_owned(),
+            ));
+        }
+        _ => None,
+    };
+    let output_bytes = journal.as_ref().map_or(0, |journal| journal.output_bytes);
+    let faults_bytes = journal.as_ref().map_or(0, |journal| journal.faults_bytes);
+    let mut output = part_of(&files.output, output_bytes)?;
+    let mut faults = part_of(&files.faults, faults_bytes)?;
+    if journal.is_none() {
+        Journal::remove(&files.output)?;
+        faults
+            .write_all(encode::FAULTS_HEADER)
+            .map_err(BatchError::at(&files.faults))?;
+    }
+    let faults_bytes = faults
+        .stream_position()
+        .map_err(BatchError::at(&files.faults))?;
+    let form = match settings.to {
+        #[cfg(feature = "parquet")]
+        Format::Parquet => Form::Parquet(Box::new(super::parquet::Writer::new(output, encoder)?)),
+        format => {
+            if journal.is_none() {
+                let header = encoder.header(format);
+                output
+                    .write_all(&header)
+                    .map_err(BatchError::at(&files.output))?;
+            }
+            let bytes = output
+                .stream_position()
+                .map_err(BatchError::at(&files.output))?;
+            Form::File(output, bytes)
+        }
+    };
+    let start = match journal {
+        Some(Journal {
+            position, tally, ..
+        }) => Start {
+            position: Some(position),
+            tally,
+        },
+        None => Start::FRESH,
+    };
+    let sink = Sink {
+        form,
+        faults: Faults::File(faults, faults_bytes),
+        files: Some(files),
+    };
+    Ok(Opened::Begin(Box::new(sink), start))
+}
+
+/// Where bad rows go beside a stream: to a file if one is named, else to standard error.
+fn stream_faults(settings: &Settings) -> Result<Faults, BatchError> {
+    let Some(path) = &settings.errors else {
+        return Ok(Faults::Stderr(io::stderr()));
+    };
+    let mut file = File::create(path).map_err(BatchError::at(path))?;
+    file.write_all(encode::FAULTS_HEADER)
+        .map_err(BatchError::at(path))?;
+    Ok(Faults::File(file, encode::FAULTS_HEADER.len() as u64))
+}
+
+/// Opens a file's part for this run alone, cut to so many bytes.
+fn part_of(path: &Path, bytes: u64) -> Result<File, BatchError> {
+    let part = super::beside(path, ".part");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&part);
+    let mut file = file.map_err(BatchError::at(&part))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(BatchError::refused(format!(
+                "{}: another run writes it; wait for it, or give --out another name",
+                part.display()
+            )));
+        }
+        Err(TryLockError::Error(error)) => return Err(BatchError::at(&part)(error)),
+    }
+    let there = file.metadata().map_err(BatchError::at(&part))?.len();
+    if there < bytes {
+        return Err(BatchError::refused(format!(
+            "{}: expected at least the {bytes} bytes that its journal says, got {there}; begin again \
+             with --overwrite",
+            part.display()
+        )));
+    }
+    let cut = file
+        .set_len(bytes)
+        .and_then(|()| file.seek(io::SeekFrom::Start(bytes)));
+    cut.map_err(BatchError::at(&part))?;
+    Ok(file)
+}
+
+impl Sink {
+    /// Writes what a block has become.
+    pub(super) fn write(&mut self, piece: Piece, faults: &[u8]) -> Result<(), BatchError> {
+        match (&mut self.form, piece) {
+            (Form::File(file, bytes), Piece::Text(text)) => {
+                *bytes += text.len() as u64;
+                file.write_all(&text)
+            }
+            (Form::Stdout(stdout), Piece::Text(text)) => stdout.write_all(&text),
+            #[cfg(feature = "parquet")]
+            (Form::Parquet(writer), Piece::Rows(rows)) => writer.write(rows),
+            #[cfg(feature = "parquet")]
+            (Form::Parquet(_), Piece::Text(_)) | (_, Piece::Rows(_)) => {
+                unreachable!("pieces are of the output's form")
+            }
+        }
+        .map_err(|error| self.output_error(error))?;
+        match &mut self.faults {
+            Faults::File(file, bytes) => {
+                *bytes += faults.len() as u64;
+                file.write_all(faults)
+            }
+            Faults::Stderr(stderr) => stderr.write_all(faults),
+        }
+        .map_err(|error| self.faults_error(error))
+    }
+
+    /// Says what an output of a stream begins with.
+    pub(super) fn begin(&mut self, header: &[u8]) -> Result<(), BatchError> {
+        match &mut self.form {
+            Form::Stdout(stdout) => stdout
+                .write_all(header)
+                .map_err(|error| self.output_error(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Brings all that was written to the disk, and notes how far that is.
+    pub(super) fn note(&mut self, position: Position, tally: Tally) -> Result<(), BatchError> {
+        let (Form::File(output, output_bytes), Faults::File(faults, faults_bytes)) =
+            (&self.form, &self.faults)
+        else {
+            return Ok(());
+        };
+        let Some(Files {
+            output: path,
+            identity: Some(identity),
+            ..
+        }) = &self.files
+        else {
+            return Ok(());
+        };
+        // The file of bad rows first: what its rows are missing in must not be there without them.
+        faults
+            .sync_data()
+            .map_err(|error| self.faults_error(error))?;
+        output
+            .sync_data()
+            .map_err(|error| self.output_error(error))?;
+        let journal = Journal {
+            identity: identity.clone(),
+            position,
+            output_bytes: *output_bytes,
+            faults_bytes: *faults_bytes,
+            tally,
+        };
+        journal.write(path)
+    }
+
+    /// Gives both files their names, once all of both is on the disk.
+    pub(super) fn finish(self) -> Result<(), BatchError> {
+        let Self {
+            form,
+            faults,
+            files,
+        } = self;
+        let output = match form {
+            Form::File(file, _) => Some(file),
+            Form::Stdout(mut stdout) => {
+                stdout
+                    .flush()
+                    .map_err(BatchError::at(Path::new("stdout")))?;
+                None
+            }
+            #[cfg(feature = "parquet")]
+            Form::Parquet(writer) => Some(writer.finish()?),
+        };
+        let Some(Files {
+            output: output_path,
+            faults: faults_path,
+            ..
+        }) = files
+        else {
+            return Ok(());
+        };
+        if let Faults::File(faults, _) = faults {
+            rename_whole(&faults, &faults_path)?;
+        }
+        if let Some(output) = output {
+            rename_whole(&output, &output_path)?;
+        }
+        Journal::remove(&output_path)
+    }
+
+    #[cold]
+    fn output_error(&self, error: io::Error) -> BatchError {
+        let path = self
+            .files
+            .as_ref()
+            .map_or(Path::new("stdout"), |files| &files.output);
+        BatchError::at(path)(error)
+    }
+
+    #[cold]
+    fn faults_error(&self, error: io::Error) -> BatchError {
+        let path = self
+            .files
+            .as_ref()
+            .map_or(Path::new("stderr"), |files| &files.faults);
+        BatchError::at(path)(error)
+    }
+}
+
+/// Brings a part to the disk and gives it its own name.
+fn rename_whole(file: &File, path: &Path) -> Result<(), BatchError> {
+    let rename = || {
+        file.sync_all()?;
+        fs::rename(super::beside(path, ".part"), path)?;
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    };
+    rename().map_err(BatchError::at(path))
+}
