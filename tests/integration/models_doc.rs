@@ -70,7 +70,7 @@ fn examples() -> Vec<Model> {
 #[test]
 fn each_configuration_loads_and_runs() {
     let models = examples();
-    assert_eq!(models.len(), 5);
+    assert_eq!(models.len(), 6);
     for model in models {
         let inputs: Vec<Vec<f32>> = model
             .engine
@@ -107,10 +107,11 @@ fn the_examples_have_the_outputs_that_the_page_describes() {
             &["prediction"],
             &["kind", "sizes"],
             &["probabilities", "class_id", "label"],
+            &["probabilities", "class_id", "label"],
         ]
     );
-    let [_, iris, _, branches, keras] = &models[..] else {
-        panic!("five examples");
+    let [_, iris, _, branches, keras, passengers] = &models[..] else {
+        panic!("six examples");
     };
     assert_eq!(iris.signature.task, Task::MulticlassClassification);
     assert_eq!(iris.signature.labels[2], "virginica");
@@ -126,6 +127,13 @@ fn the_examples_have_the_outputs_that_the_page_describes() {
         keras.signature.task,
         Task::BinaryClassification { threshold: 0.5 }
     );
+    let columns = passengers.signature.columns.as_ref().unwrap();
+    let mut features = Vec::new();
+    for (column, cell) in ["", "7.25", "S", "male"].into_iter().enumerate() {
+        columns.encode(column, cell, &mut features).unwrap();
+    }
+    assert_eq!(features, [29.7, 7.25, 0.0, 0.0, 1.0, 0.0, 1.0]);
+    assert_eq!(passengers.signature.feature_names[4], "port=S");
 }
 
 /// The names that a message lists behind "expected one of: ".

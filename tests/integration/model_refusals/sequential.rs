@@ -365,6 +365,26 @@ const CASES: &[(&str, &str, &str)] = &[
     ("a feature name too few", r#", "d""#, ""),
     ("a feature name that stands twice", r#""d""#, r#""a""#),
     (
+        "columns that make other features than are named",
+        r#""model_type""#,
+        r#""columns": [{"name": "a"}, {"name": "b", "categories": ["c", "d", "e"]}], "model_type""#,
+    ),
+    (
+        "columns that make a feature too few",
+        r#""feature_names": ["a", "b", "c", "d"]"#,
+        r#""columns": [{"name": "a"}, {"name": "b", "categories": ["c", "d"]}]"#,
+    ),
+    (
+        "a column of which nothing is named but its mean",
+        r#""model_type""#,
+        r#""columns": [{"mean": 1}], "model_type""#,
+    ),
+    (
+        "a column that is filled and has categories",
+        r#""model_type""#,
+        r#""columns": [{"name": "a", "categories": ["b"], "fill": 0}], "model_type""#,
+    ),
+    (
         "allow_non_finite that is a text",
         r#""model_type""#,
         r#""allow_non_finite": "yes", "model_type""#,
