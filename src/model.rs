@@ -1,5 +1,6 @@
 //! A model as it is served: its signature, its engine and which weights they came from.
 
+mod columns;
 mod families;
 mod fingerprint;
 mod json;
@@ -22,6 +23,7 @@ use crate::request::InferResponse;
 use crate::tensor::{DataType, TensorSpec};
 use fingerprint::Fingerprint;
 
+pub use self::columns::{CellError, Column, ColumnKind, Columns};
 pub use self::json::JsonError;
 pub use self::weights::WeightsError;
 
@@ -279,6 +281,8 @@ pub struct Signature {
     pub labels: Vec<String>,
     /// Names of the single input's features; empty if the model does not say.
     pub feature_names: Vec<String>,
+    /// The columns of the table whose rows become the features; `None` if the model does not say.
+    pub columns: Option<Columns>,
     /// What the model does, for people; empty if the model does not say.
     pub description: String,
     /// Whether NaN and infinities may enter and leave.

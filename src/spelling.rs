@@ -1,4 +1,27 @@
-//! How alike two names are, to say what somebody may have meant.
+//! Names and texts from outside in messages: how they are shown, and what somebody may have meant.
+
+/// Shows text from outside in a message: quoted, escaped, and cut after `max_chars` characters.
+#[must_use]
+pub(crate) fn excerpt(text: &str, max_chars: usize) -> String {
+    format!("\"{}\"", escaped(text, max_chars))
+}
+
+/// As [`excerpt`], without the quotes.
+#[must_use]
+pub(crate) fn escaped(text: &str, max_chars: usize) -> String {
+    let mut shown = String::with_capacity(max_chars.min(text.len()) + 3);
+    for (count, character) in text.chars().enumerate() {
+        if count == max_chars {
+            shown.push('…');
+            break;
+        }
+        match character {
+            '"' => shown.push('"'),
+            _ => shown.extend(character.escape_debug()),
+        }
+    }
+    shown
+}
 
 /// The fewest bytes to insert, remove or replace that make `a` out of `b` (Levenshtein).
 ///

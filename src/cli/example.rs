@@ -116,6 +116,7 @@ mod tests {
             task: Task::None,
             labels: Vec::new(),
             feature_names: Vec::new(),
+            columns: None,
             description: String::new(),
             allow_non_finite: false,
         }

@@ -25,12 +25,12 @@ use super::body::RequestBody;
 use super::error::ApiError;
 use super::exchange::{self, Exchange};
 use super::health::expect_get;
-use super::json::excerpt;
 use super::path::Segments;
 use super::{Routes, Server, access, v2};
 use crate::keys::Keys;
 use crate::metrics::Route;
 use crate::model::repository::{IndexEntry, ModelRepository};
+use crate::spelling::excerpt;
 use crate::watched::Watched;
 
 /// What operators may do to the process.

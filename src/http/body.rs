@@ -15,7 +15,7 @@ use super::HttpLimits;
 use super::budget::Share;
 use super::coding::Coding;
 use super::error::ApiError;
-use super::json::excerpt;
+use crate::spelling::excerpt;
 
 /// The most small pieces of one body: one-byte chunks cost far more than they carry.
 const MAX_PIECES: usize = 65_536;

@@ -8,10 +8,11 @@ mod cells;
 use std::borrow::Cow;
 
 use super::error::ApiError;
-use super::json::{excerpt, parse_f32, read_run};
+use super::json::{parse_f32, read_run};
 use super::predict::Rows;
 use super::rows::{self, Columns};
 use crate::model::Signature;
+use crate::spelling::excerpt;
 use crate::tensor::TensorSpec;
 use cells::Cells;
 

@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use super::HttpLimits;
 use super::error::ApiError;
-use super::json::excerpt;
+use crate::spelling::excerpt;
 
 const HEADER: &str = "x-request-timeout-ms";
 

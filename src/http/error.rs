@@ -13,6 +13,7 @@ use super::answer::{self, Response};
 use super::json::{self, ErrorKind, Writer};
 use crate::model::repository::LookupError;
 use crate::request::InferError;
+use crate::spelling::{escaped, excerpt};
 
 /// Why a request has no good answer.
 #[derive(Debug)]
@@ -107,15 +108,15 @@ impl ApiError {
     /// A path of no route.
     pub(super) fn unknown_path(uri: &Uri) -> Self {
         Self::UnknownPath {
-            path: json::excerpt(uri.path(), 80),
+            path: excerpt(uri.path(), 80),
         }
     }
 
     /// A version label that the model does not have.
     pub(super) fn unknown_label(model: &str, label: &str, known: Vec<String>) -> Self {
         Self::UnknownLabel {
-            model: json::excerpt(model, 40),
-            label: json::excerpt(label, 40),
+            model: excerpt(model, 40),
+            label: excerpt(label, 40),
             known,
         }
     }
@@ -124,7 +125,7 @@ impl ApiError {
     pub(super) fn method(allow: &'static str, given: &Method) -> Self {
         Self::Method {
             allow,
-            given: json::escaped(given.as_str(), 20),
+            given: escaped(given.as_str(), 20),
         }
     }
 

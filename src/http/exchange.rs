@@ -14,9 +14,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::answer::Response;
 use super::error::{ApiError, Refusal};
-use super::json::escaped;
 use crate::metrics::{Metrics, Protocol, Route};
 use crate::model::repository::Served;
+use crate::spelling::escaped;
 
 /// Names a request in its answer, its log line and its client's.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

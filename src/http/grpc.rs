@@ -30,10 +30,10 @@ use super::body::RequestBody;
 use super::budget::Share;
 use super::error::ApiError;
 use super::exchange::{self, Exchange};
-use super::json::excerpt;
 use super::predict::Admitted;
 use super::{Routes, Server, access, v1, v2};
 use crate::metrics::Route;
+use crate::spelling::excerpt;
 
 pub(super) use answer::{Sender, framed, message, prefixed};
 pub(super) use fields::{Fields, Floats, Malformed, Value};

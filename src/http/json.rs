@@ -27,26 +27,3 @@ pub(in crate::http) use number::{parse_f32, read_run};
 pub use reader::{Kind, MAX_DEPTH, Mark, Reader};
 pub use tensor::{Extents, MAX_RANK};
 pub use writer::Writer;
-
-/// Shows text from outside in a message: quoted, escaped, and cut after `max_chars` characters.
-#[must_use]
-pub fn excerpt(text: &str, max_chars: usize) -> String {
-    format!("\"{}\"", escaped(text, max_chars))
-}
-
-/// As [`excerpt`], without the quotes.
-#[must_use]
-pub fn escaped(text: &str, max_chars: usize) -> String {
-    let mut shown = String::with_capacity(max_chars.min(text.len()) + 3);
-    for (count, character) in text.chars().enumerate() {
-        if count == max_chars {
-            shown.push('…');
-            break;
-        }
-        match character {
-            '"' => shown.push('"'),
-            _ => shown.extend(character.escape_debug()),
-        }
-    }
-    shown
-}

@@ -12,9 +12,10 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use super::error::ApiError;
-use super::json::{ErrorKind, Kind, Mark, Reader, excerpt};
+use super::json::{ErrorKind, Kind, Mark, Reader};
 use super::predict::{Rows, row_mend, shape_with_rows};
 use crate::model::Signature;
+use crate::spelling::excerpt;
 use crate::tensor::TensorSpec;
 
 /// Starts to read a body, with tokens such as `NaN` if the model takes them.

@@ -23,10 +23,11 @@ use super::body::RequestBody;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::health::expect_get;
-use super::json::{Reader, excerpt};
+use super::json::Reader;
 use super::media::{self, Given};
 use super::predict::predict;
 use crate::metrics::Route;
+use crate::spelling::excerpt;
 
 /// A path below `/v1/models/`: `NAME[/versions/N | /labels/L][/metadata | :VERB]`.
 #[derive(Debug, PartialEq, Eq)]

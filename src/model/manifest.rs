@@ -1,7 +1,7 @@
 //! The part of `config.json` that all families share: what the numbers mean.
 
 use super::json::{Field, Fields, JsonError};
-use super::{LoadError, Output, OutputSource, Signature, Task, class_outputs};
+use super::{Columns, LoadError, Output, OutputSource, Signature, Task, class_outputs};
 use crate::tensor::TensorSpec;
 
 /// What a model's inputs and outputs mean, as its configuration says it.
@@ -10,6 +10,7 @@ pub(super) struct Description {
     task: Task,
     labels: Vec<String>,
     feature_names: Vec<String>,
+    columns: Option<Columns>,
     text: String,
     allow_non_finite: bool,
 }
@@ -21,6 +22,7 @@ impl Description {
             task: config.take("task").map_or(Ok(Task::None), task)?,
             labels: names(config.take("labels"))?,
             feature_names: names(config.take("feature_names"))?,
+            columns: config.take("columns").map(Columns::take).transpose()?,
             text: config
                 .take("description")
                 .map_or(Ok(String::new()), Field::string)?,
@@ -45,26 +47,7 @@ impl Description {
         inputs: &[TensorSpec],
         outputs: &[TensorSpec],
     ) -> Result<Signature, LoadError> {
-        if !self.feature_names.is_empty() {
-            let [TensorSpec { row_shape, .. }] = inputs else {
-                return Err(refuse(
-                    "feature_names",
-                    format!(
-                        "name the features of a single input; the model has {}",
-                        inputs.len()
-                    ),
-                ));
-            };
-            if *row_shape != [self.feature_names.len()] {
-                return Err(refuse(
-                    "feature_names",
-                    format!(
-                        "expected one name a feature of input shape {row_shape:?}, got {}",
-                        self.feature_names.len()
-                    ),
-                ));
-            }
-        }
+        let feature_names = self.feature_names(inputs)?;
         if let Some(spec) = inputs
             .iter()
             .chain(outputs)
@@ -91,10 +74,57 @@ impl Description {
             outputs: all,
             task: self.task,
             labels,
-            feature_names: self.feature_names,
+            feature_names,
+            columns: self.columns,
             description: self.text,
             allow_non_finite: self.allow_non_finite,
         })
+    }
+
+    /// The features' names: the configuration's, or those that its columns make.
+    fn feature_names(&self, inputs: &[TensorSpec]) -> Result<Vec<String>, LoadError> {
+        let key = match self.columns {
+            Some(_) => "columns",
+            None if self.feature_names.is_empty() => return Ok(Vec::new()),
+            None => "feature_names",
+        };
+        let [TensorSpec { row_shape, .. }] = inputs else {
+            return Err(refuse(
+                key,
+                format!(
+                    "name the features of a single input; the model has {}",
+                    inputs.len()
+                ),
+            ));
+        };
+        let names = match &self.columns {
+            Some(columns) => columns.feature_names(),
+            None => self.feature_names.clone(),
+        };
+        if *row_shape != [names.len()] {
+            return Err(refuse(
+                key,
+                format!(
+                    "expected one name a feature of input shape {row_shape:?}, got {}",
+                    names.len()
+                ),
+            ));
+        }
+        if self.feature_names.is_empty() || self.feature_names == names {
+            return Ok(names);
+        }
+        let differ = |(given, made): (&String, &String)| given != made;
+        let at = self.feature_names.iter().zip(&names).position(differ);
+        let at = at.unwrap_or(names.len().min(self.feature_names.len()));
+        Err(refuse(
+            "feature_names",
+            format!(
+                "expected the names of the features that \"columns\" make: {:?} at [{at}], got {:?}; \
+                 leave \"feature_names\" out, or name them so",
+                names.get(at).map_or("", |name| name),
+                self.feature_names.get(at).map_or("", |name| name),
+            ),
+        ))
     }
 
     /// The classes' labels: the configuration's, or the indices in digits.
@@ -149,13 +179,13 @@ fn refuse(key: &str, problem: String) -> LoadError {
 }
 
 /// The most bytes of a name or label: they stand in every answer, and in labels of metrics.
-const MAX_NAME_BYTES: usize = 256;
+pub(super) const MAX_NAME_BYTES: usize = 256;
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 
-fn not_a_name(name: &str) -> String {
+pub(super) fn not_a_name(name: &str) -> String {
     let shown: String = name.chars().take(40).collect();
     format!(
         "expected names of 1 to {MAX_NAME_BYTES} bytes without control characters, got {shown:?}"

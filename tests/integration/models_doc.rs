@@ -260,7 +260,7 @@ fn every_key_is_described() {
     let norm = listed(&sequential(
         r#"{"type": "layer_normalization", "epsilon": 1, "?": 1}"#,
     ));
-    assert!(top.len() == 9 && dense.len() == 8, "{top:?} {dense:?}");
+    assert!(top.len() == 10 && dense.len() == 8, "{top:?} {dense:?}");
     for key in top.iter().chain(&dense).chain(&norm) {
         assert!(page.contains(&format!("`{key}`")), "{key} is not described");
     }

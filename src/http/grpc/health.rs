@@ -5,7 +5,6 @@
 use super::super::answer::Response;
 use super::super::body::RequestBody;
 use super::super::error::ApiError;
-use super::super::json::excerpt;
 use super::answer::{Sender, framed, message};
 use super::messages::Messages;
 use super::proto::grpc::health::v1::health_check_response::ServingStatus;
@@ -14,6 +13,7 @@ use super::{Call, Streaming, v1, v2};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Route;
 use crate::request::InferError;
+use crate::spelling::excerpt;
 
 pub(super) const SERVICE: &str = "grpc.health.v1.Health";
 

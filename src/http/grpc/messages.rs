@@ -13,8 +13,8 @@ use super::super::body::RequestBody;
 use super::super::budget::Share;
 use super::super::coding::Coding;
 use super::super::error::ApiError;
-use super::super::json::excerpt;
 use super::fields::Malformed;
+use crate::spelling::excerpt;
 
 /// The flag, and the length as four bytes.
 const PREFIX_BYTES: usize = 5;

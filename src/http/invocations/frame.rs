@@ -2,10 +2,11 @@
 //! tensors (`instances`, `inputs`); and a bare list of rows, as SageMaker's containers take it.
 
 use super::super::error::ApiError;
-use super::super::json::{self, ErrorKind, Kind, Reader, excerpt};
+use super::super::json::{self, ErrorKind, Kind, Reader};
 use super::super::predict::Rows;
 use super::super::rows::{self, Columns};
 use crate::model::Signature;
+use crate::spelling::excerpt;
 use crate::tensor::TensorSpec;
 
 const FORMS: &str = "\"dataframe_split\", \"dataframe_records\", \"instances\" or \"inputs\"";

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::reader::{Kind, Reader};
-use super::{Error, ErrorKind, excerpt};
+use super::{Error, ErrorKind};
+use crate::spelling::excerpt;
 
 impl<'a> Reader<'a> {
     /// Reads an array; `element` reads each of its values, whose index it gets.

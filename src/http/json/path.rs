@@ -1,6 +1,6 @@
 //! From a position in a body to the path of the value there.
 
-use super::excerpt;
+use crate::spelling::excerpt;
 
 /// Keys longer than this are cut in a path.
 const MAX_KEY_CHARS: usize = 40;

@@ -3,7 +3,8 @@ use std::borrow::Cow;
 use super::number::{BadNumber, number_end, parse_f32};
 use super::path::path_at;
 use super::text::plain_prefix;
-use super::{Error, ErrorKind, excerpt};
+use super::{Error, ErrorKind};
+use crate::spelling::excerpt;
 
 /// The most arrays and objects that may be open at once, ignored ones included.
 ///

@@ -4,9 +4,10 @@ use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 
 use super::super::error::ApiError;
-use super::super::json::{Kind, Mark, Reader, excerpt};
+use super::super::json::{Kind, Mark, Reader};
 use super::{missing_input, row, unknown};
 use crate::model::Signature;
+use crate::spelling::excerpt;
 use crate::spelling::nearest;
 
 /// The keys that a row may have: each input's name, and the names of the single input's features if

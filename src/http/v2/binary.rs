@@ -9,8 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::super::answer;
 use super::super::error::ApiError;
-use super::super::json::{Writer, excerpt};
+use super::super::json::Writer;
 use super::super::numbers;
+use crate::spelling::excerpt;
 
 /// Says how many bytes of a body are its JSON. Without it a body is all JSON, whatever its media
 /// type: tritonclient sends either under the same.

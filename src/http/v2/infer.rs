@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::super::error::ApiError;
-use super::super::json::{Kind, Reader, Writer, excerpt};
+use super::super::json::{Kind, Reader, Writer};
 use super::super::predict::{Format, Rows};
 use super::binary::{Blobs, Layout, answer};
 use super::inputs::{Inputs, raw};
@@ -14,6 +14,7 @@ use super::outputs::{Asked, Chosen};
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;
+use crate::spelling::excerpt;
 
 /// What a request says about its answer.
 #[derive(Debug)]

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use super::super::error::ApiError;
-use super::super::json::{Kind, Mark, Reader, excerpt};
+use super::super::json::{Kind, Mark, Reader};
 use super::super::numbers::{Element, finite};
 use super::binary::{Blobs, bad_length};
 use super::shape::{Declared, Form, check, needs_values};
 use crate::model::Signature;
+use crate::spelling::excerpt;
 
 /// The inputs that came so far.
 pub(super) struct Inputs<'a, 'b> {

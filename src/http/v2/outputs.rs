@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use super::super::error::ApiError;
-use super::super::json::{Reader, excerpt};
+use super::super::json::Reader;
 use super::binary::Values;
 use super::classes::Ranked;
 use super::inputs::missing;
 use crate::model::{OutputSource, Signature};
 use crate::request::InferResponse;
+use crate::spelling::excerpt;
 use crate::tensor::DataType;
 
 /// An output that is asked for.

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::super::error::ApiError;
-use super::super::json::{ErrorKind, Extents, MAX_RANK, Reader, excerpt};
+use super::super::json::{ErrorKind, Extents, MAX_RANK, Reader};
 use super::super::numbers::Element;
 use super::super::predict::{row_mend, shape_with_rows};
+use crate::spelling::excerpt;
 use crate::tensor::TensorSpec;
 
 /// How a tensor's values come.

@@ -9,13 +9,13 @@ use super::super::super::Server;
 use super::super::super::answer::Response;
 use super::super::super::error::ApiError;
 use super::super::super::grpc::{message, tensorflow};
-use super::super::super::json::excerpt;
 use super::super::{SIGNATURE_NAME, version_of};
 use super::model_spec;
 use super::tensor::shape;
 use crate::metrics::ModelState;
 use crate::model::OutputSource;
 use crate::model::repository::{IndexEntry, LookupError};
+use crate::spelling::excerpt;
 use crate::tensor::{DataType, TensorSpec};
 use tensorflow::serving;
 

@@ -5,13 +5,13 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 
 use super::super::super::error::ApiError;
 use super::super::super::grpc::{Fields, prefixed, tensorflow};
-use super::super::super::json::excerpt;
 use super::super::super::predict::Rows;
 use super::super::super::rows::{self, missing_input, unknown};
 use super::tensor::{self, Output};
 use super::{Method, model_spec};
 use crate::model::{Model, OutputSource, Signature};
 use crate::request::InferResponse;
+use crate::spelling::excerpt;
 
 const PLACE: &str = "inputs";
 

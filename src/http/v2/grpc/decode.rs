@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::super::error::ApiError;
 use super::super::super::grpc::{Fields, Floats, Malformed, Value};
-use super::super::super::json::{MAX_RANK, excerpt};
+use super::super::super::json::MAX_RANK;
 use super::super::super::numbers::{Element, finite};
 use super::super::super::predict::Rows;
 use super::super::infer::{expect_id, not_in_sequence, reserved};
@@ -16,6 +16,7 @@ use super::super::outputs::{self, Asked, no_shared_memory};
 use super::super::shape::{Declared, Form, check, wrong_count};
 use super::encode::Answering;
 use crate::model::Signature;
+use crate::spelling::excerpt;
 
 /// Reads a request.
 ///
