@@ -6,6 +6,8 @@ mod health;
 mod print_config;
 mod serve;
 mod table;
+#[cfg(feature = "train")]
+mod train;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -33,11 +35,12 @@ environment, then flags. `safeserve print-config` shows them all.
 
 Exit codes:
   0    done; for the server also: stopped by a signal, every request in flight answered or cut off
-  1    a model failed its check, the server asked is not ready, or the server failed while running
+  1    a model failed its check, the server asked is not ready, the server failed while running, or
+       a table cannot be learned from
   2    bad arguments or settings
   3    the model repository cannot be read, holds no servable model, or a bad one with --strict
   4    the address cannot be listened on
-  130  stopped at once by a second signal";
+  130  stopped at once by a second signal; for train: nothing was written";
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,10 +108,13 @@ enum Command {
         #[command(flatten)]
         settings: SettingFlags,
     },
+    /// Train a network on a table and publish it as a model.
+    #[cfg(feature = "train")]
+    Train(Box<train::Arguments>),
 }
 
 /// The flags that override settings.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct SettingFlags {
     /// A settings file: TOML, only what differs from the defaults.
     #[arg(long, value_name = "FILE")]
@@ -218,6 +224,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         } => {
             settings.models = directory.or(settings.models);
             (settings, Box::new(check::run))
+        }
+        #[cfg(feature = "train")]
+        Command::Train(arguments) => {
+            let settings = SettingFlags::default();
+            (
+                settings,
+                Box::new(move |settings| train::run(&arguments, settings)),
+            )
         }
     };
     match settings.load() {

@@ -24,6 +24,7 @@ mod target;
 
 use std::path::PathBuf;
 
+use crate::engine::Workspace;
 use crate::model::Model;
 
 pub use self::error::TrainError;
@@ -38,7 +39,6 @@ pub use self::target::Goal;
 
 use self::features::Features;
 use self::fit::Fit;
-use self::network::Network;
 use self::save::Place;
 use self::split::Split;
 use self::table::Table;
@@ -101,10 +101,10 @@ pub fn train(options: &Options, observer: &mut dyn Observer) -> Result<Trained, 
     let split = Split::of(&target, options)?;
     let features = Features::encode(&table, &inputs, &target, &split)?;
     let fit = Fit::run(&features, &target, &split, options, observer)?;
-    let saved = save::write(&place, options, &target, &features, &fit)?;
+    let saved = save::write(&place, options, &table, &target, &features, &fit)?;
     let model = saved.load()?;
     let answers = answers(&model, &features);
-    check(&answers, &features, &target, &fit.network)?;
+    check(&answers, &features, &target, &fit)?;
     let held_out = split.scored();
     let report = Report {
         options: options.clone(),
@@ -141,12 +141,12 @@ pub fn train(options: &Options, observer: &mut dyn Observer) -> Result<Trained, 
 fn answers(model: &Model, features: &Features) -> Vec<f32> {
     /// Enough rows to be quick, and few enough to need little memory.
     const ROWS: usize = 1024;
-    let mut workspace = crate::engine::Workspace::new();
+    let mut workspace = Workspace::new();
     let mut answers = Vec::new();
     for rows in features.values.chunks(ROWS * features.width()) {
-        let outputs = model
-            .engine
-            .run(rows.len() / features.width(), &[rows], &mut workspace);
+        let inputs = [rows];
+        let count = rows.len() / features.width();
+        let outputs = model.engine.run(count, &inputs, &mut workspace);
         answers.extend_from_slice(outputs.get(0));
     }
     answers
@@ -161,9 +161,9 @@ fn check(
     answers: &[f32],
     features: &Features,
     target: &Target,
-    network: &Network,
+    fit: &Fit,
 ) -> Result<(), TrainError> {
-    let expected = network.answers(features, target)?;
+    let expected = fit.network.answers(features, target, fit.unit)?;
     let is_far = |(served, trained): &(&f32, &f32)| {
         let scale = trained.abs().max(target.scale());
         // Also of what is not a number.

@@ -32,6 +32,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+#[cfg(feature = "train")]
+pub(crate) use self::discovery::is_name;
 pub use self::error::{LookupError, RepositoryError};
 pub use self::served::{Loaded, Served};
 

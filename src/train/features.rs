@@ -136,7 +136,11 @@ impl Features {
     pub(super) fn described(&self) -> Vec<(String, ColumnKind, Statistics)> {
         let described = |known: &Known| {
             let column = &known.column;
-            (column.name.clone(), column.kind.clone(), known.statistics.clone())
+            (
+                column.name.clone(),
+                column.kind.clone(),
+                known.statistics.clone(),
+            )
         };
         self.columns.iter().map(described).collect()
     }
@@ -144,9 +148,17 @@ impl Features {
 
 impl Known {
     /// Learns a column from the training rows.
-    fn learn(table: &Table, input: &Input, target: &Target, split: &Split) -> Result<Self, TrainError> {
+    fn learn(
+        table: &Table,
+        input: &Input,
+        target: &Target,
+        split: &Split,
+    ) -> Result<Self, TrainError> {
         let text = &table.columns[input.column];
-        let cells = split.training.iter().map(|&row| (target.rows[row], text.cell(target.rows[row])));
+        let cells = split
+            .training
+            .iter()
+            .map(|&row| (target.rows[row], text.cell(target.rows[row])));
         let (kind, statistics) = match &input.categories {
             Some(categories) => {
                 let mut counts = vec![0; categories.len()];
@@ -187,9 +199,10 @@ impl Known {
         let name = &self.column.name;
         match &self.column.kind {
             ColumnKind::Number { .. } => vec![name.clone()],
-            ColumnKind::Categories(categories) => {
-                categories.iter().map(|category| format!("{name}={category}")).collect()
-            }
+            ColumnKind::Categories(categories) => categories
+                .iter()
+                .map(|category| format!("{name}={category}"))
+                .collect(),
         }
     }
 
@@ -202,7 +215,9 @@ impl Known {
                 (vec![*mean], vec![scale])
             }
             // 0 and 1 are of the right size already, and a rare category would become huge.
-            Statistics::Categories { counts, .. } => (vec![0.0; counts.len()], vec![1.0; counts.len()]),
+            Statistics::Categories { counts, .. } => {
+                (vec![0.0; counts.len()], vec![1.0; counts.len()])
+            }
         }
     }
 
@@ -211,7 +226,9 @@ impl Known {
         entry.insert("name".into(), json!(self.column.name));
         match &self.column.kind {
             ColumnKind::Number { fill } => entry.insert("fill".into(), json!(fill.map(shortest))),
-            ColumnKind::Categories(categories) => entry.insert("categories".into(), json!(categories)),
+            ColumnKind::Categories(categories) => {
+                entry.insert("categories".into(), json!(categories))
+            }
         };
         entry.insert("statistics".into(), self.statistics.to_json());
         Value::Object(entry)

@@ -57,7 +57,11 @@ impl Fit {
         let outputs = target.goal.outputs();
         let network = Network::random(&vary, &options.layers, outputs, &mut generator)?;
         let unit = Unit::of(target, &split.training);
-        let data = Data { features, target, unit };
+        let data = Data {
+            features,
+            target,
+            unit,
+        };
         let mut steps = Steps::new(&network, options.optimizer)?;
         let mut order = split.training.clone();
         let mut history: Vec<Epoch> = Vec::new();
@@ -88,7 +92,10 @@ impl Fit {
             history.push(epoch);
             observer.epoch(&epoch);
             // Without rows to judge by, the last weights are the best that are known.
-            if best.as_ref().is_none_or(|best| split.validation.is_empty() || judged < best.loss) {
+            if best
+                .as_ref()
+                .is_none_or(|best| split.validation.is_empty() || judged < best.loss)
+            {
                 best = Some(Best {
                     epoch: number,
                     loss: judged,
@@ -136,7 +143,11 @@ struct Data<'a> {
 impl Data<'_> {
     fn forward(&self, network: &Network, rows: &[usize]) -> Result<Tensor> {
         let shape = (rows.len(), self.features.width());
-        network.forward(&Tensor::from_vec(self.features.standardised(rows), shape, &Device::Cpu)?)
+        network.forward(&Tensor::from_vec(
+            self.features.standardised(rows),
+            shape,
+            &Device::Cpu,
+        )?)
     }
 
     /// The mean loss of some rows.
@@ -157,7 +168,10 @@ impl Data<'_> {
             }
             Goal::Regression => {
                 let wanted = wanted.map(|value| self.unit.there(value));
-                loss::mse(&values.squeeze(1)?, &Tensor::from_iter(wanted, &Device::Cpu)?)
+                loss::mse(
+                    &values.squeeze(1)?,
+                    &Tensor::from_iter(wanted, &Device::Cpu)?,
+                )
             }
         }
     }

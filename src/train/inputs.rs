@@ -155,7 +155,8 @@ fn categories(text: &TextColumn, texts: BTreeMap<&str, usize>) -> Result<Seen, T
         return Ok(Seen::LeftOut("every cell is missing".to_owned()));
     }
     let fits = |category: &&str| {
-        text.name.len() + 1 + category.len() <= MAX_NAME_BYTES && !category.chars().any(char::is_control)
+        text.name.len() + 1 + category.len() <= MAX_NAME_BYTES
+            && !category.chars().any(char::is_control)
     };
     if let Some(category) = texts.keys().find(|category| !fits(category)) {
         return Err(TrainError::column(
@@ -167,7 +168,9 @@ fn categories(text: &TextColumn, texts: BTreeMap<&str, usize>) -> Result<Seen, T
             ),
         ));
     }
-    Ok(Seen::Categories(texts.keys().map(|&category| category.to_owned()).collect()))
+    Ok(Seen::Categories(
+        texts.keys().map(|&category| category.to_owned()).collect(),
+    ))
 }
 
 /// Tells by its cells what a column holds.
@@ -222,8 +225,15 @@ fn guess(table: &Table, text: &TextColumn, target: &Target) -> Result<Seen, Trai
 
 /// A text as a person would type it in a shell, for messages.
 fn quoted(text: &str) -> String {
-    let shown: String = text.chars().filter(|letter| !letter.is_control()).take(40).collect();
-    match shown.chars().all(|letter| letter.is_alphanumeric() || "_-.".contains(letter)) {
+    let shown: String = text
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(40)
+        .collect();
+    match shown
+        .chars()
+        .all(|letter| letter.is_alphanumeric() || "_-.".contains(letter))
+    {
         true => shown,
         false => format!("'{shown}'"),
     }
@@ -234,7 +244,9 @@ fn check_features(table: &Table, inputs: &[Input], left_out: &[LeftOut]) -> Resu
     if inputs.is_empty() {
         let reasons: Vec<String> = left_out.iter().map(LeftOut::to_string).collect();
         return Err(TrainError::table(match reasons.is_empty() {
-            true => "the target is the only column; expected one or more to predict it from".to_owned(),
+            true => {
+                "the target is the only column; expected one or more to predict it from".to_owned()
+            }
             false => format!("no column is left to predict from: {}", reasons.join("; ")),
         }));
     }
@@ -244,14 +256,19 @@ fn check_features(table: &Table, inputs: &[Input], left_out: &[LeftOut]) -> Resu
         let name = &table.columns[input.column].name;
         let made: Vec<String> = match &input.categories {
             None => vec![name.clone()],
-            Some(categories) => categories.iter().map(|category| format!("{name}={category}")).collect(),
+            Some(categories) => categories
+                .iter()
+                .map(|category| format!("{name}={category}"))
+                .collect(),
         };
         features += made.len();
         for feature in made {
             if names.contains(&feature) {
                 return Err(TrainError::column(
                     name,
-                    format!("two columns make a feature {feature:?}; rename a column or a category"),
+                    format!(
+                        "two columns make a feature {feature:?}; rename a column or a category"
+                    ),
                 ));
             }
             names.insert(feature);

@@ -46,10 +46,16 @@ impl FromStr for Layers {
         if text.trim().is_empty() {
             return Ok(Self(Vec::new()));
         }
-        let layers: Vec<Hidden> = text.split(',').map(layer).collect::<std::result::Result<_, _>>()?;
+        let layers: Vec<Hidden> = text
+            .split(',')
+            .map(layer)
+            .collect::<std::result::Result<_, _>>()?;
         match layers.len() <= MAX_LAYERS {
             true => Ok(Self(layers)),
-            false => Err(format!("expected at most {MAX_LAYERS} layers, got {}", layers.len())),
+            false => Err(format!(
+                "expected at most {MAX_LAYERS} layers, got {}",
+                layers.len()
+            )),
         }
     }
 }
@@ -66,7 +72,10 @@ fn layer(text: &str) -> std::result::Result<Hidden, String> {
             ));
         }
     };
-    let activation = activation.trim().parse().map_err(|problem| format!("layer {text:?}: {problem}"))?;
+    let activation = activation
+        .trim()
+        .parse()
+        .map_err(|problem| format!("layer {text:?}: {problem}"))?;
     Ok(Hidden { units, activation })
 }
 
@@ -191,14 +200,19 @@ impl FromStr for Activation {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let name = if text == "swish" { "silu" } else { text };
         let names = || Self::ALL.map(Self::name).into_iter();
-        let found = Self::ALL.into_iter().find(|activation| activation.name() == name);
+        let found = Self::ALL
+            .into_iter()
+            .find(|activation| activation.name() == name);
         found.ok_or_else(|| {
             let hint = match nearest(name, names()) {
                 Some(near) => format!("; did you mean {near:?}?"),
                 None => String::new(),
             };
             let known: Vec<&str> = names().collect();
-            format!("expected an activation out of {}, got {text:?}{hint}", known.join(", "))
+            format!(
+                "expected an activation out of {}, got {text:?}{hint}",
+                known.join(", ")
+            )
         })
     }
 }
@@ -230,7 +244,11 @@ impl Network {
         generator: &mut StdRng,
     ) -> Result<Self> {
         let device = Device::Cpu;
-        let units = layers.hidden().iter().map(|hidden| hidden.units).chain([outputs]);
+        let units = layers
+            .hidden()
+            .iter()
+            .map(|hidden| hidden.units)
+            .chain([outputs]);
         let mut dense = Vec::new();
         let mut inputs = vary.len();
         for (index, units) in units.enumerate() {
@@ -240,7 +258,11 @@ impl Network {
                 .collect();
             if index == 0 {
                 let features = vary.iter().cycle();
-                for (weight, _) in weights.iter_mut().zip(features).filter(|(_, varies)| !**varies) {
+                for (weight, _) in weights
+                    .iter_mut()
+                    .zip(features)
+                    .filter(|(_, varies)| !**varies)
+                {
                     *weight = 0.0;
                 }
             }
@@ -252,13 +274,20 @@ impl Network {
         }
         Ok(Self {
             layers: dense,
-            activations: layers.hidden().iter().map(|hidden| hidden.activation).collect(),
+            activations: layers
+                .hidden()
+                .iter()
+                .map(|hidden| hidden.activation)
+                .collect(),
         })
     }
 
     /// What is learned.
     pub(super) fn variables(&self) -> Vec<Var> {
-        let variables = self.layers.iter().flat_map(|dense| [&dense.weight, &dense.bias]);
+        let variables = self
+            .layers
+            .iter()
+            .flat_map(|dense| [&dense.weight, &dense.bias]);
         variables.cloned().collect()
     }
 
@@ -278,7 +307,9 @@ impl Network {
     pub(super) fn weights(&self) -> Result<Weights> {
         let numbers = |var: &Var| var.flatten_all()?.to_vec1::<f32>();
         let layers = self.layers.iter();
-        layers.map(|dense| Ok((numbers(&dense.weight)?, numbers(&dense.bias)?))).collect()
+        layers
+            .map(|dense| Ok((numbers(&dense.weight)?, numbers(&dense.bias)?)))
+            .collect()
     }
 
     /// Puts other numbers in the weights' places.
@@ -335,7 +366,10 @@ impl Unit {
     /// The unit of these rows' targets; of classes the number itself.
     pub(super) fn of(target: &Target, rows: &[usize]) -> Self {
         if target.goal != Goal::Regression {
-            return Self { mean: 0.0, deviation: 1.0 };
+            return Self {
+                mean: 0.0,
+                deviation: 1.0,
+            };
         }
         let (mean, deviation) = mean_and_deviation(&target.values, rows);
         let deviation = if deviation > 0.0 { deviation } else { 1.0 };

@@ -90,19 +90,45 @@ impl Options {
         };
         // Written so that NaN is refused too.
         let ranges = [
-            ("--learning-rate", rate, rate > 0.0 && rate <= 1e3, "over 0 and at most 1000"),
-            ("--momentum", momentum, (0.0..1.0).contains(&momentum), "from 0 to below 1"),
-            ("--weight-decay", decay, (0.0..=10.0).contains(&decay), "from 0 to 10"),
-            ("--validation", self.validation, (0.0..=0.9).contains(&self.validation), "from 0 to 0.9"),
+            (
+                "--learning-rate",
+                rate,
+                rate > 0.0 && rate <= 1e3,
+                "over 0 and at most 1000",
+            ),
+            (
+                "--momentum",
+                momentum,
+                (0.0..1.0).contains(&momentum),
+                "from 0 to below 1",
+            ),
+            (
+                "--weight-decay",
+                decay,
+                (0.0..=10.0).contains(&decay),
+                "from 0 to 10",
+            ),
+            (
+                "--validation",
+                self.validation,
+                (0.0..=0.9).contains(&self.validation),
+                "from 0 to 0.9",
+            ),
         ];
         for (flag, value, is_in_range, range) in ranges {
             if !is_in_range {
-                return Err(TrainError::option(flag, format!("expected a number {range}, got {value}")));
+                return Err(TrainError::option(
+                    flag,
+                    format!("expected a number {range}, got {value}"),
+                ));
             }
         }
         for (flag, value) in [("--epochs", self.epochs), ("--batch-size", self.batch_rows)] {
             if value == 0 {
-                return Err(TrainError::option(flag, "expected a number from 1 on, got 0"));
+                return Err(TrainError::option(
+                    flag,
+                    "expected a number from 1 on, got 0",
+                ));
             }
         }
         Ok(())

@@ -26,8 +26,13 @@ impl Split {
         if options.validation == 0.0 {
             let all = (0..rows).collect();
             return match rows {
-                1 => Err(TrainError::table("expected 2 rows or more to learn from, got 1")),
-                _ => Ok(Self { training: all, validation: Vec::new() }),
+                1 => Err(TrainError::table(
+                    "expected 2 rows or more to learn from, got 1",
+                )),
+                _ => Ok(Self {
+                    training: all,
+                    validation: Vec::new(),
+                }),
             };
         }
         if rows < MIN_ROWS {

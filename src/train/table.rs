@@ -62,7 +62,10 @@ impl Table {
         let path = &options.data;
         let file = File::open(path).map_err(TrainError::file(path))?;
         if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-            let error = io::Error::new(io::ErrorKind::IsADirectory, "a directory; expected a CSV file");
+            let error = io::Error::new(
+                io::ErrorKind::IsADirectory,
+                "a directory; expected a CSV file",
+            );
             return Err(TrainError::file(path)(error));
         }
         Self::parse(BufReader::new(file), options, stop)
@@ -148,7 +151,8 @@ impl Table {
             let mend = match nearest(name, names()) {
                 Some(near) => format!("did you mean {near:?}?"),
                 None => {
-                    let shown: Vec<String> = names().take(20).map(|name| excerpt(name, 64)).collect();
+                    let shown: Vec<String> =
+                        names().take(20).map(|name| excerpt(name, 64)).collect();
                     let more = names().count().saturating_sub(20);
                     match more {
                         0 => format!("the columns are {}", shown.join(", ")),
@@ -156,7 +160,10 @@ impl Table {
                     }
                 }
             };
-            TrainError::option(flag, format!("the table has no column {}; {mend}", excerpt(name, 64)))
+            TrainError::option(
+                flag,
+                format!("the table has no column {}; {mend}", excerpt(name, 64)),
+            )
         })
     }
 }
@@ -169,7 +176,10 @@ fn header_columns(header: &ByteRecord, delimiter: u8) -> Result<Vec<TextColumn>,
         ));
     }
     if header.len() > MAX_COLUMNS {
-        let problem = format!("expected at most {MAX_COLUMNS} columns, got {}", header.len());
+        let problem = format!(
+            "expected at most {MAX_COLUMNS} columns, got {}",
+            header.len()
+        );
         return Err(TrainError::line(1, problem));
     }
     let mut seen = HashSet::new();
@@ -178,11 +188,15 @@ fn header_columns(header: &ByteRecord, delimiter: u8) -> Result<Vec<TextColumn>,
         let place = index + 1;
         let refused = |problem: String| Err(TrainError::line(1, problem));
         let Ok(name) = std::str::from_utf8(name) else {
-            return refused(format!("the name of column {place} is not UTF-8; save the file as UTF-8"));
+            return refused(format!(
+                "the name of column {place} is not UTF-8; save the file as UTF-8"
+            ));
         };
         let name = name.trim();
         if name.is_empty() {
-            return refused(format!("column {place} of the header has no name; give it one"));
+            return refused(format!(
+                "column {place} of the header has no name; give it one"
+            ));
         }
         if name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
             return refused(format!(
@@ -204,7 +218,9 @@ fn header_columns(header: &ByteRecord, delimiter: u8) -> Result<Vec<TextColumn>,
             if only.name.contains(other) {
                 return Err(TrainError::line(
                     1,
-                    format!("a single column with {other:?} in its name; if that parts columns, give --delimiter '{flag}'"),
+                    format!(
+                        "a single column with {other:?} in its name; if that parts columns, give --delimiter '{flag}'"
+                    ),
                 ));
             }
         }
@@ -213,10 +229,17 @@ fn header_columns(header: &ByteRecord, delimiter: u8) -> Result<Vec<TextColumn>,
 }
 
 fn ragged(record: &ByteRecord, line: u64, expected: usize) -> TrainError {
-    let spans = record.as_slice().iter().filter(|&&byte| byte == b'\n').count();
+    let spans = record
+        .as_slice()
+        .iter()
+        .filter(|&&byte| byte == b'\n')
+        .count();
     let mend = match spans {
         0 => "add or remove cells, and quote those that hold a comma".to_owned(),
-        spans => format!("a quoted cell goes over {} lines here; is a quote not closed?", spans + 1),
+        spans => format!(
+            "a quoted cell goes over {} lines here; is a quote not closed?",
+            spans + 1
+        ),
     };
     TrainError::line(
         line,

@@ -90,7 +90,10 @@ impl Target {
             }
             (without, _) => {
                 let lines = (0..table.rows()).filter(|row| !has_target(row));
-                let first: Vec<String> = lines.take(5).map(|row| table.line(row).to_string()).collect();
+                let first: Vec<String> = lines
+                    .take(5)
+                    .map(|row| table.line(row).to_string())
+                    .collect();
                 let more = if without > first.len() { ", ..." } else { "" };
                 said.push(format!(
                     "column {:?}: {} the target and {} left out: line {}{more}",
@@ -151,7 +154,9 @@ impl Target {
 pub(super) fn mean_and_deviation(values: &[f32], rows: &[usize]) -> (f64, f64) {
     let count = rows.len().max(1) as f64;
     let mean = rows.iter().map(|&row| f64::from(values[row])).sum::<f64>() / count;
-    let squares = rows.iter().map(|&row| (f64::from(values[row]) - mean).powi(2));
+    let squares = rows
+        .iter()
+        .map(|&row| (f64::from(values[row]) - mean).powi(2));
     (mean, (squares.sum::<f64>() / count).sqrt())
 }
 
@@ -190,7 +195,10 @@ fn guess(
             format!("the target is {} different texts", texts.len()),
         );
     };
-    let different: BTreeSet<u32> = numbers.iter().map(|number| (number + 0.0).to_bits()).collect();
+    let different: BTreeSet<u32> = numbers
+        .iter()
+        .map(|number| (number + 0.0).to_bits())
+        .collect();
     let are_whole = numbers.iter().all(|number| number.fract() == 0.0);
     match different.len() {
         count if count <= 2 || are_whole && count <= MAX_GUESSED_CLASSES => (
@@ -244,7 +252,10 @@ fn classes(
 ) -> Result<(Goal, Vec<f32>), TrainError> {
     // 1, 1.0 and 01 are one class, and one whose name is 1.
     let names: Vec<String> = match &numbers {
-        Some(numbers) => numbers.iter().map(|number| (number + 0.0).to_string()).collect(),
+        Some(numbers) => numbers
+            .iter()
+            .map(|number| (number + 0.0).to_string())
+            .collect(),
         None => rows.iter().map(|&row| text.cell(row).to_owned()).collect(),
     };
     let mut labels: Vec<&String> = names.iter().collect::<BTreeSet<_>>().into_iter().collect();
@@ -290,7 +301,10 @@ fn classes(
         .enumerate()
         .map(|(index, label)| (label.as_str(), index))
         .collect();
-    let values = names.iter().map(|name| index[name.as_str()] as f32).collect();
+    let values = names
+        .iter()
+        .map(|name| index[name.as_str()] as f32)
+        .collect();
     let labels: Vec<String> = labels.into_iter().cloned().collect();
     let goal = match (<[String; 2]>::try_from(labels.clone()), task) {
         (Ok(labels), TaskName::Binary) => Goal::Binary(labels),

@@ -271,7 +271,7 @@ fn is_directory(entry: &DirEntry) -> io::Result<bool> {
 }
 
 /// Whether a directory's name can be a model's name.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     (1..=MAX_NAME_BYTES).contains(&name.len())
         && !name.starts_with('.')
