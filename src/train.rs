@@ -13,7 +13,7 @@ mod findings;
 mod fit;
 mod inputs;
 mod network;
-mod options;
+pub mod options;
 mod plots;
 mod report;
 mod save;

@@ -15,7 +15,7 @@ use super::{Exit, print, report};
 use crate::config::Settings;
 use crate::server::Signals;
 use crate::train::{
-    self, Epoch, Layers, Observer, Optimizer, Options, Stop, TaskName, TrainError, Trained,
+    self, Epoch, Layers, Observer, Optimizer, Options, Stop, TaskName, TrainError, Trained, options,
 };
 
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     #[arg(long, value_enum)]
     task: Option<Task>,
     /// The layers before the last, as UNITS:ACTIVATION,...; an empty text makes a linear model.
-    #[arg(long, value_name = "LAYERS", default_value = "32:relu,16:relu")]
+    #[arg(long, value_name = "LAYERS", default_value = options::LAYERS)]
     layers: Layers,
     /// Columns that hold categories, though they look like numbers or names.
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = delimiter)]
     delimiter: u8,
     /// The part of the rows that is held out to judge by; 0 holds none out.
-    #[arg(long, value_name = "PART", default_value_t = 0.2)]
+    #[arg(long, value_name = "PART", default_value_t = options::VALIDATION)]
     validation: f64,
     /// How weights follow their gradients.
     #[arg(long, value_enum, default_value = "adamw")]
@@ -63,13 +63,13 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "RATE")]
     weight_decay: Option<f64>,
     /// Rows of a mini-batch.
-    #[arg(long, value_name = "ROWS", default_value_t = 32)]
+    #[arg(long, value_name = "ROWS", default_value_t = options::BATCH_ROWS)]
     batch_size: usize,
     /// The most times that every row is seen.
-    #[arg(long, value_name = "EPOCHS", default_value_t = 300)]
+    #[arg(long, value_name = "EPOCHS", default_value_t = options::EPOCHS)]
     epochs: usize,
     /// After how many epochs without a lower validation loss to stop; 0 never does.
-    #[arg(long, value_name = "EPOCHS", default_value_t = 30)]
+    #[arg(long, value_name = "EPOCHS", default_value_t = options::PATIENCE)]
     patience: usize,
     /// What all chance comes from: the same seed, table and options give the same weights.
     #[arg(long, default_value_t = 0)]
@@ -108,10 +108,7 @@ fn delimiter(text: &str) -> Result<u8, String> {
 impl Arguments {
     fn options(&self) -> Result<Options, TrainError> {
         Ok(Options {
-            data: self.data.clone(),
             delimiter: self.delimiter,
-            target: self.target.clone(),
-            out: self.out.clone(),
             task: self.task.map(|task| match task {
                 Task::BinaryClassification => TaskName::Binary,
                 Task::MulticlassClassification => TaskName::Multiclass,
@@ -128,6 +125,7 @@ impl Arguments {
             validation: self.validation,
             seed: self.seed,
             description: self.description.clone(),
+            ..Options::new(self.data.clone(), &self.target, self.out.clone())
         })
     }
 
@@ -137,15 +135,12 @@ impl Arguments {
                 flag: "--momentum",
                 problem: "adamw has none; leave it out, or give --optimizer sgd".to_owned(),
             }),
-            (Method::Adamw, None) => Ok(Optimizer::AdamW {
-                learning_rate: self.learning_rate.unwrap_or(0.003),
-                weight_decay: self.weight_decay.unwrap_or(0.01),
-            }),
-            (Method::Sgd, momentum) => Ok(Optimizer::Sgd {
-                learning_rate: self.learning_rate.unwrap_or(0.05),
-                momentum: momentum.unwrap_or(0.9),
-                weight_decay: self.weight_decay.unwrap_or(0.0),
-            }),
+            (Method::Adamw, None) => Ok(Optimizer::adamw(self.learning_rate, self.weight_decay)),
+            (Method::Sgd, momentum) => Ok(Optimizer::sgd(
+                self.learning_rate,
+                momentum,
+                self.weight_decay,
+            )),
         }
     }
 }

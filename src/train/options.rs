@@ -74,7 +74,70 @@ pub enum Optimizer {
     },
 }
 
+/// What is done if an option does not say otherwise: enough for tables of some thousand rows, and a
+/// minute or so.
+pub const LAYERS: &str = "32:relu,16:relu";
+/// The part of the rows that is held out.
+pub const VALIDATION: f64 = 0.2;
+/// Rows of a mini-batch.
+pub const BATCH_ROWS: usize = 32;
+/// The most times that every row is seen.
+pub const EPOCHS: usize = 300;
+/// Epochs without a better validation loss.
+pub const PATIENCE: usize = 30;
+
+impl Optimizer {
+    /// AdamW, with what is not given as it suits most tables.
+    #[must_use]
+    pub fn adamw(learning_rate: Option<f64>, weight_decay: Option<f64>) -> Self {
+        Self::AdamW {
+            learning_rate: learning_rate.unwrap_or(0.003),
+            weight_decay: weight_decay.unwrap_or(0.01),
+        }
+    }
+
+    /// Gradient descent, with what is not given as it suits most tables.
+    #[must_use]
+    pub fn sgd(
+        learning_rate: Option<f64>,
+        momentum: Option<f64>,
+        weight_decay: Option<f64>,
+    ) -> Self {
+        Self::Sgd {
+            learning_rate: learning_rate.unwrap_or(0.05),
+            momentum: momentum.unwrap_or(0.9),
+            weight_decay: weight_decay.unwrap_or(0.0),
+        }
+    }
+}
+
 impl Options {
+    /// Trains with the defaults.
+    ///
+    /// # Panics
+    /// Never: the default layers are sound.
+    #[must_use]
+    pub fn new(data: PathBuf, target: &str, out: PathBuf) -> Self {
+        Self {
+            data,
+            delimiter: b',',
+            target: target.to_owned(),
+            out,
+            task: None,
+            categories: Vec::new(),
+            ignore: Vec::new(),
+            missing: Vec::new(),
+            layers: LAYERS.parse().expect("the default layers are sound"),
+            optimizer: Optimizer::adamw(None, None),
+            batch_rows: BATCH_ROWS,
+            epochs: EPOCHS,
+            patience: PATIENCE,
+            validation: VALIDATION,
+            seed: 0,
+            description: None,
+        }
+    }
+
     /// Refuses numbers outside of their ranges.
     pub(super) fn check(&self) -> Result<(), TrainError> {
         let (rate, momentum, decay) = match self.optimizer {

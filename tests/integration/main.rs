@@ -26,3 +26,5 @@ mod parts;
 mod process;
 mod reload;
 mod security;
+#[cfg(feature = "train")]
+mod train;
