@@ -166,8 +166,8 @@ fn check(
     let expected = fit.network.answers(features, target, fit.unit)?;
     let is_far = |(served, trained): &(&f32, &f32)| {
         let scale = trained.abs().max(target.scale());
-        // Also of what is not a number.
-        !((*served - *trained).abs() <= TOLERANCE * scale)
+        let distance = (*served - *trained).abs();
+        distance.is_nan() || distance > TOLERANCE * scale
     };
     let mut pairs = answers.iter().zip(&expected);
     match (answers.len() == expected.len(), pairs.find(is_far)) {
