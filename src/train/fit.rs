@@ -296,3 +296,44 @@ impl Sgd {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binary_cross_entropy_is_that_computed_by_hand_and_finite_far_out() {
+        let loss = |logits: &[f32], classes: &[f32]| {
+            let tensor =
+                |values: &[f32]| Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap();
+            let loss = binary_cross_entropy(&tensor(logits), &tensor(classes)).unwrap();
+            loss.to_scalar::<f32>().unwrap()
+        };
+        // Logits of 3 to 1: probabilities 0.75 and 0.25.
+        let three = 3f32.ln();
+        let expected = -(0.75f32.ln() + 0.25f32.ln()) / 2.0;
+        assert!((loss(&[three, -three], &[1.0, 1.0]) - expected).abs() < 1e-6);
+        assert_eq!(loss(&[200.0, -200.0], &[0.0, 1.0]), 200.0);
+        assert_eq!(loss(&[200.0, -200.0], &[1.0, 0.0]), 0.0);
+    }
+
+    #[test]
+    fn momentum_steps_are_those_computed_by_hand() {
+        let weight = Var::from_slice(&[1.0_f32], 1, &Device::Cpu).unwrap();
+        let mut steps = Sgd {
+            variables: vec![weight.clone()],
+            velocities: vec![None],
+            learning_rate: 0.1,
+            momentum: 0.5,
+            weight_decay: 0.2,
+        };
+        // The loss 3w has the gradient 3: v = 3 + 0.2 · 1 = 3.2, w = 1 - 0.32 = 0.68;
+        // v = 0.5 · 3.2 + 3 + 0.2 · 0.68 = 4.736, w = 0.68 - 0.4736 = 0.2064.
+        for expected in [0.68, 0.2064] {
+            let loss = (weight.as_tensor() * 3.0).unwrap().sum_all().unwrap();
+            steps.step(&loss.backward().unwrap()).unwrap();
+            let now = weight.to_vec1::<f32>().unwrap()[0];
+            assert!((now - expected).abs() < 1e-6, "{now} {expected}");
+        }
+    }
+}

@@ -394,3 +394,84 @@ impl Unit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn layers_are_read_and_written_alike() {
+        let layers: Layers = " 10:sigmoid, 4 ,3:swish".parse().unwrap();
+        assert_eq!(layers.to_string(), "10:sigmoid,4:relu,3:silu");
+        assert_eq!(layers.to_string().parse(), Ok(layers));
+        assert_eq!("".parse::<Layers>().unwrap().hidden(), []);
+        let many = vec!["1"; MAX_LAYERS + 1].join(",");
+        assert_eq!(
+            many.parse::<Layers>(),
+            Err("expected at most 64 layers, got 65".to_owned())
+        );
+    }
+
+    #[test]
+    fn gradients_are_the_slopes_of_their_functions() {
+        // Away from the corners, in both tails, and where e^x overflows.
+        let places = [
+            -95.0, -7.0, -3.3, -1.7, -0.4, 0.3, 1.2, 2.9, 5.5, 7.0, 95.0_f32,
+        ];
+        let values = |activation: Activation, shift: f32| {
+            let places = places.map(|place| place + shift);
+            let x = Tensor::from_slice(&places, places.len(), &Device::Cpu).unwrap();
+            activation.apply(&x).unwrap().to_vec1::<f32>().unwrap()
+        };
+        const STEP: f32 = 1e-2;
+        for activation in Activation::ALL {
+            let x = Var::from_slice(&places, places.len(), &Device::Cpu).unwrap();
+            let gradients = activation.apply(&x).unwrap().backward().unwrap();
+            let gradients = gradients.get(&x).unwrap().to_vec1::<f32>().unwrap();
+            let (before, behind) = (values(activation, -STEP), values(activation, STEP));
+            for (index, gradient) in gradients.iter().enumerate() {
+                let slope = (behind[index] - before[index]) / (2.0 * STEP);
+                // The difference of two rounded numbers of up to 100, and the curvature within a step.
+                assert!(
+                    (gradient - slope).abs() < 2e-3,
+                    "{} at {}: gradient {gradient}, slope {slope}",
+                    activation.name(),
+                    places[index]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn first_weights_are_within_glorots_limit_and_zero_for_what_never_varies() {
+        let mut generator = StdRng::seed_from_u64(5);
+        let layers = "6:relu".parse().unwrap();
+        let network = Network::random(&[true, false, true], &layers, 2, &mut generator).unwrap();
+        let weights = network.weights().unwrap();
+        assert_eq!((weights[0].0.len(), weights[1].0.len()), (18, 12));
+        let limit = (6.0_f32 / 9.0).sqrt();
+        for (index, weight) in weights[0].0.iter().enumerate() {
+            assert_eq!(*weight == 0.0, index % 3 == 1);
+            assert!(weight.abs() <= limit);
+        }
+        assert!(
+            weights
+                .iter()
+                .all(|(_, bias)| bias.iter().all(|bias| *bias == 0.0))
+        );
+    }
+
+    #[test]
+    fn a_unit_goes_there_and_back_and_into_the_last_layer() {
+        let unit = Unit {
+            mean: 10.0,
+            deviation: 4.0,
+        };
+        assert_eq!((unit.there(18.0), unit.back(2.0)), (2.0, 18.0));
+        let (mut weight, mut bias) = ([0.5, -1.0], [0.25]);
+        unit.fold(&mut weight, &mut bias);
+        assert_eq!((weight, bias), ([2.0, -4.0], [11.0]));
+    }
+}

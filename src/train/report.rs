@@ -649,3 +649,69 @@ fn escaped(text: &str) -> String {
     }
     escaped
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        for (value, text) in [
+            (0.0, "0"),
+            (1.0, "1"),
+            (-122.694, "-122.69"),
+            (0.00123456, "0.0012346"),
+            (0.00001, "1.0000e-5"),
+            (123_456.0, "123456"),
+            (1e9, "1.0000e9"),
+            (100.0, "100"),
+        ] {
+            assert_eq!(short(value), text);
+        }
+    }
+
+    #[test]
+    fn texts_stand_escaped_in_the_page() {
+        let mut page = Page::new("<script>");
+        page.paragraph("a & b");
+        page.list([String::from("\"'")].into_iter());
+        page.table(&["<i>"], [vec!["\u{1b}[2J".to_owned()]]);
+        let page = page.finish();
+        for expected in [
+            "<title>&lt;script&gt;</title>",
+            "<p>a &amp; b</p>",
+            "<li>&quot;&#39;</li>",
+            "<th>&lt;i&gt;</th>",
+            "<td>�[2J</td>",
+        ] {
+            assert!(page.contains(expected), "{expected}\n{page}");
+        }
+    }
+
+    #[test]
+    fn labels_stand_escaped_in_plots() {
+        let labels = ["<b>".to_owned(), "&\"'".to_owned()];
+        let plot = plots::confusion(&labels, &[vec![1, 2], vec![0, 3]]);
+        assert!(
+            plot.contains("&lt;b&gt;") && !plot.contains("<b>"),
+            "{plot}"
+        );
+        assert!(plot.contains("&amp;"), "{plot}");
+        assert!(plot.starts_with("<svg"), "{plot}");
+    }
+
+    #[test]
+    fn plots_of_one_epoch_and_of_equal_numbers_are_drawn() {
+        let epoch = Epoch {
+            number: 1,
+            loss: 0.5,
+            validation_loss: Some(0.5),
+            validation_score: Some(1.0),
+        };
+        assert!(plots::losses(&[epoch], 1).contains("</svg>"));
+        assert!(plots::scores(&[epoch], 1, "R²").contains("</svg>"));
+        assert!(plots::answers(&[(1.0, 1.0)]).contains("</svg>"));
+        assert!(plots::residuals(&[(1.0, 1.0)]).contains("</svg>"));
+        assert!(plots::balance(&["a".into()], &[[0, 0]]).contains("</svg>"));
+    }
+}

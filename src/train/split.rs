@@ -81,3 +81,68 @@ fn groups(target: &Target) -> Vec<Vec<usize>> {
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(goal: Goal, values: Vec<f32>) -> Target {
+        Target {
+            column: 0,
+            goal,
+            rows: (0..values.len()).collect(),
+            values,
+            said: Vec::new(),
+        }
+    }
+
+    fn split(target: &Target, validation: f64, seed: u64) -> Split {
+        let mut options = Options::new("t.csv".into(), "y", "models/m".into());
+        options.validation = validation;
+        options.seed = seed;
+        Split::of(target, &options).unwrap()
+    }
+
+    /// 60 rows of class a, 10 of b, 3 of c, 1 of d.
+    fn classes() -> Target {
+        let mut values = vec![0.0; 60];
+        values.extend([1.0; 10]);
+        values.extend([2.0; 3]);
+        values.push(3.0);
+        let labels = ["a", "b", "c", "d"].map(String::from);
+        target(Goal::Multiclass(labels.to_vec()), values)
+    }
+
+    #[test]
+    fn each_class_is_held_out_in_the_same_part_and_never_whole() {
+        let target = classes();
+        for (part, expected) in [
+            (0.2, [12, 2, 1, 0]),
+            (0.01, [1, 1, 1, 0]),
+            (0.9, [54, 9, 2, 0]),
+        ] {
+            let split = split(&target, part, 7);
+            let mut held_out = [0; 4];
+            for &row in &split.validation {
+                held_out[target.class(row)] += 1;
+            }
+            assert_eq!(held_out, expected, "{part}");
+        }
+    }
+
+    #[test]
+    fn every_row_is_in_one_part_and_the_seed_says_in_which() {
+        let target = target(Goal::Regression, (0..50).map(|row| row as f32).collect());
+        let first = split(&target, 0.3, 1);
+        assert_eq!((first.training.len(), first.validation.len()), (35, 15));
+        let mut all = [&first.training[..], &first.validation].concat();
+        all.sort_unstable();
+        assert_eq!(all, target.rows);
+        assert_eq!(first, split(&target, 0.3, 1));
+        assert_ne!(first, split(&target, 0.3, 2));
+        assert_eq!(first.scored(), first.validation);
+        let none = split(&target, 0.0, 1);
+        assert_eq!((none.training.len(), none.validation.len()), (50, 0));
+        assert_eq!(none.scored(), none.training);
+    }
+}

@@ -263,3 +263,45 @@ impl<R: Read> Read for &mut Quotes<R> {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(text: &str) -> Table {
+        let options = Options {
+            missing: vec!["NA".into(), "?".into()],
+            ..Options::new("t.csv".into(), "y", "models/m".into())
+        };
+        Table::parse(text.as_bytes(), &options, &|| Stop::No).unwrap()
+    }
+
+    fn cells(table: &Table, column: usize) -> Vec<&str> {
+        (0..table.rows())
+            .map(|row| table.columns[column].cell(row))
+            .collect()
+    }
+
+    #[test]
+    fn cells_are_trimmed_and_missing_ones_are_empty() {
+        let table =
+            table("\u{feff} x ,\"y, z\"\r\n 1 , \u{a0}a\r\n\r\nNA,?\r\n\"\",\"b \"\"c\"\"\"");
+        assert_eq!(table.columns[0].name, "x");
+        assert_eq!(table.columns[1].name, "y, z");
+        assert_eq!(cells(&table, 0), ["1", "", ""]);
+        assert_eq!(cells(&table, 1), ["a", "", "b \"c\""]);
+    }
+
+    #[test]
+    fn lines_are_those_of_the_file() {
+        let table = table("x,y\n1,2\n\n\"3\n4\",5\n6,7\n");
+        let lines: Vec<u64> = (0..table.rows()).map(|row| table.line(row)).collect();
+        assert_eq!(lines, [2, 4, 6]);
+    }
+
+    #[test]
+    fn quotes_inside_of_a_last_cell_of_several_lines_are_no_fault() {
+        let table = table("x,y\n1,\"a\n\"\"b\"\"\"\n");
+        assert_eq!(cells(&table, 1), ["a\n\"b\""]);
+    }
+}

@@ -121,7 +121,7 @@ impl Target {
             }
         };
         let (goal, values) = match task {
-            TaskName::Regression => (Goal::Regression, regression(table, text, &rows, numbers)?),
+            TaskName::Regression => (Goal::Regression, regression(text, &rows, numbers)?),
             task => classes(table, text, &rows, numbers.ok(), task)?,
         };
         Ok(Self {
@@ -218,20 +218,18 @@ fn guess(
 
 /// The numbers of a regression.
 fn regression(
-    table: &Table,
     text: &TextColumn,
     rows: &[usize],
     numbers: Result<Vec<f32>, TrainError>,
 ) -> Result<Vec<f32>, TrainError> {
     let numbers = numbers?;
     match numbers.iter().all(|number| *number == numbers[0]) {
-        true => Err(constant(table, text, rows)),
+        true => Err(constant(text, rows)),
         false => Ok(numbers),
     }
 }
 
-fn constant(table: &Table, text: &TextColumn, rows: &[usize]) -> TrainError {
-    let _ = table;
+fn constant(text: &TextColumn, rows: &[usize]) -> TrainError {
     TrainError::column(
         &text.name,
         format!(
@@ -265,7 +263,7 @@ fn classes(
     }
     let problem = |problem: String| Err(TrainError::column(&text.name, problem));
     match (labels.len(), task) {
-        (1, _) => return Err(constant(table, text, rows)),
+        (1, _) => return Err(constant(text, rows)),
         (2, TaskName::Binary) | (2..=MAX_CLASSES, TaskName::Multiclass) => {}
         (count @ 3.., TaskName::Binary) => {
             return problem(format!(
@@ -311,4 +309,72 @@ fn classes(
         _ => Goal::Multiclass(labels),
     };
     Ok((goal, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Stop;
+
+    fn target(cells: &[&str], task: Option<TaskName>) -> Target {
+        let text = format!(
+            "x,y\n{}",
+            cells
+                .iter()
+                .map(|cell| format!("1,{cell}\n"))
+                .collect::<String>()
+        );
+        let options = Options {
+            task,
+            ..Options::new("t.csv".into(), "y", "models/m".into())
+        };
+        let table = Table::parse(text.as_bytes(), &options, &|| Stop::No).unwrap();
+        Target::of(&table, &options).unwrap()
+    }
+
+    #[test]
+    fn the_task_is_told_by_the_values() {
+        let many: Vec<String> = (0..21).map(|value| value.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        for (cells, task) in [
+            (&["b", "a", "b"][..], "binary-classification"),
+            (&["0", "1"], "binary-classification"),
+            (&["0.5", "1.5"], "binary-classification"),
+            (&["a", "b", "1"], "multiclass-classification"),
+            (&["3", "1", "2"], "multiclass-classification"),
+            (&many[..20], "multiclass-classification"),
+            (&many, "regression"),
+            (&["0.5", "1", "2"], "regression"),
+        ] {
+            let target = target(cells, None);
+            assert_eq!(target.goal.task(), task, "{cells:?}");
+            assert!(target.said[0].contains(task), "{:?}", target.said);
+        }
+    }
+
+    #[test]
+    fn classes_stand_in_order_and_a_number_is_one_class_however_it_is_written() {
+        let numbers = target(&["10", "2", "2.0", "-0", "0", "1e1"], None);
+        assert_eq!(numbers.goal.labels(), ["0", "2", "10"]);
+        assert_eq!(numbers.values, [2.0, 1.0, 1.0, 0.0, 0.0, 2.0]);
+        let texts = target(&["no", "yes", "no"], None);
+        assert_eq!(texts.goal, Goal::Binary(["no".into(), "yes".into()]));
+        assert_eq!(texts.values, [0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_task_that_is_asked_for_is_not_guessed() {
+        let target = target(&["1", "2", "3"], Some(TaskName::Regression));
+        assert_eq!((target.goal, target.said), (Goal::Regression, Vec::new()));
+    }
+
+    #[test]
+    fn rows_without_a_target_are_left_out_and_told() {
+        let target = target(&["a", "", "b", "", "a"], None);
+        assert_eq!(target.rows, [0, 2, 4]);
+        assert_eq!(
+            target.said[0],
+            "column \"y\": 2 rows lack the target and are left out: line 3, 5"
+        );
+    }
 }
