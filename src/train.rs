@@ -101,7 +101,7 @@ pub fn train(options: &Options, observer: &mut dyn Observer) -> Result<Trained, 
     let split = Split::of(&target, options)?;
     let features = Features::encode(&table, &inputs, &target, &split)?;
     let fit = Fit::run(&features, &target, &split, options, observer)?;
-    let saved = save::write(&place, options, &table, &target, &features, &fit)?;
+    let saved = save::write(&place, options, &target, &features, &fit)?;
     let model = saved.load()?;
     let answers = answers(&model, &features);
     check(&answers, &features, &target, &fit)?;

@@ -50,7 +50,13 @@ fn around(values: impl Iterator<Item = f64>) -> Range<f64> {
 /// A line of a plot: its name, its colour, its points.
 type Line<'a> = (&'a str, RGBColor, Vec<(f64, f64)>);
 
-fn lines(title: &str, down: &str, best_epoch: usize, lines: Vec<Line<'_>>) -> String {
+fn lines(
+    title: &str,
+    down: &str,
+    best_epoch: usize,
+    legend: SeriesLabelPosition,
+    lines: Vec<Line<'_>>,
+) -> String {
     let across = around(
         lines
             .iter()
@@ -92,6 +98,7 @@ fn lines(title: &str, down: &str, best_epoch: usize, lines: Vec<Line<'_>>) -> St
             .legend(|(x, y)| PathElement::new([(x, y), (x + 16, y)], GREY));
         chart
             .configure_series_labels()
+            .position(legend)
             .background_style(WHITE.mix(0.8))
             .border_style(GREY)
             .label_font(FONT)
@@ -118,7 +125,13 @@ pub(super) fn losses(history: &[Epoch], best_epoch: usize) -> String {
     if !held_out.is_empty() {
         shown.push(("rows held out", VALIDATION, held_out));
     }
-    lines("Loss by epoch", "loss", best_epoch, shown)
+    lines(
+        "Loss by epoch",
+        "loss",
+        best_epoch,
+        SeriesLabelPosition::UpperRight,
+        shown,
+    )
 }
 
 /// The score of the rows held out by epoch.
@@ -129,6 +142,7 @@ pub(super) fn scores(history: &[Epoch], best_epoch: usize, measure: &str) -> Str
         &title,
         measure,
         best_epoch,
+        SeriesLabelPosition::LowerRight,
         vec![("rows held out", VALIDATION, shown)],
     )
 }
@@ -302,6 +316,7 @@ pub(super) fn residuals(pairs: &[(f32, f32)]) -> String {
             .x_desc("residual")
             .y_desc("rows")
             .x_label_formatter(&|value| super::report::short(*value))
+            .y_label_formatter(&|value| super::report::short(*value))
             .label_style(FONT)
             .draw()?;
         chart.draw_series(counts.iter().enumerate().map(|(bar, &count)| {

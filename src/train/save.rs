@@ -13,10 +13,9 @@ use super::features::{Features, shortest};
 use super::fit::Fit;
 use super::options::Options;
 use super::report::Report;
-use super::table::Table;
 use super::target::{Goal, Target};
 use crate::model::repository::is_name;
-use crate::model::{ColumnKind, LoadError, Model};
+use crate::model::{LoadError, Model};
 use crate::versions::canonical;
 
 /// Where a model is to lie.
@@ -132,7 +131,6 @@ impl Drop for Draft<'_> {
 pub(super) fn write<'a>(
     place: &'a Place,
     options: &Options,
-    table: &Table,
     target: &Target,
     features: &Features,
     fit: &Fit,
@@ -142,7 +140,7 @@ pub(super) fn write<'a>(
         place,
         directory: model.join("1"),
         model,
-        example: example(table, target, features).to_string(),
+        example: example(features).to_string(),
     };
     fs::create_dir(&draft.directory).map_err(TrainError::file(&draft.directory))?;
     let config = configuration(options, target, features, fit);
@@ -284,21 +282,11 @@ fn weights(features: &Features, fit: &Fit) -> Result<Vec<u8>, TrainError> {
     Ok(safetensors::serialize(views, None).expect("the tensors are whole and few"))
 }
 
-/// A request for the first row, by its columns' names.
-fn example(table: &Table, target: &Target, features: &Features) -> Value {
-    let row = target.rows.first().copied().unwrap_or(0);
-    let cells = features.columns.iter().map(|known| {
-        let cell = table.columns[known.place].cell(row);
-        let value = match &known.column.kind {
-            ColumnKind::Categories(_) => json!(cell),
-            ColumnKind::Number { fill } => {
-                let number = super::inputs::number(cell).ok().or(*fill);
-                number.map(shortest).map_or(Value::Null, whole)
-            }
-        };
-        (known.column.name.clone(), value)
-    });
-    json!({"instances": [Value::Object(cells.collect())]})
+/// A request for the first row, by its features' names.
+fn example(features: &Features) -> Value {
+    let values = features.names.iter().zip(features.row(0));
+    let values = values.map(|(name, value)| (name.clone(), whole(shortest(*value))));
+    json!({"instances": [Value::Object(values.collect())]})
 }
 
 /// A number as people write it: 5 and not 5.0.

@@ -425,7 +425,7 @@ fn the_model_is_whole_and_each_training_adds_a_version() {
     );
     assert_eq!(
         first.example,
-        r#"{"instances":[{"colour":"red","size":0}]}"#
+        r#"{"instances":[{"colour=":0,"colour=blue":0,"colour=green":0,"colour=red":1,"size":0}]}"#
     );
 }
 

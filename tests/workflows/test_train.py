@@ -243,6 +243,19 @@ def passengers(rows: int) -> list[list[object]]:
     return table
 
 
+def encoded(columns: list[dict], row: dict[str, object]) -> dict[str, float]:
+    """A row of the table as the features that the model's configuration says it becomes."""
+    features = {}
+    for column in columns:
+        name, cell = column["name"], row[column["name"]]
+        if "categories" in column:
+            assert cell in column["categories"]
+            features |= {f"{name}={category}": int(category == cell) for category in column["categories"]}
+        else:
+            features[name] = cell if cell != "" else column["fill"]
+    return features
+
+
 NAMES = ["name", "sex", "port", "age", "fare", "survived"]
 
 
@@ -276,10 +289,7 @@ def test_from_csv_to_curl_with_a_server_that_notices(
 
     # Of rows that it has not seen, most get what they have.
     fresh = passengers(800)[400:]
-    instances = [
-        {name: cell if cell != "" else None for name, cell in zip(NAMES[1:5], row[1:5], strict=True)}
-        for row in fresh
-    ]
+    instances = [encoded(config["columns"], dict(zip(NAMES, row, strict=True))) for row in fresh]
     status, answer = post(server, "/v1/models/passengers:predict", {"instances": instances})
     assert status == 200, answer
     given = np.ravel(answer["predictions"]) > 0.5
