@@ -11,6 +11,8 @@ mod predict;
 mod print_config;
 mod serve;
 mod table;
+#[cfg(feature = "train")]
+mod train;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -43,7 +45,7 @@ Exit codes:
   2    bad arguments or settings
   3    the model repository cannot be read, holds no servable model, or a bad one with --strict
   4    the address cannot be listened on
-  130  stopped at once by a second signal";
+  130  stopped at once by a second signal; for train: nothing was written";
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,10 +139,13 @@ enum Command {
     /// Load a running server with requests and measure it, to size a deployment.
     #[cfg(feature = "bench")]
     Bench(bench::Flags),
+    /// Train a network on a table and publish it as a model.
+    #[cfg(feature = "train")]
+    Train(Box<train::Arguments>),
 }
 
 /// The flags that override settings.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct SettingFlags {
     /// A settings file: TOML, only what differs from the defaults.
     #[arg(long, value_name = "FILE")]
@@ -261,6 +266,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Import(flags) => import::run(flags),
         #[cfg(feature = "bench")]
         Command::Bench(flags) => bench::run(&flags),
+        #[cfg(feature = "train")]
+        Command::Train(arguments) => with(SettingFlags::default(), |settings| {
+            train::run(&arguments, settings)
+        }),
     }
 }
 

@@ -39,5 +39,7 @@ pub mod server;
 mod spelling;
 pub mod telemetry;
 pub mod tensor;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod versions;
 pub mod watched;

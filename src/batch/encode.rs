@@ -34,6 +34,10 @@ pub(super) enum PieceWriter {
 }
 
 impl PieceWriter {
+    #[cfg_attr(
+        not(feature = "parquet"),
+        allow(unused_variables, reason = "text needs no columns beforehand")
+    )]
     pub(super) fn new(format: Format, encoder: &Encoder<'_>) -> Self {
         match format {
             #[cfg(feature = "parquet")]

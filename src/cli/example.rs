@@ -27,11 +27,16 @@ pub(super) fn curl(models: &[impl AsRef<Served>], address: SocketAddr) -> Option
     });
     // An example that its author chose says more than zeros do.
     let (_, body, name) = candidates.min_by_key(|(is_given, body, _)| (!is_given, body.len()))?;
-    Some(format!(
+    Some(command(name, &body, address))
+}
+
+/// The `curl` command that sends a model this body.
+pub(super) fn command(name: &str, body: &str, address: SocketAddr) -> String {
+    format!(
         "curl http://{}/v1/models/{name}:predict -d {}",
         reachable(address),
-        quoted(&body)
-    ))
+        quoted(body)
+    )
 }
 
 /// The example in a version's directory or in its model's.

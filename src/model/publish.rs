@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ndarray::ArrayD;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
-use super::{CONFIG_FILE, INDEX_FILE, SINGLE_FILE, is_model_name};
+use super::{CONFIG_FILE, INDEX_FILE, LoadError, Model, SINGLE_FILE, is_model_name};
 use crate::versions::canonical;
 
 /// The directory of a model, which is there or not, in which a version can be published.
@@ -46,36 +46,27 @@ impl Place {
         &self.name
     }
 
-    /// Begins a version: the first one of a model that is not there yet, else the one behind the
-    /// newest.
+    /// Begins a version: a directory beside the model's, or beside its place, whose name begins with `.`
+    /// so that nobody looks at it.
     ///
     /// # Errors
     /// What the system says.
     pub fn draft(&self) -> io::Result<Draft> {
-        let process = std::process::id();
-        let version = self.newest_version()?.map_or(1, |newest| newest + 1);
-        let (hidden, place, directory) = match self.model.is_dir() {
-            true => {
-                let hidden = self.model.join(format!(".{version}-{process}"));
-                (hidden.clone(), self.model.join(version.to_string()), hidden)
-            }
-            false => {
-                let parent = self.model.parent().unwrap_or(Path::new(""));
-                let hidden = parent.join(format!(".{}-{process}", self.name));
-                let directory = hidden.join(version.to_string());
-                (hidden, self.model.clone(), directory)
-            }
+        let parent = match self.model.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
         };
+        let hidden = parent.join(format!(".{}-{}", self.name, std::process::id()));
         if hidden.exists() {
             // Of a process of the same number that was killed; nobody else writes here.
             fs::remove_dir_all(&hidden)?;
         }
+        let directory = hidden.join("1");
         fs::create_dir_all(&directory)?;
         Ok(Draft {
+            place: self.clone(),
             hidden,
-            place,
             directory,
-            version,
         })
     }
 
@@ -102,18 +93,14 @@ impl Place {
     }
 }
 
-/// A version that is being written: a directory beside its place, whose name begins with `.` so that
-/// nobody looks at it. Dropped, it goes; published, it is renamed into its place.
+/// A version that is being written. Dropped, it goes; published, it is renamed into its place.
 #[derive(Debug)]
 pub struct Draft {
-    /// What is renamed.
+    place: Place,
+    /// What becomes the model's directory, if there is none.
     hidden: PathBuf,
-    /// Where it goes.
-    place: PathBuf,
-    /// Where the files are written.
+    /// In it, what becomes a version's directory.
     directory: PathBuf,
-    /// The version's number.
-    version: u64,
 }
 
 impl Draft {
@@ -123,10 +110,12 @@ impl Draft {
         &self.directory
     }
 
-    /// The version's number.
-    #[must_use]
-    pub fn version(&self) -> u64 {
-        self.version
+    /// Loads the files as a server would.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load(&self) -> Result<Model, LoadError> {
+        Model::load(&self.place.name, 1, &self.directory)
     }
 
     /// Writes a file of the version.
@@ -163,26 +152,39 @@ impl Draft {
         serialize_to_file(views, None, &self.directory.join(SINGLE_FILE)).map_err(io::Error::other)
     }
 
-    /// Moves the version into its place and tells its directory there.
+    /// Moves the files to their place in one step, as the version behind those that are there, and tells
+    /// the directory and the number of it.
     ///
     /// # Errors
-    /// What the system says, for example that somebody else was faster.
-    pub fn publish(self) -> io::Result<PathBuf> {
+    /// What the system says.
+    pub fn publish(self) -> io::Result<(PathBuf, u64)> {
         // What a crash leaves behind must be whole too, not only what a running server reads.
         for entry in fs::read_dir(&self.directory)? {
             fs::File::open(entry?.path())?.sync_all()?;
         }
-        fs::rename(&self.hidden, &self.place)?;
-        Ok(match self.hidden == self.directory {
-            true => self.place.clone(),
-            false => self.place.join(self.version.to_string()),
-        })
+        let model = &self.place.model;
+        match fs::rename(&self.hidden, model) {
+            Ok(()) => return Ok((model.join("1"), 1)),
+            // There is something in its place; files in a directory are never replaced.
+            Err(_) if model.is_dir() => {}
+            Err(error) => return Err(error),
+        }
+        loop {
+            let version = self.place.newest_version()?.map_or(1, |newest| newest + 1);
+            let place = model.join(version.to_string());
+            match fs::rename(&self.directory, &place) {
+                Ok(()) => return Ok((place, version)),
+                // Somebody else was quicker.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Published, it is not there any more.
+        // Published, there is nothing to remove; else it lies where nobody looks.
         let _ = fs::remove_dir_all(&self.hidden);
     }
 }
@@ -198,7 +200,9 @@ mod tests {
     fn published(model: &Path) -> io::Result<PathBuf> {
         let draft = Place::at(model)?.draft()?;
         draft.file(CONFIG_FILE, b"{}")?;
-        draft.publish()
+        let (directory, version) = draft.publish()?;
+        assert!(directory.ends_with(version.to_string()));
+        Ok(directory)
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -227,16 +231,17 @@ mod tests {
     fn what_is_not_published_is_hidden_and_goes() {
         let root = tempfile::tempdir().unwrap();
         let model = root.path().join("iris");
-        for expected in [1, 1] {
+        for _ in 0..2 {
             let draft = Place::at(&model).unwrap().draft().unwrap();
-            assert_eq!(draft.version(), expected);
-            assert!(names(root.path()).iter().all(|name| name.starts_with('.')));
+            let found = names(root.path());
+            assert!(found.len() == 1 && found[0].starts_with('.'), "{found:?}");
             drop(draft);
             assert!(names(root.path()).is_empty());
         }
         published(&model).unwrap();
         drop(Place::at(&model).unwrap().draft().unwrap());
         assert_eq!(names(&model), ["1"]);
+        assert_eq!(names(root.path()), ["iris"]);
     }
 
     #[test]
@@ -244,13 +249,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let model = root.path().join("iris");
         let draft = Place::at(&model).unwrap().draft().unwrap();
+        draft.file(CONFIG_FILE, b"mine").unwrap();
         fs::create_dir_all(model.join("1")).unwrap();
         fs::write(model.join("1/config.json"), "other").unwrap();
-        assert!(draft.publish().is_err());
-        assert_eq!(
-            fs::read_to_string(model.join("1/config.json")).unwrap(),
-            "other"
-        );
+        assert_eq!(draft.publish().unwrap(), (model.join("2"), 2));
+        let read = |version: &str| fs::read_to_string(model.join(version).join(CONFIG_FILE));
+        assert_eq!(read("1").unwrap(), "other");
+        assert_eq!(read("2").unwrap(), "mine");
         assert_eq!(names(root.path()), ["iris"]);
     }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::{ImportError, Network, Options};
+use crate::model::CONFIG_FILE;
 use crate::model::graph::{Attribute, Node};
 use crate::model::publish::Place;
-use crate::model::{CONFIG_FILE, Model};
 
 /// Writes the next version of the model in `out`, and has it loaded before it is moved in.
 pub(super) fn write(
@@ -29,9 +29,9 @@ pub(super) fn write(
             draft.weights(weights.map(|(name, values)| (name.as_str(), &**values)))
         })
         .map_err(failed)?;
-    Model::load(place.name(), draft.version(), draft.directory())
-        .map_err(|error| ImportError::Load { error })?;
-    draft.publish().map_err(failed)
+    draft.load().map_err(|error| ImportError::Load { error })?;
+    let (directory, _) = draft.publish().map_err(failed)?;
+    Ok(directory)
 }
 
 fn config(network: &Network, options: &Options) -> Value {

@@ -27,3 +27,5 @@ mod parts;
 mod process;
 mod reload;
 mod security;
+#[cfg(feature = "train")]
+mod train;
