@@ -1,4 +1,4 @@
-.PHONY: run test lint bench bench-serve bench-scale bench-peers reliability soak conformance check fuzz miri
+.PHONY: run test lint bench bench-serve bench-scale bench-peers reliability soak conformance workflows check fuzz miri
 
 run:
 	cargo run --release
@@ -45,6 +45,11 @@ soak:
 # real program; ARGS="triton_http ..." picks, ARGS=--docs writes docs/compatibility.md.
 conformance:
 	tests/conformance/run $(ARGS)
+
+# train, import, predict, bench and the exporters of python/ against the frameworks themselves, from PyPI;
+# ARGS="train" picks.
+workflows:
+	tests/workflows/run $(ARGS)
 
 check:
 	bash .ci/run
