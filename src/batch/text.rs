@@ -197,6 +197,6 @@ mod tests {
             (block.text, block.start.line, block.end.line),
             (b"1,2\n".to_vec(), 3, 4)
         );
-        assert_eq!(block.start.offset, 3 + 10);
+        assert_eq!(block.start.offset, 3 + 9);
     }
 }

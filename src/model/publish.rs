@@ -62,9 +62,11 @@ impl Place {
             fs::remove_dir_all(&hidden)?;
         }
         let directory = hidden.join("1");
+        let made = (!parent.exists()).then(|| parent.to_owned());
         fs::create_dir_all(&directory)?;
         Ok(Draft {
             place: self.clone(),
+            made,
             hidden,
             directory,
         })
@@ -75,6 +77,11 @@ impl Place {
         let entries = match fs::read_dir(&self.model) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(invalid(
+                    "it, or what it lies in, is a file; expected a model's directory".into(),
+                ));
+            }
             Err(error) => return Err(error),
         };
         let mut newest = None;
@@ -97,6 +104,8 @@ impl Place {
 #[derive(Debug)]
 pub struct Draft {
     place: Place,
+    /// The directory of models, if it was not there before.
+    made: Option<PathBuf>,
     /// What becomes the model's directory, if there is none.
     hidden: PathBuf,
     /// In it, what becomes a version's directory.
@@ -186,6 +195,10 @@ impl Drop for Draft {
     fn drop(&mut self) {
         // Published, there is nothing to remove; else it lies where nobody looks.
         let _ = fs::remove_dir_all(&self.hidden);
+        if let Some(made) = &self.made {
+            // Only if it is empty.
+            let _ = fs::remove_dir(made);
+        }
     }
 }
 
@@ -242,6 +255,16 @@ mod tests {
         drop(Place::at(&model).unwrap().draft().unwrap());
         assert_eq!(names(&model), ["1"]);
         assert_eq!(names(root.path()), ["iris"]);
+    }
+
+    #[test]
+    fn a_directory_of_models_that_was_made_for_it_goes_with_it() {
+        let root = tempfile::tempdir().unwrap();
+        let models = root.path().join("models");
+        drop(Place::at(&models.join("iris")).unwrap().draft().unwrap());
+        assert!(names(root.path()).is_empty());
+        published(&models.join("iris")).unwrap();
+        assert_eq!(names(&models), ["iris"]);
     }
 
     #[test]

@@ -143,14 +143,14 @@ pub(super) fn nodes(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Nod
         "ZipMap" => return zip_map(reader, node),
         "Cast" => {
             return match Given::of(node).int("to")?.unwrap_or_default() {
-                1 | 10 | 11 | 16 => Ok(vec![identity(node)]),
+                1 | 10 | 11 | 16 => Ok(vec![identity(plain)]),
                 to => Err(format!(
                     "attribute \"to\": expected a datatype of floats (1, 10, 11 or 16), got {to}; \
                      values are FP32"
                 )),
             };
         }
-        "CastLike" => return Ok(vec![identity(node)]),
+        "CastLike" => return Ok(vec![identity(plain)]),
         "Reshape" => {
             let shape = reader.shape(node, &plain.inputs)?;
             plain.inputs.truncate(1);
@@ -174,7 +174,7 @@ pub(super) fn nodes(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Nod
                     "it drops at random, as in training; export the model for inference".into(),
                 );
             }
-            return Ok(vec![identity(node)]);
+            return Ok(vec![identity(plain)]);
         }
         "Softmax" | "LogSoftmax" => reader.softmax_axis(&mut plain)?,
         "BatchNormalization" => {
@@ -202,13 +202,15 @@ fn plain(node: &NodeProto) -> Result<Node, String> {
     })
 }
 
-fn identity(node: &NodeProto) -> Node {
+/// A node that gives its first input on.
+fn identity(plain: Node) -> Node {
+    let mut inputs = plain.inputs;
+    inputs.truncate(1);
     Node {
-        name: name_of(node).to_owned(),
         operator: "Identity".into(),
-        inputs: node.input[..1].to_vec(),
-        output: node.output[0].clone(),
+        inputs,
         attributes: Attributes::default(),
+        ..plain
     }
 }
 

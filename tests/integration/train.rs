@@ -350,7 +350,10 @@ fn files_that_cannot_be_read_or_written_are_named() {
     let (root, mut options) = table(rows(40));
     options.out = root.path().join("t.csv/m");
     let error = train(&options, &mut Watcher::default()).unwrap_err();
-    assert!(matches!(error, TrainError::File { .. }), "{error}");
+    assert!(
+        matches!(error, TrainError::Option { flag: "--out", .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -362,7 +365,7 @@ fn a_place_that_holds_something_else_is_left_as_it_is() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("holds a model without versions; move its files to"),
+        error.contains("holds a model without versions (config.json); move its files into"),
         "{error}"
     );
     assert_eq!(entries(&options.out), ["config.json"]);
