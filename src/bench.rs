@@ -16,6 +16,8 @@ mod scrape;
 mod step;
 mod tally;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -178,7 +180,7 @@ impl fmt::Display for BenchError {
             ),
             Self::Unauthorized { reason } => write!(
                 f,
-                "the server asks for a key: {reason}; give one with --api-key-file FILE or --header"
+                "the server asks for a key: {reason}; give one that it knows with --api-key-file FILE or --header"
             ),
             Self::Model { model, reason } => write!(f, "model {model:?} cannot be loaded with requests: {reason}"),
             Self::Refused { reason } => write!(
@@ -383,7 +385,12 @@ async fn metadata(
     let reply = get(&mut client, &path, headers).await.map_err(no_answer)?;
     let said = answer::refusal(&reply).message;
     match reply.status.as_u16() {
-        200 => serde_json::from_slice(&reply.body).map_err(|error| no_server(&path, &error)),
+        200 => serde_json::from_slice(&reply.body).map_err(|error| {
+            no_server(
+                &path,
+                &format_args!("200 without a model's metadata: {error}"),
+            )
+        }),
         401 | 403 => Err(BenchError::Unauthorized { reason: said }),
         status => {
             // A server that does not know the path does not know the protocol either.

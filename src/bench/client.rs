@@ -126,7 +126,7 @@ fn of_connecting(error: io::Error) -> Failed {
 }
 
 fn of_library(error: hyper::Error) -> Failed {
-    let failure = match error.is_parse() {
+    let failure = match error.is_parse() || is_wrong_chunk(&error) {
         true => Failure::Malformed,
         false => Failure::Closed,
     };
@@ -134,4 +134,17 @@ fn of_library(error: hyper::Error) -> Failed {
         Some(cause) => Failed::new(failure, format!("{error}: {cause}")),
         None => Failed::new(failure, error),
     }
+}
+
+/// The library tells a chunk's wrong length, which it parsed, as an error of reading.
+fn is_wrong_chunk(error: &hyper::Error) -> bool {
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| {
+        matches!(
+            cause.kind(),
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+        )
+    })
 }
