@@ -452,7 +452,12 @@ impl Scraper<'_> {
     /// The totals of the model; `None` if the server does not say.
     async fn totals(&mut self) -> Option<Totals> {
         let target = self.client.target();
-        let mut headers: HeaderMap = self.settings.headers.iter().cloned().collect();
+        // A key is for the server that is loaded, and the metrics may be elsewhere.
+        let headers = self.settings.headers.iter().cloned();
+        let mut headers: HeaderMap = match self.settings.metrics_url {
+            None => headers.collect(),
+            Some(_) => HeaderMap::new(),
+        };
         headers.insert(HOST, target.host.clone());
         let path = target.path("/metrics");
         let page = get(&mut self.client, &path, &headers).await.ok()?;

@@ -212,7 +212,11 @@ impl Report {
     pub(super) fn conclude(&mut self, settings: &Settings, was_stopped: bool) {
         self.was_stopped = was_stopped;
         let wanted_p99_ms = settings.wanted_p99.map(ms);
-        self.sizing = sizing(&self.steps, settings.wanted_rows_per_second, wanted_p99_ms);
+        // At a set rate a step carries what it was asked, which may be far from what it could.
+        let wanted_rows = settings
+            .wanted_rows_per_second
+            .filter(|_| settings.rate.is_none());
+        self.sizing = sizing(&self.steps, wanted_rows, wanted_p99_ms);
         if was_stopped {
             self.notes.push(
                 "It was ended early; the figures are of what was measured until then.".to_owned(),

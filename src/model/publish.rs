@@ -1,6 +1,8 @@
 //! Writing a version of a model so that a server that watches the directory never sees half of it.
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -56,11 +58,9 @@ impl Place {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let hidden = parent.join(format!(".{}-{}", self.name, std::process::id()));
-        if hidden.exists() {
-            // Of a process of the same number that was killed; nobody else writes here.
-            fs::remove_dir_all(&hidden)?;
-        }
+        // Random, since processes in other containers on the same volume may have the same number.
+        let unlike = RandomState::new().build_hasher().finish();
+        let hidden = parent.join(format!(".{}-{unlike:016x}", self.name));
         let directory = hidden.join("1");
         let made = (!parent.exists()).then(|| parent.to_owned());
         fs::create_dir_all(&directory)?;
@@ -171,6 +171,8 @@ impl Draft {
         for entry in fs::read_dir(&self.directory)? {
             fs::File::open(entry?.path())?.sync_all()?;
         }
+        fs::File::open(&self.directory)?.sync_all()?;
+        fs::File::open(&self.hidden)?.sync_all()?;
         let model = &self.place.model;
         match fs::rename(&self.hidden, model) {
             Ok(()) => return Ok((model.join("1"), 1)),

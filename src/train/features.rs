@@ -214,9 +214,12 @@ impl Known {
                 let scale = if *std > 0.0 { *std } else { 1.0 };
                 (vec![*mean], vec![scale])
             }
-            // 0 and 1 are of the right size already, and a rare category would become huge.
+            // 0 and 1 are of the right size already, and a rare category would become huge. One that
+            // every row has would be a second bias: taken off, it is zero for the network.
             Statistics::Categories { counts, .. } => {
-                (vec![0.0; counts.len()], vec![1.0; counts.len()])
+                let all: usize = counts.iter().sum();
+                let mean = |count: &usize| if *count == all { 1.0 } else { 0.0 };
+                (counts.iter().map(mean).collect(), vec![1.0; counts.len()])
             }
         }
     }

@@ -248,6 +248,9 @@ fn classes(
     numbers: Option<Vec<f32>>,
     task: TaskName,
 ) -> Result<(Goal, Vec<f32>), TrainError> {
+    // Beyond these, numbers that differ are the same as 32-bit floats: such names stay text.
+    let is_exact = |numbers: &Vec<f32>| numbers.iter().all(|number| number.abs() <= 16_777_216.0);
+    let numbers = numbers.filter(is_exact);
     // 1, 1.0 and 01 are one class, and one whose name is 1.
     let names: Vec<String> = match &numbers {
         Some(numbers) => numbers
