@@ -71,6 +71,21 @@ def test_a_server_that_is_not_there(run: Callable) -> None:
     assert time.monotonic() - started < 5
 
 
+def test_a_key_comes_from_a_file(run: Callable, serve: Callable, tmp_path: Path) -> None:
+    keys, key, wrong = tmp_path / "keys", tmp_path / "key", tmp_path / "wrong"
+    keys.write_text("me 0123456789abcdef\n")
+    key.write_text("0123456789abcdef\n")
+    wrong.write_text("fedcba9876543210\n")
+    server = serve(MODELS, f"server.api_keys={keys}")
+    flags = ["--url", url(server), "--connections", "2", "--requests", "20", "--warm-up", "0", "--json"]
+    for without in ([], ["--api-key-file", wrong]):
+        done = run("bench", "iris", *flags, *without, code=1)
+        assert "asks for a key" in done.stderr and "--api-key-file FILE" in done.stderr
+    for file in (key, keys):
+        (step,) = json.loads(run("bench", "iris", *flags, "--api-key-file", file).stdout)["steps"]
+        assert (step["correct"], step["errors"]) == (20, 0)
+
+
 def test_bad_arguments(run: Callable, tmp_path: Path) -> None:
     for flags in (["--connections", "0"], ["--rate", "-1"], ["--url", "ftp://a"], ["--data", tmp_path / "none"]):
         assert run("bench", "iris", *flags, code=2).stderr
