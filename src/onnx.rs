@@ -363,7 +363,8 @@ impl<'m> Reader<'m> {
         let mut needed = Vec::new();
         for node in self.graph.node.iter().rev() {
             if node.output.iter().any(|name| names.contains(&**name)) {
-                names.extend(node.input.iter().map(|name| &**name));
+                let inputs = node.input.iter().map(|name| &**name);
+                names.extend(inputs.filter(|name| !name.is_empty()));
                 needed.push(node);
             }
         }
@@ -395,6 +396,10 @@ impl<'m> Reader<'m> {
                 (_, false) => nodes::rewrites_of_ml(node),
             };
             if !known {
+                let name = match is_constant && has_operator(&node.op_type) {
+                    true => format!("{name} of weights alone"),
+                    false => name,
+                };
                 *missing.entry(name).or_insert(0) += 1;
             }
         }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
-use crate::engine::{Graph, GraphBuilder, OpError, Operator, ValueId};
+use crate::engine::{Graph, GraphBuilder, MAX_ROW_ELEMENTS, OpError, Operator, ValueId};
 use crate::tensor::TensorSpec;
 
 pub use attributes::{Attribute, Attributes};
@@ -114,6 +114,14 @@ impl Lowering {
     /// What is wrong with its name.
     pub fn input(&mut self, spec: TensorSpec) -> Result<(), String> {
         let name = spec.name.clone();
+        let extents = spec.row_shape.iter();
+        let elements = extents.fold(1, |all: usize, extent| all.saturating_mul(*extent));
+        if elements > MAX_ROW_ELEMENTS {
+            return Err(format!(
+                "expected at most {MAX_ROW_ELEMENTS} numbers a row, got shape {:?}",
+                spec.row_shape
+            ));
+        }
         let value = self.graph.input(spec);
         self.define(&name, Value::Rows(value))
     }

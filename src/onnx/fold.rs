@@ -122,6 +122,9 @@ pub(super) fn fold(
             let axis = given.int("axis")?.unwrap_or(0);
             let indices = input(1)?;
             let is_scalar = match indices {
+                Constant::Wholes(values) if values.ndim() > 1 => {
+                    return Err("only indices of one axis are supported".into());
+                }
                 Constant::Wholes(values) => values.ndim() == 0,
                 _ => false,
             };
@@ -155,8 +158,8 @@ pub(super) fn fold(
         "Pow" => pairwise(input(0)?, input(1)?, f32::powf, |a, b| {
             a.checked_pow(u32::try_from(b).ok()?)
         }),
-        "Max" => pairwise(input(0)?, input(1)?, f32::max, |a, b| Some(a.max(b))),
-        "Min" => pairwise(input(0)?, input(1)?, f32::min, |a, b| Some(a.min(b))),
+        "Max" => several(inputs, larger, |a, b| Some(a.max(b))),
+        "Min" => several(inputs, smaller, |a, b| Some(a.min(b))),
         "Neg" => each(input(0)?, |x| -x),
         "Sqrt" => each(input(0)?, f32::sqrt),
         "Exp" => each(input(0)?, f32::exp),
@@ -267,6 +270,7 @@ impl Move {
                         .collect(),
                 };
                 axes.sort_unstable();
+                axes.dedup();
                 for axis in axes.into_iter().rev() {
                     if left.shape()[axis] != 1 {
                         return Err(format!("axis {axis} has extent {}", left.shape()[axis]));
@@ -278,7 +282,9 @@ impl Move {
             Self::Unsqueeze(axes) => {
                 let mut axes = places(axes, rank + axes.len())?;
                 axes.sort_unstable();
-                axes.dedup();
+                if axes.windows(2).any(|pair| pair[0] == pair[1]) {
+                    return Err("an axis stands twice".into());
+                }
                 axes.into_iter().fold(values.clone(), |values, axis| {
                     values.insert_axis(Axis(axis))
                 })
@@ -301,6 +307,9 @@ impl Move {
             Self::Gather(axis, indices, is_scalar) => {
                 let axis = places(&[*axis], rank)?[0];
                 let indices = places(indices, values.shape()[axis])?;
+                let mut shape = values.shape().to_vec();
+                shape[axis] = indices.len();
+                limited(shape)?;
                 let gathered = values.select(Axis(axis), &indices);
                 match is_scalar {
                     true => gathered.index_axis_move(Axis(axis), 0),
@@ -352,13 +361,8 @@ fn places(axes: &[i64], count: usize) -> Result<Vec<usize>, String> {
 
 fn extents(shape: &[i64]) -> Result<Vec<usize>, String> {
     let extents: Option<Vec<usize>> = shape.iter().map(|e| usize::try_from(*e).ok()).collect();
-    let extents = extents.filter(|extents| {
-        let all = extents
-            .iter()
-            .try_fold(1_usize, |all, e| all.checked_mul(*e));
-        all.is_some_and(|all| all < 1 << 30)
-    });
-    extents.ok_or_else(|| format!("the shape {shape:?} is none, or too large"))
+    let extents = extents.ok_or_else(|| format!("the shape {shape:?} is none"))?;
+    limited(extents)
 }
 
 /// A shape with 0 for the extent that was there and -1 for what is left over.
@@ -391,7 +395,46 @@ fn common(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
         (a, b) if a == b => Ok(a),
         _ => Err(format!("shapes {a:?} and {b:?} do not go together")),
     };
-    (0..rank).map(extent).collect()
+    limited((0..rank).map(extent).collect::<Result<_, _>>()?)
+}
+
+/// The most elements of what is computed: a file of some bytes may ask for more than there is memory.
+const MAX_ELEMENTS: usize = 1 << 26;
+
+/// Refuses shapes of too many elements. An extent of 0 makes none of the others small.
+fn limited(shape: Vec<usize>) -> Result<Vec<usize>, String> {
+    let all = shape
+        .iter()
+        .fold(1, |all: usize, extent| all.saturating_mul((*extent).max(1)));
+    match all <= MAX_ELEMENTS {
+        true => Ok(shape),
+        false => Err(format!(
+            "expected at most {MAX_ELEMENTS} elements of what is computed at once, got shape {shape:?}"
+        )),
+    }
+}
+
+/// The larger one; NaN if either is.
+fn larger(a: f32, b: f32) -> f32 {
+    if a.is_nan() || a > b { a } else { b }
+}
+
+/// The smaller one; NaN if either is.
+fn smaller(a: f32, b: f32) -> f32 {
+    if a.is_nan() || a < b { a } else { b }
+}
+
+/// Combines any number of constants, one after the other.
+fn several(
+    inputs: &[Option<&Constant>],
+    floats: fn(f32, f32) -> f32,
+    wholes: fn(i64, i64) -> Option<i64>,
+) -> Result<Constant, String> {
+    let mut inputs = inputs
+        .iter()
+        .map(|input| input.ok_or("an input is missing"));
+    let first = inputs.next().ok_or("it has no inputs")??.clone();
+    inputs.try_fold(first, |all, next| pairwise(&all, next?, floats, wholes))
 }
 
 fn pairwise(

@@ -250,7 +250,14 @@ impl Reader<'_> {
     ) -> Result<(), String> {
         if let Some(constant) = self.operand(node, index)? {
             let value = constant.single()?;
-            node.attributes.insert(name, Attribute::Float(value));
+            // An infinite limit is none, and JSON has no word for it.
+            if value.is_finite() {
+                node.attributes.insert(name, Attribute::Float(value));
+            } else if value.is_nan() || (value > 0.0) != (name == "max") {
+                return Err(format!(
+                    "input {index}: expected a finite {name}, got {value}"
+                ));
+            }
         }
         node.inputs.truncate(index);
         Ok(())
@@ -287,19 +294,22 @@ impl Reader<'_> {
         });
         let row = row.collect::<Result<Vec<_>, String>>()?;
         // -1 in place of the rows stands for them only if the rest is all of a row.
-        let elements = |shape: &[usize]| shape.iter().product::<usize>() as i64;
         if rows == -1
             && let Some(x) = inputs
                 .first()
                 .and_then(|name| self.lowering.row_shape(name))
             && !row.contains(&0)
-            && row.iter().product::<i64>() != elements(x)
         {
-            return Err(format!(
-                "its shape gives each row {} numbers, and a row has {}: rows would mix",
-                row.iter().product::<i64>(),
-                elements(x)
-            ));
+            let given = row
+                .iter()
+                .try_fold(1_i64, |all, extent| all.checked_mul(*extent));
+            let given = given.ok_or("its shape is too large")?;
+            let has = x.iter().product::<usize>();
+            if given != has as i64 {
+                return Err(format!(
+                    "its shape gives each row {given} numbers, and a row has {has}: rows would mix"
+                ));
+            }
         }
         Ok([rows].into_iter().chain(row).collect())
     }
@@ -308,7 +318,8 @@ impl Reader<'_> {
     fn softmax_axis(&self, node: &mut Node) -> Result<(), String> {
         let axis = match node.attributes.remove("axis") {
             Some(Attribute::Int(axis)) => Some(axis),
-            _ => None,
+            Some(_) => return Err("attribute \"axis\": expected a whole number".into()),
+            None => None,
         };
         if self.opset >= 13 {
             let axis = axis.unwrap_or(-1);
@@ -344,7 +355,12 @@ impl Reader<'_> {
         let values = ArrayD::from_shape_vec(IxDyn(shape), values);
         let values = values
             .map_err(|_| format!("attribute {name:?}: expected {shape:?} numbers, got {given}"))?;
-        let weight = format!("{}.{name}", name_of(node));
+        // Nodes need no names, or no names of their own.
+        let output = node.output.iter().find(|output| !output.is_empty());
+        let mut weight = format!("{}.{name}", output.map_or("", String::as_str));
+        while self.lowering.has(&weight) || self.constants.contains_key(&*weight) {
+            weight.push('_');
+        }
         self.add_weight(&weight, values.into())?;
         Ok(weight)
     }

@@ -137,6 +137,11 @@ fn untyped(raw: &[u8], datatype: DataType) -> Option<Values> {
         DataType::Int32 => Values::Wholes(each(raw, |b| i64::from(i32::from_le_bytes(b)))),
         DataType::Int16 => Values::Wholes(each(raw, |b| i64::from(i16::from_le_bytes(b)))),
         DataType::Int8 => Values::Wholes(each(raw, |b| i64::from(i8::from_le_bytes(b)))),
+        DataType::Uint64 => Values::Wholes(
+            each(raw, |b| i64::try_from(u64::from_le_bytes(b)).ok())
+                .into_iter()
+                .collect::<Option<_>>()?,
+        ),
         DataType::Uint32 => Values::Wholes(each(raw, |b| i64::from(u32::from_le_bytes(b)))),
         DataType::Uint16 => Values::Wholes(each(raw, |b| i64::from(u16::from_le_bytes(b)))),
         DataType::Uint8 | DataType::Bool => {
@@ -173,7 +178,22 @@ fn external(tensor: &TensorProto, directory: &Path) -> Result<Vec<u8>, String> {
             "external data: expected a file of the model's own directory, got {location:?}"
         ));
     }
-    let path = directory.join(location);
+    // A link in an archive that was unpacked leads anywhere too.
+    let place = match directory.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => directory,
+    };
+    let path = place.join(location);
+    let real = |path: &Path| {
+        path.canonicalize()
+            .map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let path = real(&path)?;
+    if !path.starts_with(real(place)?) || !path.is_file() {
+        return Err(format!(
+            "external data: expected a file of the model's own directory, got {location:?}"
+        ));
+    }
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(&path)?;
         let size = file.metadata()?.len();

@@ -291,6 +291,9 @@ class Reader(fx.Interpreter):
             raise Unsupported(f"computes in {arguments['dtype']}, the server in float32")
         if function in ("softmax", "log_softmax"):
             self._check_axis(arguments.get("dim"), source.shape)
+        if function == "softplus" and float(arguments.get("threshold", 20)) < 15:
+            # From 15 on the straight line beyond the threshold differs by less than a float's last digit.
+            raise Unsupported(f"threshold={arguments['threshold']}; only 20, the default, is supported")
         if function == "softplus" and arguments.get("beta", 1) != 1:
             return self._softplus(name, source.layer, float(arguments["beta"]))
         server = known.name

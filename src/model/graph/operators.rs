@@ -13,7 +13,7 @@ use crate::engine::ops::{
     LogSoftmax, LpNormalization, Max, Mean, Min, Mul, PRelu, Reduce, Reshape, Softmax, Sum,
     Transpose, Unary,
 };
-use crate::engine::{Operator, ValueId};
+use crate::engine::{MAX_ROW_ELEMENTS, Operator, ValueId};
 
 /// Adds what computes a node.
 pub(super) type Lower = fn(&mut Call<'_>) -> Result<ValueId, String>;
@@ -300,7 +300,15 @@ fn common_shape(shapes: &[Vec<usize>], rank: usize) -> Result<Vec<usize>, String
             }
         }
     }
-    Ok(target)
+    let elements = target
+        .iter()
+        .fold(1, |all: usize, extent| all.saturating_mul(*extent));
+    match elements <= MAX_ROW_ELEMENTS {
+        true => Ok(target),
+        false => Err(format!(
+            "expected at most {MAX_ROW_ELEMENTS} numbers a row, got shape {target:?}"
+        )),
+    }
 }
 
 /// A weight as the engine repeats it itself: one number, or the last axes of a row.
@@ -578,7 +586,7 @@ fn flatten(call: &mut Call<'_>) -> Result<ValueId, String> {
     let rank = call.shape(x).len() as i64 + 1;
     match axis {
         // A row of one number becomes a row of one axis.
-        _ if axis == 1 || axis == 1 - rank => call.emit(Reshape::flatten(), &[x]),
+        _ if axis == 1 || (axis < 0 && axis == 1 - rank) => call.emit(Reshape::flatten(), &[x]),
         _ => Err(format!(
             "attribute \"axis\": expected 1, so that each row stays one, got {axis}"
         )),
