@@ -20,6 +20,8 @@ pub(super) struct Identity {
     input_written: (i64, i64),
     /// What was asked for, as far as it shows in the output.
     options: String,
+    /// Where the bad rows go: what the journal says of that file is true of no other.
+    errors: String,
 }
 
 impl Identity {
@@ -33,8 +35,12 @@ impl Identity {
             keep,
             outputs,
             line,
+            errors,
+            output,
             ..
         } = settings;
+        let errors = errors.clone();
+        let errors = errors.unwrap_or_else(|| super::errors_path(output));
         Ok(Self {
             model: model.fingerprint.clone(),
             input_bytes: metadata.len(),
@@ -42,6 +48,7 @@ impl Identity {
             options: format!(
                 "from {from:?} to {to:?}, header {header}, keep {keep:?}, outputs {outputs:?}, line {line}"
             ),
+            errors: errors.display().to_string(),
         })
     }
 
@@ -55,6 +62,8 @@ impl Identity {
             Some("the input was written since")
         } else if self.options != earlier.options {
             Some("it was told to keep or write other columns, or in another form")
+        } else if self.errors != earlier.errors {
+            Some("--errors names another file")
         } else {
             None
         }

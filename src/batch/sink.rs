@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "parquet")]
@@ -69,13 +70,14 @@ pub(super) enum Opened {
 /// both is on the disk. An interrupted run leaves them, with its journal.
 ///
 /// # Errors
-/// If there is an output and neither `--overwrite` nor `--resume` was said, if another run writes it,
-/// or if an interrupted run was of something else.
+/// If there is an output and neither `--overwrite` nor `--resume` was said, if two of the files are one,
+/// if another run writes it, or if an interrupted run was of something else.
 pub(super) fn open(
     settings: &Settings,
     identity: Option<Identity>,
     encoder: &encode::Encoder<'_>,
 ) -> Result<Opened, BatchError> {
+    check_apart(settings)?;
     if settings.output == Path::new(STANDARD) {
         let sink = Sink {
             form: Form::Stdout(io::stdout()),
@@ -88,8 +90,11 @@ pub(super) fn open(
     let faults = settings.errors.clone();
     let faults = faults.unwrap_or_else(|| super::errors_path(&output));
     let part = super::beside(&output, ".part");
+    let faults_part = super::beside(&faults, ".part");
     let is_there = |path: &Path| path.symlink_metadata().is_ok();
     let interrupted = is_there(&Journal::path(&output));
+    // A run that was killed in its first second left these and no journal.
+    let begun = is_there(&part) || is_there(&faults_part);
     match settings.existing {
         Existing::Refuse if is_there(&output) => {
             return Err(BatchError::refused(format!(
@@ -111,7 +116,14 @@ pub(super) fn open(
                     .to_owned(),
             ));
         }
-        Existing::Resume if !interrupted && is_there(&output) => return Ok(Opened::Whole),
+        Existing::Resume if !interrupted && !begun && is_there(&output) => {
+            return Ok(Opened::Whole);
+        }
+        // Without a run that wrote it, it is somebody else's.
+        Existing::Refuse if is_there(&faults) => return Err(errors_there(&faults)),
+        Existing::Resume if !interrupted && !begun && is_there(&faults) => {
+            return Err(errors_there(&faults));
+        }
         Existing::Refuse | Existing::Resume | Existing::Overwrite => {}
     }
     let files = Files {
@@ -130,6 +142,16 @@ pub(super) fn open(
         }
         _ => None,
     };
+    if journal.is_some() {
+        // A run that was killed while it gave the files their names: first the bad rows, then the output.
+        if !is_there(&part) && is_there(&files.output) {
+            Journal::remove(&files.output)?;
+            return Ok(Opened::Whole);
+        }
+        if !is_there(&faults_part) && is_there(&files.faults) {
+            fs::rename(&files.faults, &faults_part).map_err(BatchError::at(&files.faults))?;
+        }
+    }
     let output_bytes = journal.as_ref().map_or(0, |journal| journal.output_bytes);
     let faults_bytes = journal.as_ref().map_or(0, |journal| journal.faults_bytes);
     let mut output = part_of(&files.output, output_bytes)?;
@@ -181,10 +203,80 @@ fn stream_faults(settings: &Settings) -> Result<Faults, BatchError> {
     let Some(path) = &settings.errors else {
         return Ok(Faults::Stderr(io::stderr()));
     };
+    // A device or a pipe loses nothing.
+    if settings.existing == Existing::Refuse && path.is_file() {
+        return Err(errors_there(path));
+    }
     let mut file = File::create(path).map_err(BatchError::at(path))?;
     file.write_all(encode::FAULTS_HEADER)
         .map_err(BatchError::at(path))?;
     Ok(Faults::File(file, encode::FAULTS_HEADER.len() as u64))
+}
+
+#[cold]
+fn errors_there(path: &Path) -> BatchError {
+    BatchError::refused(format!(
+        "--errors: expected a name that is free, got {}, which exists already; say --overwrite to \
+         replace it, or give --errors another name",
+        path.display()
+    ))
+}
+
+/// Refuses a run of which two files are one: it would destroy what it reads or writes.
+fn check_apart(settings: &Settings) -> Result<(), BatchError> {
+    let is_stream = settings.output == Path::new(STANDARD);
+    let stream = |path: &Path, name: &str| match path == Path::new(STANDARD) {
+        true => PathBuf::from(name),
+        false => path.to_owned(),
+    };
+    let mut files = vec![
+        ("the input", stream(&settings.input, "/dev/stdin")),
+        ("the output", stream(&settings.output, "/dev/stdout")),
+    ];
+    let errors = settings.errors.clone();
+    let errors = errors.or_else(|| (!is_stream).then(|| super::errors_path(&settings.output)));
+    files.extend(errors.map(|errors| ("the file of --errors", errors)));
+    if !is_stream {
+        // What is beside them while they are written.
+        for index in 1..files.len() {
+            files.push(("a .part", super::beside(&files[index].1, ".part")));
+        }
+        files.push(("the journal", Journal::path(&settings.output)));
+    }
+    for (index, (first, path)) in files.iter().enumerate() {
+        let same = files[index + 1..]
+            .iter()
+            .find(|(_, other)| are_one(path, other));
+        if let Some((second, other)) = same {
+            return Err(BatchError::refused(format!(
+                "{}: expected files of their own for the input, the output and the bad rows, got one \
+                 for {first} and {second} ({}); give --out or --errors another name",
+                path.display(),
+                other.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether two names are of one file, there or not.
+fn are_one(first: &Path, second: &Path) -> bool {
+    // Two devices of one number, as a terminal's, are no file that is lost.
+    let file = |path: &Path| {
+        let metadata = fs::metadata(path).ok()?;
+        metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
+    };
+    let place = |path: &Path| {
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let directory = fs::canonicalize(directory.unwrap_or(Path::new("."))).ok()?;
+        Some(directory.join(path.file_name()?))
+    };
+    let is_both = |first: Option<_>, second: Option<_>| first.is_some() && first == second;
+    first == second
+        || is_both(file(first), file(second))
+        || place(first).is_some_and(|first| Some(first) == place(second))
 }
 
 /// Opens a file's part for this run alone, cut to so many bytes.

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::rows::{CsvRows, NdjsonRows, Rows, names};
+use super::rows::{CsvRows, NdjsonRows, Refusal, Rows, names};
 use super::table::{Layout, Table};
-use super::text::{Block, Records as Cut, Text};
+use super::text::{Block, MAX_LINE_BYTES, Records as Cut, Text};
 use super::{BatchError, Format, Position, STANDARD, Settings};
 use crate::csv;
 use crate::model::open_regular;
@@ -49,6 +49,8 @@ pub(super) enum Layouts {
 pub(super) enum Records<'a> {
     Csv(Box<CsvRows<'a>>),
     Ndjson(NdjsonRows<'a>),
+    /// None: the line at the one number was skipped, up to the other.
+    TooLong(u64, u64),
     #[cfg(feature = "parquet")]
     Parquet(super::parquet::ParquetRows<'a>),
 }
@@ -220,6 +222,9 @@ impl Layouts {
     /// The rows of a body of this source.
     pub(super) fn records<'a>(&'a self, table: &'a Table, body: &'a Body) -> Records<'a> {
         match (self, body) {
+            (Self::Csv(_) | Self::Ndjson, Body::Text(block)) if block.is_too_long => {
+                Records::TooLong(block.start.line, block.end.line)
+            }
             (Self::Csv(layout), Body::Text(block)) => {
                 Records::Csv(Box::new(CsvRows::new(table, layout, block)))
             }
@@ -240,6 +245,11 @@ impl Records<'_> {
         match self {
             Self::Csv(records) => records.read(max_rows, rows),
             Self::Ndjson(records) => records.read(max_rows, rows),
+            Self::TooLong(line, end) => {
+                rows.add(*line, |_| Err(too_long()));
+                *line = *end;
+                false
+            }
             #[cfg(feature = "parquet")]
             Self::Parquet(records) => records.read(max_rows, rows),
         }
@@ -250,8 +260,20 @@ impl Records<'_> {
         match self {
             Self::Csv(records) => records.line(),
             Self::Ndjson(records) => records.line(),
+            Self::TooLong(line, _) => *line,
             #[cfg(feature = "parquet")]
             Self::Parquet(records) => records.line(),
         }
     }
+}
+
+#[cold]
+fn too_long() -> Refusal {
+    Refusal::of_row(
+        "too_long",
+        format!(
+            "expected a line of at most {MAX_LINE_BYTES} bytes, got one that is longer than \
+             {MAX_LINE_BYTES} bytes; end each row with \\n"
+        ),
+    )
 }

@@ -7,8 +7,11 @@ use memchr::{memchr, memchr_iter, memrchr};
 use super::Position;
 use crate::csv;
 
-/// The most bytes of one record: longer ones are a quote that nobody closed, or no rows.
+/// The most bytes of a record of several lines: longer ones are a quote that nobody closed.
 pub(super) const MAX_RECORD_BYTES: usize = 1 << 20;
+/// The most bytes of one line. A row of a model of images has some MB; without a bound a file with no
+/// line ends would be read into memory whole.
+pub(super) const MAX_LINE_BYTES: usize = 64 << 20;
 
 /// How records end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub(super) struct Block {
     pub(super) text: Vec<u8>,
     pub(super) start: Position,
     pub(super) end: Position,
+    /// Whether it is one line of more bytes than a line may have, which was skipped: its text is not here.
+    pub(super) is_too_long: bool,
 }
 
 /// Text of records, being cut.
@@ -32,6 +37,7 @@ pub(super) struct Text<R> {
     input: R,
     records: Records,
     block_bytes: usize,
+    max_line_bytes: usize,
     /// What was read behind the last block.
     pending: Vec<u8>,
     position: Position,
@@ -45,6 +51,7 @@ impl<R: Read> Text<R> {
             input,
             records,
             block_bytes,
+            max_line_bytes: MAX_LINE_BYTES,
             pending: Vec::new(),
             position,
             is_at_end: false,
@@ -57,6 +64,9 @@ impl<R: Read> Text<R> {
     }
 
     /// The first record alone, without a byte order mark: the header of CSV.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is too long.
     pub(super) fn header(&mut self) -> io::Result<Block> {
         const MARK: &[u8] = b"\xef\xbb\xbf";
         self.fill(MARK.len())?;
@@ -69,10 +79,20 @@ impl<R: Read> Text<R> {
             self.fill(wanted)?;
             match csv::record_end(&self.pending, 0) {
                 Some(end) => return Ok(self.cut(end)),
+                // Half of the names would be those of other columns.
+                None if !self.is_at_end && wanted > MAX_RECORD_BYTES && !self.has_line() => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!(
+                            "line 1: expected the names of the columns within {MAX_RECORD_BYTES} bytes, \
+                             got a longer line; end lines with \\n, or say --from if the file is no CSV"
+                        ),
+                    ));
+                }
                 None if self.is_at_end || wanted > MAX_RECORD_BYTES => {
                     return Ok(self.cut(self.first_line()));
                 }
-                None => wanted += self.block_bytes,
+                None => wanted = self.more_than(wanted),
             }
         }
     }
@@ -96,13 +116,52 @@ impl<R: Read> Text<R> {
             }
             match end {
                 Some(end) => return Ok(Some(self.cut(end))),
+                // Nothing is cut where no line ends: the halves would be rows that nobody wrote.
+                None if !self.has_line() && self.pending.len() > self.max_line_bytes => {
+                    return self.skip_line().map(Some);
+                }
                 // A quote that is not closed spoils its own line, not all behind it.
-                None if self.is_at_end || self.pending.len() > MAX_RECORD_BYTES => {
+                None if self.has_line()
+                    && (self.is_at_end || self.pending.len() > MAX_RECORD_BYTES) =>
+                {
                     return Ok(Some(self.cut(self.first_line())));
                 }
-                None => wanted += self.block_bytes,
+                None => wanted = self.more_than(wanted),
             }
         }
+    }
+
+    /// How many bytes to wait for if so many hold no whole record: twice as many, so that a long line is
+    /// not looked through again for each block of it, but no more than tell whether it is too long.
+    fn more_than(&self, wanted: usize) -> usize {
+        let bound = match wanted {
+            ..=MAX_RECORD_BYTES => MAX_RECORD_BYTES,
+            _ => self.max_line_bytes,
+        };
+        (2 * wanted).min(bound.max(wanted) + 1)
+    }
+
+    /// Goes to the end of a line that is too long, with little of it in memory.
+    fn skip_line(&mut self) -> io::Result<Block> {
+        let start = self.position;
+        loop {
+            let has_end = self.has_line();
+            self.cut(self.first_line());
+            self.fill(MAX_RECORD_BYTES)?;
+            if has_end || self.pending.is_empty() {
+                return Ok(Block {
+                    text: Vec::new(),
+                    start,
+                    end: self.position,
+                    is_too_long: true,
+                });
+            }
+        }
+    }
+
+    /// Whether a line ends in what waits.
+    fn has_line(&self) -> bool {
+        memchr(b'\n', &self.pending).is_some()
     }
 
     /// Where the first line ends, whatever is quoted in it.
@@ -137,6 +196,7 @@ impl<R: Read> Text<R> {
             text,
             start,
             end: self.position,
+            is_too_long: false,
         }
     }
 }
@@ -181,6 +241,39 @@ mod tests {
         let blocks = blocks(text.as_bytes(), Records::Csv, 64);
         let expected = [("1,2\n", 1), ("\"3,4\n", 2), ("5,6\n7,8", 3)];
         assert_eq!(blocks, expected.map(|(text, line)| (text.to_owned(), line)));
+    }
+
+    #[test]
+    fn a_long_line_is_whole_or_skipped_but_never_cut() {
+        let long = "1,".repeat(MAX_RECORD_BYTES);
+        for (records, block_bytes) in [(Records::Lines, 4096), (Records::Csv, 256 << 10)] {
+            let whole = format!("1\n{long}\n2\n");
+            let blocks = blocks(whole.as_bytes(), records, block_bytes);
+            let found: String = blocks.iter().map(|(text, _)| &**text).collect();
+            assert_eq!(found.len(), whole.len());
+            assert!(blocks.iter().all(|(text, _)| text.ends_with('\n')));
+        }
+        for (end, lines) in [("\n3\n", 2), ("", 1)] {
+            for (records, bytes) in [(Records::Lines, 8), (Records::Csv, 16)] {
+                let input = format!("1\n{long}{end}");
+                let mut text = Text::new(input.as_bytes(), records, Position::START, bytes);
+                text.max_line_bytes = 3 << 19;
+                assert_eq!(text.next().unwrap().unwrap().text, b"1\n");
+                let skipped = text.next().unwrap().unwrap();
+                assert!(skipped.is_too_long && skipped.text.is_empty());
+                assert_eq!((skipped.start.line, skipped.end.line), (2, 1 + lines));
+                let rest = text.next().unwrap().map(|block| block.text);
+                assert_eq!(rest, (lines == 2).then(|| b"3\n".to_vec()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_too_long_is_an_error() {
+        let input = "a,".repeat(MAX_RECORD_BYTES);
+        let mut text = Text::new(input.as_bytes(), Records::Csv, Position::START, 4096);
+        let error = text.header().unwrap_err().to_string();
+        assert!(error.starts_with("line 1: expected the names"), "{error}");
     }
 
     #[test]

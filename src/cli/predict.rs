@@ -28,7 +28,7 @@ pub(super) struct Options {
     /// Where the bad rows go, as CSV [default: OUT.errors.csv; of - standard error].
     #[arg(long, value_name = "FILE")]
     errors: Option<PathBuf>,
-    /// Replace OUT if it exists.
+    /// Replace OUT and the file of bad rows if they exist.
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
     /// Go on where an interrupted run ended; begin if there was none.
@@ -150,9 +150,11 @@ fn job(options: &Options) -> Result<Job, String> {
     let from = format("IN", &options.input, "--from", options.from)?;
     let to = format("OUT", &options.out, "--to", options.to)?;
     let is_stream = options.out == Path::new(STANDARD);
-    if is_stream && (options.resume || options.overwrite) {
+    // The file of bad rows may be there even so.
+    if is_stream && (options.resume || options.overwrite && options.errors.is_none()) {
         return Err(
-            "--resume, --overwrite: expected a file as OUT, got standard output; leave them out"
+            "--resume, --overwrite: expected a file as OUT, got standard output; leave them out \
+             (--overwrite goes with --errors)"
                 .to_owned(),
         );
     }

@@ -139,7 +139,7 @@ impl<'a> NdjsonRows<'a> {
             Err(Stop::Document(error)) => return Err(of_row(error)),
             Err(Stop::Refused) | Ok(()) => {}
         }
-        self.complete(&has_columns, &has_inputs, starts[0], rows)?;
+        self.complete(&has_columns, &has_inputs)?;
         for (name, cell) in table.keep.iter().zip(kept) {
             let cell = cell.ok_or_else(|| missing(name))?;
             rows.kept.push(&cell);
@@ -162,14 +162,9 @@ impl<'a> NdjsonRows<'a> {
         }
     }
 
-    /// Checks that all came: each input, or each column, of which those that are missing may be filled.
-    fn complete(
-        &mut self,
-        has_columns: &[bool],
-        has_inputs: &[bool],
-        start: usize,
-        rows: &mut Rows,
-    ) -> Result<(), Refusal> {
+    /// Checks that all came: each input, or each column. Only null and an empty text are filled: a key that
+    /// is not there may be misspelt, and would be filled on every row.
+    fn complete(&self, has_columns: &[bool], has_inputs: &[bool]) -> Result<(), Refusal> {
         let table = self.table;
         let any_column = has_columns.contains(&true);
         let any_input = has_inputs.contains(&true);
@@ -189,19 +184,11 @@ impl<'a> NdjsonRows<'a> {
                 None => Ok(()),
             };
         }
-        rows.inputs[0].resize(start + table.features, 0.0);
-        for column in (0..has_columns.len()).filter(|column| !has_columns[*column]) {
-            let name = &table.columns[column].name;
-            if !table.has_columns {
-                return Err(missing(name));
-            }
-            self.scratch.clear();
-            let encoded = table.encode(column, b"", &mut self.scratch);
-            encoded.map_err(|_| missing(name))?;
-            let at = start + table.offsets[column];
-            rows.inputs[0][at..][..self.scratch.len()].copy_from_slice(&self.scratch);
+        match has_columns.iter().position(|has| !has) {
+            Some(column) if table.has_columns => Err(absent(&table.columns[column].name)),
+            Some(column) => Err(missing(&table.columns[column].name)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -245,6 +232,15 @@ fn missing(name: &str) -> Refusal {
     Refusal::of_column(name)((
         "missing_input",
         "expected a value, got none; add the key".to_owned(),
+    ))
+}
+
+/// Of a model that may fill what is missing.
+fn absent(name: &str) -> Refusal {
+    Refusal::of_column(name)((
+        "missing_input",
+        "expected the key, got an object without it; add it, with null if its value is missing"
+            .to_owned(),
     ))
 }
 
