@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pandas
 import pytest
 
 from conftest import ROOT, post
@@ -95,17 +96,16 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes(program, million, tmp_pa
     source, _ = million
     whole, out = tmp_path / "whole.csv", tmp_path / "killed.csv"
     subprocess.run(command(program, source, whole, "--quiet"), stderr=subprocess.DEVNULL, check=False)
-    # Through a slow disk or not: stopped until the journal is there, then killed in the middle.
+    # It is let run for a moment at a time, so that it is in the middle when its journal comes, a second
+    # after the first rows, however fast the machine is.
     process = subprocess.Popen(command(program, source, out, "--threads", "1"), stderr=subprocess.DEVNULL)
     part, journal = tmp_path / "killed.csv.part", tmp_path / "killed.csv.journal"
     deadline = time.monotonic() + 60
     while not journal.exists() and process.poll() is None and time.monotonic() < deadline:
-        if part.exists() and part.stat().st_size > 1 << 20:
-            # The journal is written once a second: let that second pass without a row being scored.
-            process.send_signal(signal.SIGSTOP)
-            time.sleep(1.1)
-            process.send_signal(signal.SIGCONT)
-        time.sleep(0.001)
+        time.sleep(0.002)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.02)
+        process.send_signal(signal.SIGCONT)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "it was killed before its end"
     noted = json.loads(journal.read_text())
@@ -113,10 +113,17 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes(program, million, tmp_pa
 
     refused = subprocess.run(command(program, source, out), capture_output=True, text=True)
     assert refused.returncode == 2 and "--resume" in refused.stderr
+    elsewhere = command(program, source, out, "--resume", "--errors", str(tmp_path / "elsewhere.csv"))
+    moved = subprocess.run(elsewhere, capture_output=True, text=True)
+    assert moved.returncode == 2 and "--errors names another file" in moved.stderr
     other = command(program, source, out, "--resume")
     other[other.index("id")] = "note"
     changed = subprocess.run(other, capture_output=True, text=True)
     assert changed.returncode == 2 and "other columns" in changed.stderr
+
+    # As a kill between the two renames at the end leaves them.
+    faults = tmp_path / "killed.csv.errors.csv"
+    faults.with_name(faults.name + ".part").rename(faults)
 
     resumed = subprocess.run(command(program, source, out, "--resume"), capture_output=True, text=True)
     assert resumed.returncode == 1 and f"going on behind {noted['tally']['rows']} rows" in resumed.stderr
@@ -125,6 +132,15 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes(program, million, tmp_pa
     errors = [path.with_name(path.name + ".errors.csv").read_bytes() for path in (out, whole)]
     assert errors[0] == errors[1]
     assert not journal.exists() and not part.exists()
+
+    # As a kill behind both renames leaves them, and one in the first second, when there is no journal.
+    journal.write_text(json.dumps(noted))
+    again = subprocess.run(command(program, source, out, "--resume"), capture_output=True, text=True)
+    assert "whole already" in again.stderr and not journal.exists()
+    part.write_text("li")
+    again = subprocess.run(command(program, source, out, "--resume"), capture_output=True, text=True)
+    assert again.returncode == 1 and f"{ROWS} rows in = " in again.stderr and not part.exists()
+    assert out.read_bytes() == whole.read_bytes()
 
 
 def test_an_output_that_is_there_is_left_alone(run, tmp_path):
@@ -140,6 +156,43 @@ def test_an_output_that_is_there_is_left_alone(run, tmp_path):
     assert "whole already" in run(*arguments, "--resume").stderr
 
 
+def test_files_that_are_one_and_bad_rows_that_are_there_are_refused(run, tmp_path):
+    source, out, linked = tmp_path / "rows.ndjson", tmp_path / "out.csv", tmp_path / "linked.csv"
+    source.write_text("[5.1, 3.5, 1.4, 0.2]\n")
+    linked.symlink_to(source)
+    (tmp_path / "below").mkdir()
+    options = ["predict", "--models", MODELS, "--model", "iris", source, "--overwrite"]
+    to_csv = ["--to", "csv"]
+    for arguments in (
+        ["--out", source],
+        ["--out", linked],
+        ["--out", out, "--errors", source],
+        ["--out", out, "--errors", linked],
+        ["--out", out, "--errors", out],
+        ["--out", out, "--errors", tmp_path / "below" / ".." / "out.csv.part"],
+        ["--out", "-", "--errors", source],
+    ):
+        assert "got one for" in run(*options, *arguments, *to_csv, code=2).stderr, arguments
+        assert source.read_text() == "[5.1, 3.5, 1.4, 0.2]\n" and not out.exists()
+
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    for arguments in (["--out", out], ["--out", out, "--resume"], ["--out", "-"]):
+        error = run(*options[:-1], *arguments, "--errors", notes, code=2).stderr
+        assert "notes.txt, which exists already" in error and notes.read_text() == "mine"
+    run(*options, "--out", "-", "--errors", notes)
+    assert notes.read_text() == "line,column,code,message\n"
+
+
+def test_a_long_line_is_one_row(run, tmp_path):
+    source, out = tmp_path / "rows.ndjson", tmp_path / "out.csv"
+    row = "[5.1, 3.5, 1.4, 0.2]"
+    source.write_text(f"{row}\n{row}{' ' * (2 << 20)}\n{row}{' ' * (65 << 20)}\n{row}\n")
+    arguments = ["predict", "--models", MODELS, "--model", "iris", source, "--out", out]
+    assert "4 rows in = 3 rows scored + 1 rows bad" in run(*arguments, code=1).stderr
+    assert "3,,too_long," in (tmp_path / "out.csv.errors.csv").read_text()
+
+
 def test_a_file_without_the_models_columns_is_refused_with_their_names(run, tmp_path):
     source = tmp_path / "rows.csv"
     source.write_text("sepal_lenght,sepal_width,petal_length,petal_width\n1,2,3,4\n")
@@ -150,7 +203,6 @@ def test_a_file_without_the_models_columns_is_refused_with_their_names(run, tmp_
 
 
 def test_parquet_has_the_answers_of_csv(run, program, tmp_path):
-    pandas = pytest.importorskip("pandas")
     source = tmp_path / "rows.csv"
     write_rows(source, 5000)
     good = pandas.read_csv(source, on_bad_lines="skip").apply(pandas.to_numeric, errors="coerce")
@@ -174,8 +226,9 @@ def test_parquet_has_the_answers_of_csv(run, program, tmp_path):
 def test_gnu_parallel_gives_the_rows_of_one_run(program, run, tmp_path):
     if shutil.which("parallel") is None:
         subprocess.run(["apt-get", "install", "-qq", "parallel"], check=True, stdout=subprocess.DEVNULL)
+    assert shutil.which("parallel"), "GNU parallel is needed for what the page says of it"
     page = (ROOT / "docs" / "batch.md").read_text()
-    (block,) = [b for b in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if b.startswith("parallel")]
+    (block,) = [b for b in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "\nparallel --pipepart" in b]
     with (tmp_path / "rows.csv").open("w") as file:
         file.write("id,petal_width,petal_length,sepal_width,sepal_length\n")
         file.writelines(f"{row},{row % 7},{row % 5},{row % 3},1.5\n" for row in range(20_000))

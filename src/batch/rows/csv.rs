@@ -98,6 +98,11 @@ impl<'a> CsvRows<'a> {
             rows.add(line, |rows| self.cells(&cells, 1, rows));
             return;
         }
+        // More than the room for the text of its cells.
+        if record.len() > MAX_RECORD_BYTES {
+            rows.add(line, |_| Err(long_record()));
+            return;
+        }
         let mut splitter = self
             .cells
             .take()
@@ -153,6 +158,17 @@ fn open_quote() -> Refusal {
         format!(
             "expected the quote that opens in this line to be closed within {MAX_RECORD_BYTES} bytes \
              and before the file's end; close it, or double quotes that are meant as such"
+        ),
+    )
+}
+
+#[cold]
+fn long_record() -> Refusal {
+    Refusal::of_row(
+        "too_long",
+        format!(
+            "expected at most {MAX_RECORD_BYTES} bytes in a row with quotes, got one that is longer \
+             than {MAX_RECORD_BYTES} bytes; close the quote that opens in it, or take the quotes out"
         ),
     )
 }

@@ -260,3 +260,50 @@ fn told(error: Error) -> (&'static str, String) {
     };
     (code, error.within("the row").to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Position;
+    use super::*;
+    use crate::model::{Column, ColumnKind};
+    use crate::tensor::DataType;
+
+    #[test]
+    fn null_is_filled_and_a_key_that_is_not_there_is_a_fault() {
+        let column = |name: &str| Column {
+            name: name.to_owned(),
+            kind: ColumnKind::Number { fill: Some(7.0) },
+        };
+        let table = Table {
+            columns: vec![column("age"), column("fare")],
+            offsets: vec![0, 1],
+            features: 2,
+            is_named: true,
+            has_columns: true,
+            allow_non_finite: false,
+            keep: Vec::new(),
+            inputs: vec![TensorSpec {
+                name: "input".to_owned(),
+                datatype: DataType::Fp32,
+                row_shape: vec![2],
+                description: String::new(),
+            }],
+        };
+        let text = "{\"age\":null,\"fare\":1}\n{\"age\":2,\"fair\":3}\n{\"fare\":\"\",\"age\":4}\n";
+        let block = Block {
+            text: text.as_bytes().to_vec(),
+            start: Position::START,
+            end: Position::START,
+            is_too_long: false,
+        };
+        let mut rows = Rows::new(&table);
+        assert!(!NdjsonRows::new(&table, &block).read(9, &mut rows));
+        assert_eq!(rows.inputs, [[7.0, 1.0, 4.0, 7.0]]);
+        assert_eq!(rows.lines, [1, 3]);
+        let [fault] = &*rows.faults else {
+            panic!("{:?}", rows.faults);
+        };
+        let Refusal { column, code, .. } = &fault.refusal;
+        assert_eq!((fault.line, &**column, *code), (2, "fare", "missing_input"));
+    }
+}
