@@ -190,7 +190,7 @@ def test_a_long_line_is_one_row(run, tmp_path):
     source.write_text(f"{row}\n{row}{' ' * (2 << 20)}\n{row}{' ' * (65 << 20)}\n{row}\n")
     arguments = ["predict", "--models", MODELS, "--model", "iris", source, "--out", out]
     assert "4 rows in = 3 rows scored + 1 rows bad" in run(*arguments, code=1).stderr
-    assert "3,,too_long," in (tmp_path / "out.csv.errors.csv").read_text()
+    assert '3,"",too_long,' in (tmp_path / "out.csv.errors.csv").read_text()
 
 
 def test_a_file_without_the_models_columns_is_refused_with_their_names(run, tmp_path):
