@@ -53,7 +53,8 @@ def a_row_that_panics_fails_its_own_request_only(t: Test) -> None:
             samples = load.stop()
         t.none("wrong or failed answers", samples.problems(), len(samples))
         t.hold(f"statuses: {samples.statuses()}", "200 and 500", set(samples.statuses()) == {200, 500})
-        t.equal("threads more than before", server.threads() - threads, 0)
+        # A thread that reads files for the loader comes and goes; each panic that cost one would be a thousand.
+        t.at_most("threads more than before", server.threads() - threads, 2)
         t.at_most("memory growth", server.resident_bytes() - memory, 20e6, "B")
         started = monotonic()
         answer = server.ask(predict("breakable", [[7]]))
