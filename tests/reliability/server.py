@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wire import Address, Connection, Lost, exchange, get
@@ -205,6 +205,16 @@ class Server:
 
     def threads(self) -> int:
         return self.status("Threads")
+
+    def lasting_threads(self) -> int:
+        """Without those that read files for the loader, which come and go as it looks."""
+        return sum(name != "files" for name in self.thread_names())
+
+    def thread_names(self) -> Iterator[str]:
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            # It may have ended since.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                yield (task / "comm").read_text().strip()
 
     def cpu_seconds(self) -> float:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
