@@ -153,6 +153,9 @@ struct SettingFlags {
     /// The model repository: DIR/<name>/<version>/{config.json, model.safetensors}.
     #[arg(long, value_name = "DIR")]
     models: Option<String>,
+    /// The model's name, if the repository is the directory of one model.
+    #[arg(long, value_name = "NAME")]
+    model_name: Option<String>,
     /// The address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT")]
     bind: Option<String>,
@@ -195,6 +198,7 @@ impl SettingFlags {
     fn load(self) -> Result<Settings, ConfigError> {
         let flags = [
             ("--models", "models.dir", self.models),
+            ("--model-name", "models.name", self.model_name),
             ("--bind", "server.bind", self.bind),
             ("--api-keys", "server.api_keys", self.api_keys),
             ("--operations-bind", "operations.bind", self.operations_bind),

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::names::ModelName;
 use crate::versions::{VersionLabels, VersionPolicies};
 
 pub use error::ConfigError;
@@ -137,6 +138,9 @@ where
 pub struct Models {
     /// Its directory.
     pub dir: PathBuf,
+    /// The name of its only model, if what lies in the directory does not say it.
+    #[serde(deserialize_with = "unless_empty")]
+    pub name: Option<ModelName>,
     /// Whether one bad model ends the start.
     pub strict: bool,
     /// Whether changes of the directory are taken up.

@@ -142,6 +142,12 @@ impl Routes {
         &self.server.app
     }
 
+    /// Bytes of bodies, rows and answers that are held now.
+    #[must_use]
+    pub fn inflight_body_bytes(&self) -> usize {
+        self.server.budget.used_bytes()
+    }
+
     /// The routes of an application.
     #[must_use]
     pub fn new(app: Arc<App>) -> Self {

@@ -33,6 +33,7 @@ pub mod keys;
 pub mod lifecycle;
 pub mod metrics;
 pub mod model;
+pub mod names;
 #[cfg(feature = "import")]
 pub mod onnx;
 pub mod request;

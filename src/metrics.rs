@@ -11,6 +11,7 @@ mod model;
 mod passes;
 mod process;
 mod sharded;
+mod standing;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,10 +26,12 @@ pub use model::{ModelMetrics, Statistics};
 pub use passes::Total;
 pub use process::{cpu_time, max_open_files};
 pub use sharded::{Counter, Histogram, Unit, UpDown};
+pub use standing::{Bounds, Standing};
 
 use family::Family;
 use labels::Label;
 use model::Families;
+use standing::{BoundSeries, StandingSeries, StateSeries};
 
 /// The media type of [`Metrics::render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -54,10 +57,14 @@ struct Inner {
     models: Mutex<HashMap<(String, u64), ModelMetrics>>,
     http_requests: Box<[Box<[Counter]>]>,
     requests_in_flight: UpDown,
+    bounds: BoundSeries,
+    standing: StandingSeries,
+    model_states: StateSeries,
     models_by_state: Box<[IntGauge]>,
     model_loads: Box<[IntCounter]>,
     handler_panics: IntCounter,
     connections_open: IntGauge,
+    connections_limit: IntGauge,
     connections_accepted: IntCounter,
     connections_refused: Box<[IntCounter]>,
     connections_closed: Box<[IntCounter]>,
@@ -120,9 +127,26 @@ impl Metrics {
         self.0.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reports how many model versions are in a state.
-    pub fn models_in_state(&self, state: ModelState, count: usize) {
-        self.0.models_by_state[state.index()].set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// Shows what the process may use.
+    pub fn show_bounds(&self, bounds: &Bounds) {
+        self.0.bounds.show(bounds);
+    }
+
+    /// Has each scrape ask how the process stands. Who came first is asked.
+    pub fn follow(&self, ask: impl Fn() -> Standing + Send + Sync + 'static) {
+        self.0.standing.follow(Box::new(ask));
+    }
+
+    /// Shows where all model versions stand.
+    pub fn show_states<'a>(
+        &self,
+        states: impl Iterator<Item = (&'a str, u64, ModelState)> + Clone,
+    ) {
+        for &kind in ModelState::ALL {
+            let count = states.clone().filter(|&(.., state)| state == kind).count();
+            self.0.models_by_state[kind.index()].set(whole(count));
+        }
+        self.0.model_states.show(states);
     }
 
     /// Counts one try to load a model version by how it ended.
@@ -151,6 +175,11 @@ impl Metrics {
     #[must_use]
     pub fn connections_open(&self) -> &IntGauge {
         &self.0.connections_open
+    }
+
+    /// Counts a listener's most connections among those of all.
+    pub fn connections_may_be(&self, most: usize) {
+        self.0.connections_limit.add(whole(most));
     }
 
     /// Connections accepted, those refused at once included.
@@ -241,6 +270,8 @@ impl Inner {
             .map(|state| models_by_state.with_label_values(&[state.as_str()]))
             .collect();
 
+        let model_states = StateSeries::register(&registry)?;
+
         let file_reads = IntCounterVec::new(
             Opts::new(
                 "safeserve_file_reads_total",
@@ -282,6 +313,9 @@ impl Inner {
             families: Arc::new(Families::register(&registry)?),
             models: Mutex::new(HashMap::new()),
             http_requests,
+            bounds: BoundSeries::register(&registry)?,
+            standing: StandingSeries::register(&registry)?,
+            model_states,
             models_by_state,
             model_loads: counters::<LoadResult>(
                 &registry,
@@ -307,7 +341,12 @@ impl Inner {
             connections_open: gauge(
                 &registry,
                 "safeserve_connections_open",
-                "Client connections open now.",
+                "Connections open now, of all listeners together.",
+            )?,
+            connections_limit: gauge(
+                &registry,
+                "safeserve_connections_limit",
+                "The most connections open at once, of all listeners together.",
             )?,
             connections_accepted: counter(
                 &registry,
@@ -344,6 +383,11 @@ impl Inner {
             registry,
         })
     }
+}
+
+/// A gauge's value for a number of things.
+fn whole<T: TryInto<i64>>(count: T) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
 }
 
 fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
@@ -462,6 +506,10 @@ mod tests {
         }
         for series in [
             "safeserve_connections_open 0",
+            "safeserve_connections_limit 0",
+            "safeserve_ready 0",
+            "safeserve_live 1",
+            "safeserve_inflight_body_bytes 0",
             "safeserve_connections_accepted_total 0",
             "safeserve_connections_refused_total{reason=\"limit\"} 0",
             "safeserve_accept_errors_total 0",
@@ -562,6 +610,59 @@ mod tests {
                 "safeserve_http_requests_total{code=\"404\",route=\"other\"}"
             ),
             Some(1.0)
+        );
+    }
+
+    #[test]
+    fn bounds_states_and_standing_are_shown_as_they_are_now() {
+        let metrics = metrics();
+        metrics.show_bounds(&Bounds {
+            cpu_cores: 3,
+            workers: 2,
+            memory_bytes: Some(1 << 40),
+            weight_bytes: None,
+            inflight_body_bytes: 5,
+            queued_rows: 6,
+        });
+        for (series, shown) in [
+            ("safeserve_cpu_budget_cores", 3.0),
+            ("safeserve_workers", 2.0),
+            ("safeserve_memory_limit_bytes", 1_099_511_627_776.0),
+            ("safeserve_weight_limit_bytes", -1.0),
+            ("safeserve_inflight_body_limit_bytes", 5.0),
+            ("safeserve_queue_limit_rows", 6.0),
+        ] {
+            assert_eq!(value(&metrics, series), Some(shown), "{series}");
+        }
+
+        let is_ready = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let asked = Arc::clone(&is_ready);
+        metrics.follow(move || Standing {
+            is_ready: asked.load(std::sync::atomic::Ordering::Relaxed),
+            is_live: false,
+            inflight_body_bytes: 8,
+        });
+        assert_eq!(value(&metrics, "safeserve_ready"), Some(1.0));
+        assert_eq!(value(&metrics, "safeserve_live"), Some(0.0));
+        assert_eq!(value(&metrics, "safeserve_inflight_body_bytes"), Some(8.0));
+        is_ready.store(false, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(value(&metrics, "safeserve_ready"), Some(0.0));
+
+        let state = |state: &str| {
+            value(
+                &metrics,
+                &format!("safeserve_model_state{{model=\"m\",state=\"{state}\",version=\"1\"}}"),
+            )
+        };
+        metrics.show_states([("m", 1, ModelState::Loading)].into_iter());
+        assert_eq!((state("loading"), state("ready")), (Some(1.0), None));
+        metrics.show_states([("m", 1, ModelState::Ready)].into_iter());
+        assert_eq!((state("loading"), state("ready")), (None, Some(1.0)));
+        let counted =
+            |state: &str| value(&metrics, &format!("safeserve_models{{state=\"{state}\"}}"));
+        assert_eq!(
+            (counted("loading"), counted("ready")),
+            (Some(0.0), Some(1.0))
         );
     }
 

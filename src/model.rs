@@ -37,17 +37,6 @@ pub const CONFIG_FILE: &str = "config.json";
 /// takes 0.1 kB a tensor, so a network of the most layers fits; parsed, it takes many times more.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
-/// The most bytes of a model's name: it stands in paths, labels and log lines.
-const MAX_NAME_BYTES: usize = 128;
-
-/// Whether a directory's name can be a model's name.
-fn is_model_name(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    (1..=MAX_NAME_BYTES).contains(&name.len())
-        && !name.starts_with('.')
-        && name.bytes().all(allowed)
-}
-
 /// One loaded version of a model.
 #[derive(Debug)]
 pub struct Model {

@@ -201,6 +201,7 @@ impl<S: Speaks> Server<S> {
         let listener = listen_on(listen.address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let limits = &config.limits;
+        metrics.connections_may_be(listen.max_connections);
         Ok(Self {
             listener,
             address,

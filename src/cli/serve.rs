@@ -23,7 +23,7 @@ use crate::http::{AdminRoutes, Controls, OperationsRoutes};
 use crate::http::{GrpcRoutes, Routes};
 use crate::keys::Keys;
 use crate::lifecycle::Lifecycle;
-use crate::metrics::{Metrics, WatchedFile};
+use crate::metrics::{Bounds, Metrics, Standing, WatchedFile};
 use crate::model::repository::{
     ModelRepository, RepositoryError, RepositorySettings, WatchSettings,
 };
@@ -104,6 +104,7 @@ pub(super) fn repository_settings(config: &Config) -> RepositorySettings {
     };
     RepositorySettings {
         directory: models.dir.clone(),
+        name: models.name.clone(),
         watch: models.watch.then_some(watch),
         versions: models.versions.clone(),
         max_models: models.max_models,
@@ -114,6 +115,20 @@ pub(super) fn repository_settings(config: &Config) -> RepositorySettings {
             bytes => bytes,
         },
         load_timeout: limit(models.load_timeout_ms),
+    }
+}
+
+/// What the process may use, as it is in effect.
+fn bounds(config: &Config) -> Bounds {
+    let memory_bytes = memory_budget();
+    let weight_bytes = repository_settings(config).max_weight_bytes;
+    Bounds {
+        cpu_cores: cpu_budget(),
+        workers: threads(config.scheduler.workers),
+        memory_bytes,
+        weight_bytes: (weight_bytes < u64::MAX).then_some(weight_bytes),
+        inflight_body_bytes: config.limits.inflight_bytes(memory_bytes),
+        queued_rows: config.scheduler.max_queued_rows,
     }
 }
 
@@ -197,6 +212,15 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
     let lifecycle = Arc::new(Lifecycle::new());
     let api_keys = files.api_keys.clone();
     let routes = server::routes(config, &repository, &lifecycle, &metrics, api_keys);
+    metrics.show_bounds(&bounds(config));
+    metrics.follow({
+        let (lifecycle, routes) = (Arc::clone(&lifecycle), routes.clone());
+        move || Standing {
+            is_ready: lifecycle.is_ready(),
+            is_live: lifecycle.is_live(),
+            inflight_body_bytes: routes.inflight_body_bytes(),
+        }
+    });
     let (drain, drained) = mpsc::channel(1);
     let controls = Arc::new(Process { level, drain });
     let mut beside = Beside::default();

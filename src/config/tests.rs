@@ -320,6 +320,12 @@ fn refusals_name_place_expected_given_and_mend() {
              write for example \"models\"",
         ),
         (
+            refusal(assignment("models.name=two words")),
+            "flag --set models.name=two words: models.name: \
+             expected up to 128 of A-Z a-z 0-9 _ . -, not beginning with ., or \"\" for the directory's \
+             name, got \"two words\"; write for example \"digits\"",
+        ),
+        (
             refusal(assignment("log.level=loud")),
             "flag --set log.level=loud: log.level: \
              expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\", got \"loud\"; \

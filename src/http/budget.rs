@@ -74,7 +74,6 @@ impl Budget {
     }
 
     /// The bytes that are counted now.
-    #[cfg(test)]
     pub(super) fn used_bytes(&self) -> usize {
         self.used_bytes.load(Ordering::Relaxed)
     }

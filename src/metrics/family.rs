@@ -127,20 +127,25 @@ impl<S: Series> Collector for Family<S> {
                 metric
             })
             .collect();
-        if metrics.is_empty() {
-            return Vec::new();
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(self.0.desc.fq_name.clone());
-        family.set_help(self.0.desc.help.clone());
-        family.set_field_type(S::TYPE);
-        family.set_metric(metrics);
-        vec![family]
+        gathered(&self.0.desc, S::TYPE, metrics)
     }
 }
 
+/// A family of these series as the registry wants it; none without series.
+pub(super) fn gathered(desc: &Desc, kind: MetricType, metrics: Vec<Metric>) -> Vec<MetricFamily> {
+    if metrics.is_empty() {
+        return Vec::new();
+    }
+    let mut family = MetricFamily::default();
+    family.set_name(desc.fq_name.clone());
+    family.set_help(desc.help.clone());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    vec![family]
+}
+
 /// The labels in the order of their names, as the page shows them.
-fn labels(names: &[&str], values: &[String]) -> Vec<LabelPair> {
+pub(super) fn labels(names: &[&str], values: &[String]) -> Vec<LabelPair> {
     let mut pairs: Vec<(&&str, &String)> = names.iter().zip(values).collect();
     pairs.sort_unstable();
     let pairs = pairs.into_iter().map(|(name, value)| {

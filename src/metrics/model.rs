@@ -1,7 +1,7 @@
 //! The series of one model version.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::{Gauge, GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
 
@@ -9,6 +9,7 @@ use super::family::{Family, Series as Counted};
 use super::labels::{Code, Label, Protocol, Rejection, Release};
 use super::passes::{Passes, Total, nanoseconds};
 use super::sharded::{Counter, Histogram, Latest, Unit};
+use super::whole;
 
 /// Bounds of the duration histograms, in seconds: three a decade from 10 µs, below which even
 /// the cheapest model's request does not come, to 10 s, the longest a body may take to arrive.
@@ -36,6 +37,7 @@ pub(super) struct Families {
     rejections: Family<Counter>,
     panics: Family<Counter>,
     load_seconds: GaugeVec,
+    loaded_at: IntGaugeVec,
     weight_bytes: IntGaugeVec,
     info: IntGaugeVec,
 }
@@ -118,6 +120,11 @@ impl Families {
                 &["model", "version"],
             )?,
             load_seconds,
+            loaded_at: gauges(
+                "safeserve_model_load_timestamp_seconds",
+                "When the version's last load ended, in seconds since the Unix epoch.",
+                &["model", "version"],
+            )?,
             weight_bytes: gauges(
                 "safeserve_model_weight_bytes",
                 "Memory that the prepared weights take, in bytes.",
@@ -155,6 +162,7 @@ impl Families {
             passes: Passes::default(),
             last_request: Latest::default(),
             load_seconds: self.load_seconds.with_label_values(&key),
+            loaded_at: self.loaded_at.with_label_values(&key),
             weight_bytes: self.weight_bytes.with_label_values(&key),
             requests,
             batches: by_label(|release: Release| {
@@ -211,6 +219,7 @@ struct Series {
     passes: Passes,
     last_request: Latest,
     load_seconds: Gauge,
+    loaded_at: IntGauge,
     weight_bytes: IntGauge,
     name: String,
     version: String,
@@ -363,9 +372,11 @@ impl ModelMetrics {
     pub fn loaded(&self, fingerprint: &str, seconds: f64, weight_bytes: usize) {
         let series = &*self.0;
         series.load_seconds.set(seconds);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         series
-            .weight_bytes
-            .set(i64::try_from(weight_bytes).unwrap_or(i64::MAX));
+            .loaded_at
+            .set(now.map_or(0, |now| whole(now.as_secs())));
+        series.weight_bytes.set(whole(weight_bytes));
         let info = &series.families.info;
         let mut shown = series
             .fingerprint
@@ -403,7 +414,11 @@ impl ModelMetrics {
             family.remove(&key);
         }
         // Removing an absent series fails, and absent is what is wanted.
-        for family in [&families.queued_rows, &families.weight_bytes] {
+        for family in [
+            &families.queued_rows,
+            &families.loaded_at,
+            &families.weight_bytes,
+        ] {
             let _ = family.remove_label_values(&key);
         }
         let _ = families.load_seconds.remove_label_values(&key);

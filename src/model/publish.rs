@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use ndarray::ArrayD;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
-use super::{CONFIG_FILE, INDEX_FILE, LoadError, Model, SINGLE_FILE, is_model_name};
+use super::{CONFIG_FILE, INDEX_FILE, LoadError, Model, SINGLE_FILE};
+use crate::names::is_model_name;
 use crate::versions::canonical;
 
 /// The directory of a model, which is there or not, in which a version can be published.

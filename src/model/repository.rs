@@ -37,8 +37,9 @@ pub use self::served::{Loaded, Served};
 
 use self::life::Life;
 use self::loader::{Loader, Order};
-use self::state::{Models, State};
+use self::state::Models;
 use crate::metrics::{Metrics, ModelState};
+use crate::names::ModelName;
 use crate::scheduler::Scheduler;
 use crate::versions::VersionPolicies;
 
@@ -47,6 +48,8 @@ use crate::versions::VersionPolicies;
 pub struct RepositorySettings {
     /// The repository.
     pub directory: PathBuf,
+    /// The name of its only model; `None`: what lies in it says which models there are.
+    pub name: Option<ModelName>,
     /// How changes in it are noticed; `None`: they are not, unless one asks.
     pub watch: Option<WatchSettings>,
     /// Which versions are served.
@@ -78,6 +81,7 @@ impl RepositorySettings {
     pub fn all_of(directory: &Path) -> Self {
         Self {
             directory: directory.to_owned(),
+            name: None,
             watch: None,
             versions: VersionPolicies::default(),
             max_models: usize::MAX,
@@ -192,6 +196,10 @@ impl ModelRepository {
     #[must_use]
     pub fn ready(&self) -> Vec<Arc<Served>> {
         let models = self.published.models.load();
-        models.states().filter_map(State::served).cloned().collect()
+        models
+            .states()
+            .filter_map(|(_, _, state)| state.served())
+            .cloned()
+            .collect()
     }
 }

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use super::files::{Files, Look};
 use super::plan::Sight;
-use crate::model::{CONFIG_FILE, MAX_NAME_BYTES, is_model_name};
+use crate::model::CONFIG_FILE;
+use crate::names::{ModelName, NameError, is_model_name};
 use crate::versions::canonical;
 
 /// The most directories in one that are looked at: a bound on memory and on the time of a scan,
@@ -64,11 +65,15 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// Tells by what lies in the directory now.
+    /// Tells by what lies in the directory now. One for whose model there is a `name` is that model's,
+    /// whatever else lies in it.
     ///
     /// # Errors
     /// If it cannot be listed.
-    pub(super) fn of(root: &Path) -> io::Result<Self> {
+    pub(super) fn of(root: &Path, name: Option<&ModelName>) -> io::Result<Self> {
+        if let Some(name) = name {
+            return Ok(Self::Model(name.as_str().to_owned()));
+        }
         let list = |directory: &Path| Findings::default().directories(directory);
         let entries = list(root)?;
         let is_versions = !entries.is_empty()
@@ -122,10 +127,9 @@ pub(super) fn find(root: &Path, shape: &Shape) -> io::Result<Findings> {
         if is_model_name(&name) {
             findings.add_model(&name, &directory);
         } else {
-            findings.ignored.push(format!(
-                "{}: not a model's name: expected up to {MAX_NAME_BYTES} of A-Z a-z 0-9 _ . -",
-                directory.display()
-            ));
+            findings
+                .ignored
+                .push(format!("{}: {NameError}", directory.display()));
         }
     }
     Ok(findings)

@@ -80,12 +80,13 @@ impl Life {
         published: &Arc<Published>,
     ) -> Result<Self, RepositoryError> {
         let directory = settings.directory.clone();
+        let name = settings.name.clone();
         let looking = Patience::new(settings.load_timeout);
         let reading = Patience::new(settings.load_timeout);
         let look = {
             let directory = directory.clone();
             move || {
-                let shape = Shape::of(&directory)?;
+                let shape = Shape::of(&directory, name.as_ref())?;
                 let findings = discovery::find(&directory, &shape)?;
                 Ok((shape, findings))
             }
@@ -608,10 +609,9 @@ impl Life {
     }
 
     fn show(&self, models: super::Models) {
-        for &kind in ModelState::ALL {
-            let count = models.states().filter(|state| state.kind() == kind).count();
-            self.metrics.models_in_state(kind, count);
-        }
+        let states = models.states();
+        self.metrics
+            .show_states(states.map(|(name, version, state)| (name, version, state.kind())));
         self.published.models.store(Arc::new(models));
     }
 }

@@ -155,8 +155,11 @@ impl Models {
     }
 
     /// The state of every version, by name and version.
-    pub(super) fn states(&self) -> impl Iterator<Item = &State> {
-        self.0.values().flat_map(|versions| versions.values())
+    pub(super) fn states(&self) -> impl Iterator<Item = (&str, u64, &State)> + Clone {
+        self.0.iter().flat_map(|(name, versions)| {
+            let versions = versions.iter();
+            versions.map(move |(version, state)| (&**name, *version, state))
+        })
     }
 }
 

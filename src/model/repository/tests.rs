@@ -241,6 +241,35 @@ fn the_versions_of_one_model_may_be_the_whole_repository() {
 }
 
 #[test]
+fn the_only_model_can_be_given_a_name() {
+    let named = |directory: &Path| RepositorySettings {
+        name: Some("churn".parse().unwrap()),
+        ..RepositorySettings::all_of(directory)
+    };
+    let open = |settings| ModelRepository::open(settings, &scheduler(), &metrics()).unwrap();
+    // What platforms mount: the files themselves, with directories beside them that look like models.
+    let root = tempfile::tempdir().unwrap();
+    copy("iris/1", root.path());
+    copy("iris/1", &root.path().join("1_Pooling"));
+    let repository = open(named(root.path()));
+    let served = repository.find("churn", Some("1")).unwrap();
+    assert_eq!(served.model.name, "churn");
+    assert_eq!(repository.index().len(), 1);
+
+    let repository = open(named(&samples().join("digits")));
+    assert_eq!(repository.find("churn", None).unwrap().model.version, 2);
+    assert!(repository.find("digits", None).is_err());
+
+    // A directory of models is none of one model, and the reason says so.
+    let index = open(named(&samples())).index();
+    assert_eq!(index.len(), 1);
+    assert!(
+        index[0].reason.contains("it is a repository itself"),
+        "{index:?}"
+    );
+}
+
+#[test]
 fn a_stray_pair_in_the_root_hides_no_model() {
     let root = tempfile::tempdir().unwrap();
     copy("iris/1", root.path());

@@ -1,0 +1,238 @@
+//! What the process may use and how it stands now: what the counts are held against.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Gauge, Metric, MetricFamily, MetricType};
+use prometheus::{IntGauge, Registry};
+
+use super::family::{gathered, labels};
+use super::labels::{Label, ModelState};
+use super::{gauge, whole};
+
+/// What the process may use, as it is in effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Cores: affinity and the cgroup's quota counted, in whole ones.
+    pub cpu_cores: usize,
+    /// Threads that compute.
+    pub workers: usize,
+    /// Bytes of memory; `None` where the system does not say.
+    pub memory_bytes: Option<u64>,
+    /// Bytes of weights; `None` for any number.
+    pub weight_bytes: Option<u64>,
+    /// Bytes of bodies, rows and answers at one time.
+    pub inflight_body_bytes: usize,
+    /// Rows that may wait, of each model version.
+    pub queued_rows: usize,
+}
+
+/// The series of [`Bounds`], by family.
+pub(super) struct BoundSeries {
+    cpu_cores: IntGauge,
+    workers: IntGauge,
+    memory_bytes: IntGauge,
+    weight_bytes: IntGauge,
+    inflight_body_bytes: IntGauge,
+    queued_rows: IntGauge,
+}
+
+impl BoundSeries {
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let gauge = |name, help| gauge(registry, name, help);
+        Ok(Self {
+            cpu_cores: gauge(
+                "safeserve_cpu_budget_cores",
+                "Whole cores that the process may use, by its affinity and its cgroup's quota.",
+            )?,
+            workers: gauge("safeserve_workers", "Threads that compute.")?,
+            memory_bytes: gauge(
+                "safeserve_memory_limit_bytes",
+                "Memory that the process may use, by its cgroup's limit or the machine's memory; -1 if \
+                 unknown.",
+            )?,
+            weight_bytes: gauge(
+                "safeserve_weight_limit_bytes",
+                "The most weights in memory, by the sizes of their files (models.max_weight_bytes); -1 \
+                 for any number.",
+            )?,
+            inflight_body_bytes: gauge(
+                "safeserve_inflight_body_limit_bytes",
+                "The most bytes of bodies, rows and answers at one time \
+                 (limits.max_inflight_body_bytes).",
+            )?,
+            queued_rows: gauge(
+                "safeserve_queue_limit_rows",
+                "The most rows that may wait for one model version (scheduler.max_queued_rows).",
+            )?,
+        })
+    }
+
+    pub(super) fn show(&self, bounds: &Bounds) {
+        let unless_none = |bytes: Option<u64>| bytes.map_or(-1, whole);
+        self.cpu_cores.set(whole(bounds.cpu_cores));
+        self.workers.set(whole(bounds.workers));
+        self.memory_bytes.set(unless_none(bounds.memory_bytes));
+        self.weight_bytes.set(unless_none(bounds.weight_bytes));
+        self.inflight_body_bytes
+            .set(whole(bounds.inflight_body_bytes));
+        self.queued_rows.set(whole(bounds.queued_rows));
+    }
+}
+
+/// How the process stands at the moment of a scrape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether new requests are welcome.
+    pub is_ready: bool,
+    /// Whether it does its work.
+    pub is_live: bool,
+    /// Bytes of bodies, rows and answers that are held.
+    pub inflight_body_bytes: usize,
+}
+
+/// Tells how the process stands.
+type Ask = Box<dyn Fn() -> Standing + Send + Sync>;
+
+/// The series of [`Standing`], asked for at each scrape. Clones share them.
+#[derive(Clone)]
+pub(super) struct StandingSeries(Arc<StandingInner>);
+
+struct StandingInner {
+    ask: OnceLock<Ask>,
+    is_ready: IntGauge,
+    is_live: IntGauge,
+    inflight_body_bytes: IntGauge,
+}
+
+impl fmt::Debug for StandingSeries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StandingSeries").finish_non_exhaustive()
+    }
+}
+
+impl StandingSeries {
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let series = Self(Arc::new(StandingInner {
+            ask: OnceLock::new(),
+            is_ready: IntGauge::new(
+                "safeserve_ready",
+                "1 while new requests are welcome; 0 before the start is done, and while it drains.",
+            )?,
+            is_live: IntGauge::new(
+                "safeserve_live",
+                "1 while work that waits is done; 0 if the process is best started again.",
+            )?,
+            inflight_body_bytes: IntGauge::new(
+                "safeserve_inflight_body_bytes",
+                "Bytes of bodies, rows and answers that are held now; the first 16 KiB of a request \
+                 do not count.",
+            )?,
+        }));
+        registry.register(Box::new(series.clone()))?;
+        Ok(series)
+    }
+
+    /// Has each scrape ask this. Who came first stays.
+    pub(super) fn follow(&self, ask: Ask) {
+        let _ = self.0.ask.set(ask);
+    }
+
+    fn gauges(&self) -> [&IntGauge; 3] {
+        let inner = &*self.0;
+        [&inner.is_ready, &inner.is_live, &inner.inflight_body_bytes]
+    }
+}
+
+impl Collector for StandingSeries {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauges()
+            .into_iter()
+            .flat_map(Collector::desc)
+            .collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // A process that nobody asks about yet is starting.
+        let standing = self.0.ask.get().map_or(
+            Standing {
+                is_live: true,
+                ..Standing::default()
+            },
+            |ask| ask(),
+        );
+        let [is_ready, is_live, inflight_body_bytes] = self.gauges();
+        is_ready.set(standing.is_ready.into());
+        is_live.set(standing.is_live.into());
+        inflight_body_bytes.set(whole(standing.inflight_body_bytes));
+        self.gauges()
+            .into_iter()
+            .flat_map(Collector::collect)
+            .collect()
+    }
+}
+
+/// Where each model version stands: one series a version, whose label is its state. Clones share them.
+#[derive(Clone, Debug)]
+pub(super) struct StateSeries(Arc<StateInner>);
+
+#[derive(Debug)]
+struct StateInner {
+    desc: Desc,
+    /// Model, version and state, as labels.
+    states: Mutex<Vec<[String; 3]>>,
+}
+
+impl StateSeries {
+    const LABELS: [&str; 3] = ["model", "version", "state"];
+
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let series = Self(Arc::new(StateInner {
+            desc: Desc::new(
+                "safeserve_model_state".to_owned(),
+                "1 for each model version known; the label says how it stands.".to_owned(),
+                Self::LABELS.map(str::to_owned).to_vec(),
+                <_>::default(),
+            )?,
+            states: Mutex::default(),
+        }));
+        registry.register(Box::new(series.clone()))?;
+        Ok(series)
+    }
+
+    /// Shows these instead of those before.
+    pub(super) fn show<'a>(&self, states: impl Iterator<Item = (&'a str, u64, ModelState)>) {
+        *self.states() = states
+            .map(|(model, version, state)| {
+                [
+                    model.to_owned(),
+                    version.to_string(),
+                    state.text().to_owned(),
+                ]
+            })
+            .collect();
+    }
+
+    fn states(&self) -> MutexGuard<'_, Vec<[String; 3]>> {
+        self.0.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for StateSeries {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.0.desc]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let states = self.states();
+        let metrics = states.iter().map(|values| {
+            let mut one = Gauge::default();
+            one.set_value(1.0);
+            let mut metric = Metric::from_gauge(one);
+            metric.set_label(labels(&Self::LABELS, values));
+            metric
+        });
+        gathered(&self.0.desc, MetricType::GAUGE, metrics.collect())
+    }
+}
