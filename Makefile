@@ -1,4 +1,4 @@
-.PHONY: run test lint bench bench-serve bench-scale bench-peers reliability soak conformance workflows check fuzz miri
+.PHONY: run test lint bench bench-serve bench-scale bench-peers reliability soak conformance workflows deploy image check fuzz miri
 
 run:
 	cargo run --release
@@ -50,6 +50,15 @@ conformance:
 # ARGS="train" picks.
 workflows:
 	tests/workflows/run $(ARGS)
+
+# The image, the compose stack, the manifests, chart, rules and dashboard, with Docker Engine, HAProxy,
+# Prometheus, kubectl and helm; ARGS="image" picks.
+deploy:
+	tests/deploy/run $(ARGS)
+
+# The image of the server; ARGS="--target samples" and so on go to docker build.
+image:
+	docker build --tag safeserve:0.1.0 --build-arg REVISION=$$(git rev-parse HEAD) $(ARGS) .
 
 check:
 	bash .ci/run

@@ -1,7 +1,6 @@
 """Promise 7: replicas behind a load balancer hide a restart, a crash and a freeze.
 
-The balancer is HAProxy with the configuration beside this folder, haproxy.cfg, as it is meant to be
-deployed. It checks every 250 ms and takes a replica out after two failures.
+The balancer is HAProxy with deploy/compose/haproxy.cfg, as it is meant to be deployed. It checks every 250 ms and takes a replica out after two failures.
 """
 
 import json
@@ -16,10 +15,10 @@ import load
 import server
 import tools
 from server import Server, free_port, wait_until
-from suite import Test, test
+from suite import ROOT, Test, test
 from wire import Answer, Lost, exchange, get, post
 
-CONFIGURATION = Path(__file__).resolve().parent.parent / "haproxy.cfg"
+CONFIGURATION = ROOT / "deploy" / "compose" / "haproxy.cfg"
 REQUESTS_A_SECOND = 800
 # What a check needs to notice (2 x 250 ms), and the 1 s after which a silent replica's request is
 # sent to another one.
