@@ -147,7 +147,7 @@ def component_images() -> dict[str, str]:
 
 def build(target: str | None, tag: str, context: Path = ROOT, log: Path | None = None) -> str:
     """Builds the project's Dockerfile on the tests' own base images; gives what the build printed."""
-    command = ["build", "--build-arg", f"BUILD_IMAGE={build_image()}", "-t", tag]
+    command = ["build", "--force-rm", "--build-arg", f"BUILD_IMAGE={build_image()}", "-t", tag]
     if target:
         command += ["--target", target]
     printed = docker(*command, context, seconds=1500)
