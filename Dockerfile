@@ -32,7 +32,7 @@ RUN target="${TARGET:-$(rustc -vV | sed -n 's/^host: //p')}" \
     && if [ "$target" = aarch64-unknown-linux-gnu ] && ! command -v aarch64-linux-gnu-gcc > /dev/null; then \
         apt-get update && apt-get install -y --no-install-recommends gcc-aarch64-linux-gnu libc6-dev-arm64-cross; \
     fi \
-    && if [ -n "$TARGET" ]; then rustup target add "$target"; fi \
+    && if [ -n "$TARGET" ] && command -v rustup > /dev/null; then rustup target add "$target"; fi \
     && echo "--release --locked --bin safeserve --no-default-features --features $FEATURES --target $target" > flags
 
 # The dependencies, in a layer that changes of the sources leave alone. Cargo wants a file for each target of the
