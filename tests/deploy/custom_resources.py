@@ -15,6 +15,7 @@ import kubernetes_tools as tools
 # Kind to package and module.
 PYDANTIC = {
     "ServiceMonitor": (tools.PROMETHEUS_OPERATOR, "prometheus_operator/v1.py"),
+    "PodMonitor": (tools.PROMETHEUS_OPERATOR, "prometheus_operator/v1.py"),
     "ScaledObject": (tools.KEDA, "keda/v1alpha1.py"),
 }
 # Kind to class.

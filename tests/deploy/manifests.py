@@ -17,11 +17,7 @@ import custom_resources
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULTS = tomllib.loads((ROOT / "config" / "default.toml").read_text())
 # What the image's environment gives, before a file.
-IMAGE_ENVIRONMENT = {
-    "SAFESERVE__SERVER__BIND": "0.0.0.0:8080",
-    "SAFESERVE__MODELS__DIR": "/models",
-    "SAFESERVE__LOG__FORMAT": "json",
-}
+IMAGE_ENVIRONMENT = {"SAFESERVE__SERVER__BIND": "0.0.0.0:8080", "SAFESERVE__MODELS__DIR": "/models"}
 
 Object = dict
 Objects = list[Object]

@@ -303,8 +303,6 @@ def test_the_schema_has_every_setting_that_the_chart_does_not_give():
         ("server", "api_keys"),
         ("models", "dir"),
         *(("tls", key) for key in DEFAULTS["tls"]),
-        # The image's.
-        ("log", "format"),
         # A listener of its own, which no Service leads to.
         *(("admin", key) for key in DEFAULTS["admin"]),
         # Vertex AI has no charts.
@@ -467,6 +465,76 @@ def test_the_runtimes_are_what_knative_takes():
         bind = manifests.setting([], spec, "operations", "bind")
         assert bind.endswith(f":{annotations['prometheus.kserve.io/port']}")
         assert annotations["prometheus.kserve.io/path"] == "/metrics"
+
+
+def test_kserves_pods_are_scraped_where_their_metrics_are():
+    (monitor,) = load((KSERVE / "podmonitor.yaml").read_text())
+    assert schema_findings([monitor]) == []
+    specs = [spec for _, _, spec in pods(kustomize(KSERVE))]
+    named = {spec["containers"][0]["ports"][0]["name"] for spec in specs}
+    assert {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]} == named
+    for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+        kept, address, job = endpoint["relabelings"]
+        for spec in specs:
+            port = spec["annotations"]["prometheus.kserve.io/port"]
+            assert kept["regex"] == port and address["replacement"] == f"$1:{port}"
+        assert job["replacement"] == "safeserve"
+
+
+# Pages
+
+
+def block(page: Path, language: str) -> str:
+    """The first block of a language in a page."""
+    return page.read_text().partition(f"```{language}\n")[2].partition("```")[0]
+
+
+def test_the_overlay_of_the_page_is_what_it_says(accepts, tmp_path):
+    page = KUBERNETES / "README.md"
+    overlay = tmp_path / "overlay"
+    overlay.mkdir()
+    here = os.path.relpath(KUBERNETES / "overlays" / "production", overlay.resolve())
+    text, replaced = re.subn(r"(?m)^  - \S+/overlays/production$", f"  - {here}", block(page, "yaml"))
+    assert replaced == 1
+    (overlay / "kustomization.yaml").write_text(text)
+    (overlay / "config.toml").write_text(block(page, "toml"))
+    objects = kustomize(overlay)
+    assert schema_findings(objects) == []
+    assert policy_findings(objects) == []
+    assert list(accepts(objects, tmp_path)) == []
+    spec = pod(objects)
+    assert spec["containers"][0]["image"] == "registry.internal/safeserve:0.1.0"
+    assert {"reference": "registry.internal/models:42", "pullPolicy": "IfNotPresent"} in [
+        volume.get("image") for volume in spec["volumes"]
+    ]
+    assert "max_body_bytes = 33554432" in manifests.settings_file(objects, spec)
+
+
+def test_the_values_of_the_page_are_what_it_says(accepts, tmp_path):
+    values = tmp_path / "values.yaml"
+    values.write_text(block(CHART.parent / "README.md", "yaml"))
+    version = manifests.newest_versions(1)[0]
+    done = helm("template", "safeserve", CHART, "--kube-version", version, "--values", values)
+    assert done.returncode == 0, done.stderr
+    objects = load(done.stdout)
+    assert schema_findings(objects) == []
+    assert policy_findings(objects) == []
+    assert list(accepts(objects, tmp_path)) == []
+
+
+def test_the_pages_name_all_that_there_is():
+    page = (KUBERNETES / "README.md").read_text()
+    for name in (*OVERLAYS, *COMPONENTS):
+        assert f"`{name}`" in page, name
+    page = (KSERVE / "README.md").read_text()
+    for name in EXAMPLES:
+        assert f"`{name}`" in page, name
+
+
+def test_links_lead_somewhere():
+    for page in (KUBERNETES / "README.md", CHART.parent / "README.md", KSERVE / "README.md"):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
 
 
 # Names that others give
