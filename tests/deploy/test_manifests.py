@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from server import Server, ended
 
 import kubernetes_tools as tools
 import manifests
 from manifests import ALLOWED, DEFAULTS, POLICIES, ROOT, Objects, load, normalised, of_kind, pods, title
+from server import Server, ended
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 CHART = ROOT / "deploy" / "helm" / "safeserve"
@@ -28,6 +28,10 @@ KSERVE = ROOT / "deploy" / "kserve"
 OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
 COMPONENTS = sorted(path.name for path in (KUBERNETES / "components").iterdir())
 EXAMPLES = sorted(path.name for path in (KSERVE / "examples").iterdir())
+
+# Renders something of kustomize by its name; says what the server has against the settings of its pods.
+Render = Callable[[str], Objects]
+Accepts = Callable[[Objects, Path], Iterator[str]]
 
 # Sets of values that render to the same as something of kustomize: the base, an overlay, or components on it.
 SAME = {
@@ -97,9 +101,7 @@ def overlay_of(component: str, scratch: Path) -> Path:
     """An overlay that puts one component on the base."""
     overlay = scratch / component
     overlay.mkdir()
-    base, path = (
-        os.path.relpath(KUBERNETES / part, overlay.resolve()) for part in ("base", f"components/{component}")
-    )
+    base, path = (os.path.relpath(KUBERNETES / part, overlay.resolve()) for part in ("base", f"components/{component}"))
     (overlay / "kustomization.yaml").write_text(
         yaml.safe_dump(
             {
@@ -114,7 +116,7 @@ def overlay_of(component: str, scratch: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def kustomized(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Objects]:
+def kustomized(tmp_path_factory: pytest.TempPathFactory) -> Render:
     """Renders the base, an overlay, or a component on the base. Each gets its own copy."""
     scratch = tmp_path_factory.mktemp("overlays")
     made = {}
@@ -162,7 +164,7 @@ def policy_findings(objects: Objects) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def accepts() -> Callable[[Objects, Path], Iterator[str]]:
+def accepts() -> Accepts:
     """Gives the program the settings that a pod would have, and says what it has against them."""
     program = os.environ.get("SAFESERVE")
     if not program or not Path(program).is_file():
@@ -193,27 +195,31 @@ def accepts() -> Callable[[Objects, Path], Iterator[str]]:
 # Kustomize
 
 
-@pytest.mark.parametrize("name", ["base", *(f"overlays/{name}" for name in OVERLAYS), *(f"components/{name}" for name in COMPONENTS)])
-def test_kustomize_renders_valid_objects_that_keep_the_promises(name, kustomized, accepts, tmp_path):
+@pytest.mark.parametrize(
+    "name", ["base", *(f"overlays/{name}" for name in OVERLAYS), *(f"components/{name}" for name in COMPONENTS)]
+)
+def test_kustomize_renders_valid_objects_that_keep_the_promises(
+    name: str, kustomized: Render, accepts: Accepts, tmp_path: Path
+) -> None:
     objects = kustomized(name)
     assert schema_findings(objects) == []
     assert policy_findings(objects) == []
     assert list(accepts(objects, tmp_path)) == []
 
 
-def test_the_versions_of_kubernetes_are_the_newest_two_that_are_known():
+def test_the_versions_of_kubernetes_are_the_newest_two_that_are_known() -> None:
     older, newer = manifests.newest_versions()
     assert re.fullmatch(r"1\.\d+\.\d+", newer)
     assert int(older.split(".")[1]) + 1 == int(newer.split(".")[1])
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_an_overlay_is_short(name):
+def test_an_overlay_is_short(name: str) -> None:
     lines = (KUBERNETES / "overlays" / name / "kustomization.yaml").read_text().splitlines()
     assert len(lines) <= 20
 
 
-def test_components_that_exclude_each_other_are_noticed(tmp_path):
+def test_components_that_exclude_each_other_are_noticed(tmp_path: Path) -> None:
     overlay = overlay_of("hpa", tmp_path)
     file = overlay / "kustomization.yaml"
     components = os.path.relpath(KUBERNETES / "components", overlay.resolve())
@@ -230,14 +236,14 @@ def test_components_that_exclude_each_other_are_noticed(tmp_path):
 # Helm
 
 
-def test_the_chart_passes_lint():
+def test_the_chart_passes_lint() -> None:
     done = helm("lint", "--strict", CHART)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 chart(s) failed" in done.stdout
 
 
 @pytest.mark.parametrize("name", [*SAME, *OTHERS])
-def test_the_chart_renders_valid_objects_that_keep_the_promises(name, accepts, tmp_path):
+def test_the_chart_renders_valid_objects_that_keep_the_promises(name: str, accepts: Accepts, tmp_path: Path) -> None:
     objects = rendered(*(SAME | OTHERS)[name])
     assert schema_findings(objects) == []
     findings = policy_findings(objects)
@@ -251,17 +257,17 @@ def test_the_chart_renders_valid_objects_that_keep_the_promises(name, accepts, t
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_the_chart_is_the_same_as_kustomize(name, kustomized):
+def test_the_chart_is_the_same_as_kustomize(name: str, kustomized: Render) -> None:
     left, right = normalised(kustomized(name)), normalised(rendered(*SAME[name]))
     assert list(manifests.differences(left, right)) == []
 
 
-def test_the_chart_is_compared_with_every_overlay():
+def test_the_chart_is_compared_with_every_overlay() -> None:
     assert {name.partition("/")[2] for name in SAME if name.startswith("overlays/")} == set(OVERLAYS)
 
 
 @pytest.mark.parametrize("allowed", ALLOWED, ids=lambda allowed: allowed.__name__)
-def test_an_allowed_difference_is_one(allowed, kustomized):
+def test_an_allowed_difference_is_one(allowed: Callable[[dict], None], kustomized: Render) -> None:
     """Each of them makes up for something: without it some pair differs."""
     others = [other for other in ALLOWED if other is not allowed]
     assert any(
@@ -269,13 +275,13 @@ def test_an_allowed_difference_is_one(allowed, kustomized):
     )
 
 
-def test_the_comparison_notices_what_is_not_allowed(kustomized):
+def test_the_comparison_notices_what_is_not_allowed(kustomized: Render) -> None:
     left, right = normalised(kustomized("base")), normalised(rendered(*SAME["base"], "resources.cpu=3"))
     found = list(manifests.differences(left, right))
     assert [path.partition(": ")[0].rpartition(".")[2] for path in found] == ["cpu", "cpu"]
 
 
-def test_a_second_release_in_the_namespace_shares_nothing_with_the_first():
+def test_a_second_release_in_the_namespace_shares_nothing_with_the_first() -> None:
     first, second = rendered(), rendered(release="second")
     assert not {title(item) for item in first} & {title(item) for item in second}
     labels = [item["spec"]["template"]["metadata"]["labels"] for item in of_kind(second, "Deployment")]
@@ -283,7 +289,7 @@ def test_a_second_release_in_the_namespace_shares_nothing_with_the_first():
         assert not service["spec"]["selector"].items() <= labels[0].items()
 
 
-def test_a_changed_setting_changes_the_pods(kustomized):
+def test_a_changed_setting_changes_the_pods(kustomized: Render) -> None:
     def annotations(*values: str) -> dict:
         (deployment,) = of_kind(rendered(*values), "Deployment")
         return deployment["spec"]["template"]["metadata"]["annotations"]
@@ -291,7 +297,18 @@ def test_a_changed_setting_changes_the_pods(kustomized):
     assert annotations() != annotations("config.log.level=debug")
 
 
-def test_the_schema_has_every_setting_that_the_chart_does_not_give():
+def test_a_setting_goes_before_what_the_chart_would_choose() -> None:
+    """The environment goes before the file: a variable of the chart would make the value a dead one."""
+    for key, chosen in (("strict", "true"), ("watch", "false")):
+        variable = f"SAFESERVE__MODELS__{key.upper()}"
+        assert manifests.environment(container(rendered()))[variable] == chosen
+        for value in ("true", "false"):
+            objects = rendered(f"config.models.{key}={value}")
+            assert variable not in manifests.environment(container(objects))
+            assert f"{key} = {value}" in manifests.settings_file(objects, pod(objects))
+
+
+def test_the_schema_has_every_setting_that_the_chart_does_not_give() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["config"]["properties"]
     has = {(section, key) for section, part in schema.items() for key in part["properties"]}
     chart_gives = {
@@ -319,7 +336,7 @@ def test_the_schema_has_every_setting_that_the_chart_does_not_give():
         assert described.get("type") == of_type or DEFAULTS[section][key] in described["enum"], (section, key)
 
 
-def test_the_schema_has_every_value():
+def test_the_schema_has_every_value() -> None:
     """At each level: nothing in values.yaml that the schema does not know, and nothing in the schema without a
     default."""
     schema = json.loads((CHART / "values.schema.json").read_text())
@@ -380,20 +397,20 @@ def test_the_schema_has_every_value():
     ],
     ids=lambda part: ",".join(part) if isinstance(part, list) else "",
 )
-def test_bad_values_are_refused_by_their_names(values, named):
+def test_bad_values_are_refused_by_their_names(values: list[str], named: str) -> None:
     done = template(*values)
     assert done.returncode != 0
     assert named in done.stderr
 
 
-def test_a_cluster_that_is_too_old_is_refused():
+def test_a_cluster_that_is_too_old_is_refused() -> None:
     for version, named in (("1.32.0", "models.source"), ("1.29.0", "kubeVersion")):
         done = helm("template", "safeserve", CHART, "--kube-version", version)
         assert done.returncode != 0
         assert named in done.stderr
 
 
-def test_the_notes_say_how_to_ask():
+def test_the_notes_say_how_to_ask() -> None:
     done = helm("install", "--dry-run=client", "safeserve", CHART, "--set", "tls.secretName=a,apiKeys.secretName=b")
     notes = done.stdout.partition("NOTES:")[2]
     assert "https://safeserve.default.svc:8080" in notes, done.stdout + done.stderr
@@ -405,7 +422,7 @@ def test_the_notes_say_how_to_ask():
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_kserve_examples_are_valid(name):
+def test_kserve_examples_are_valid(name: str) -> None:
     objects = load((KSERVE / "examples" / name).read_text())
     assert schema_findings(objects) == []
     assert policy_findings(objects) == []
@@ -417,12 +434,13 @@ def test_kserve_examples_are_valid(name):
                 runtime
                 for runtime in runtimes
                 if model["protocolVersion"] in runtime["spec"]["protocolVersions"]
-                and model["modelFormat"]["name"] in {known["name"] for known in runtime["spec"]["supportedModelFormats"]}
+                and model["modelFormat"]["name"]
+                in {known["name"] for known in runtime["spec"]["supportedModelFormats"]}
             ]
             assert len(fitting) == 1, f"{title(item)}: {len(fitting)} runtimes fit"
 
 
-def test_kserve_examples_are_what_their_names_say():
+def test_kserve_examples_are_what_their_names_say() -> None:
     examples = {name: load((KSERVE / "examples" / name).read_text())[0] for name in EXAMPLES}
     modes = {
         name: item["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] for name, item in examples.items()
@@ -434,20 +452,22 @@ def test_kserve_examples_are_what_their_names_say():
     assert examples["canary-serverless.yaml"]["metadata"]["name"] == examples["serverless.yaml"]["metadata"]["name"]
     assert examples["canary-serverless.yaml"]["spec"]["predictor"].pop("canaryTrafficPercent") == 10
     stable, canary = examples["serverless.yaml"]["spec"], examples["canary-serverless.yaml"]["spec"]
-    assert [path.partition(": ")[0] for path in manifests.differences(stable, canary)] == [".predictor.model.storageUri"]
+    assert [path.partition(": ")[0] for path in manifests.differences(stable, canary)] == [
+        ".predictor.model.storageUri"
+    ]
     (split,) = examples["canary-standard.yaml"]["spec"].pop("canary")
     assert split["trafficPercent"] == 10
     assert examples["canary-standard.yaml"]["spec"] == examples["standard.yaml"]["spec"]
 
 
-def test_the_runtimes_are_valid_and_keep_the_promises(accepts, tmp_path):
+def test_the_runtimes_are_valid_and_keep_the_promises(accepts: Accepts, tmp_path: Path) -> None:
     objects = kustomize(KSERVE)
     assert schema_findings(objects) == []
     assert policy_findings(objects) == []
     assert list(accepts(objects, tmp_path)) == []
 
 
-def test_the_runtimes_are_what_knative_takes():
+def test_the_runtimes_are_what_knative_takes() -> None:
     """Its field masks: one port with a name that it knows, no lifecycle, probes on that port, nothing of the pod's."""
     names = {"http1": 8080, "h2c": 9000}
     for item, _, spec in pods(kustomize(KSERVE)):
@@ -467,7 +487,7 @@ def test_the_runtimes_are_what_knative_takes():
         assert annotations["prometheus.kserve.io/path"] == "/metrics"
 
 
-def test_kserves_pods_are_scraped_where_their_metrics_are():
+def test_kserves_pods_are_scraped_where_their_metrics_are() -> None:
     (monitor,) = load((KSERVE / "podmonitor.yaml").read_text())
     assert schema_findings([monitor]) == []
     specs = [spec for _, _, spec in pods(kustomize(KSERVE))]
@@ -489,7 +509,7 @@ def block(page: Path, language: str) -> str:
     return page.read_text().partition(f"```{language}\n")[2].partition("```")[0]
 
 
-def test_the_overlay_of_the_page_is_what_it_says(accepts, tmp_path):
+def test_the_overlay_of_the_page_is_what_it_says(accepts: Accepts, tmp_path: Path) -> None:
     page = KUBERNETES / "README.md"
     overlay = tmp_path / "overlay"
     overlay.mkdir()
@@ -510,7 +530,7 @@ def test_the_overlay_of_the_page_is_what_it_says(accepts, tmp_path):
     assert "max_body_bytes = 33554432" in manifests.settings_file(objects, spec)
 
 
-def test_the_values_of_the_page_are_what_it_says(accepts, tmp_path):
+def test_the_values_of_the_page_are_what_it_says(accepts: Accepts, tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text(block(CHART.parent / "README.md", "yaml"))
     version = manifests.newest_versions(1)[0]
@@ -522,7 +542,7 @@ def test_the_values_of_the_page_are_what_it_says(accepts, tmp_path):
     assert list(accepts(objects, tmp_path)) == []
 
 
-def test_the_pages_name_all_that_there_is():
+def test_the_pages_name_all_that_there_is() -> None:
     page = (KUBERNETES / "README.md").read_text()
     for name in (*OVERLAYS, *COMPONENTS):
         assert f"`{name}`" in page, name
@@ -531,7 +551,7 @@ def test_the_pages_name_all_that_there_is():
         assert f"`{name}`" in page, name
 
 
-def test_links_lead_somewhere():
+def test_links_lead_somewhere() -> None:
     for page in (KUBERNETES / "README.md", CHART.parent / "README.md", KSERVE / "README.md"):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page}: {target}"
@@ -540,7 +560,7 @@ def test_links_lead_somewhere():
 # Names that others give
 
 
-def test_what_scales_is_a_metric_that_the_server_has(kustomized, tmp_path):
+def test_what_scales_is_a_metric_that_the_server_has(kustomized: Render, tmp_path: Path) -> None:
     program = os.environ.get("SAFESERVE")
     if not program or not Path(program).is_file():
         pytest.skip("SAFESERVE names no program")
@@ -560,7 +580,7 @@ def test_what_scales_is_a_metric_that_the_server_has(kustomized, tmp_path):
         assert server.value(rule["name"]["as"], model="iris") == 0
 
 
-def test_the_query_of_keda_asks_for_its_own_namespace_and_service(kustomized):
+def test_the_query_of_keda_asks_for_its_own_namespace_and_service(kustomized: Render) -> None:
     objects = kustomized("overlays/production-keda")
     (scaled,) = of_kind(objects, "ScaledObject")
     query = scaled["spec"]["triggers"][0]["metadata"]["query"]
@@ -569,7 +589,7 @@ def test_the_query_of_keda_asks_for_its_own_namespace_and_service(kustomized):
     assert dict(re.findall(r'(\w+)="([^"]*)"', query)).pop("service") in services
 
 
-def test_the_series_have_the_job_that_rules_and_adapter_count_with(kustomized):
+def test_the_series_have_the_job_that_rules_and_adapter_count_with(kustomized: Render) -> None:
     objects = kustomized("components/monitoring")
     (monitor,) = of_kind(objects, "ServiceMonitor")
     (service,) = (
@@ -612,8 +632,16 @@ def remove(objects: Objects, kind: str) -> None:
 
 BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
     ("an_end_fits_its_grace", lambda o: pod(o).update(terminationGracePeriodSeconds=32), "the end may take 32 s"),
-    ("an_end_fits_its_grace", lambda o: pod(o).pop("terminationGracePeriodSeconds"), "terminationGracePeriodSeconds is 30"),
-    ("an_end_fits_its_grace", lambda o: container(o)["lifecycle"]["preStop"]["sleep"].update(seconds=4), "preStop sleeps 4 s"),
+    (
+        "an_end_fits_its_grace",
+        lambda o: pod(o).pop("terminationGracePeriodSeconds"),
+        "terminationGracePeriodSeconds is 30",
+    ),
+    (
+        "an_end_fits_its_grace",
+        lambda o: container(o)["lifecycle"]["preStop"]["sleep"].update(seconds=4),
+        "preStop sleeps 4 s",
+    ),
     ("an_end_fits_its_grace", lambda o: container(o).pop("lifecycle"), "preStop sleeps 0 s"),
     ("an_end_fits_its_grace", lambda o: configure(o, "[server]\ndrain_timeout_ms = 60000"), "the end may take 75 s"),
     (
@@ -622,8 +650,16 @@ BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
         "the end may take 40 s",
     ),
     ("probes_differ", lambda o: container(o).pop("livenessProbe"), "no livenessProbe"),
-    ("probes_differ", lambda o: container(o).update(livenessProbe=container(o)["readinessProbe"]), "two probes are the same"),
-    ("probes_differ", lambda o: container(o)["livenessProbe"]["httpGet"].update(path="/v2/health/ready"), "livenessProbe asks"),
+    (
+        "probes_differ",
+        lambda o: container(o).update(livenessProbe=container(o)["readinessProbe"]),
+        "two probes are the same",
+    ),
+    (
+        "probes_differ",
+        lambda o: container(o)["livenessProbe"]["httpGet"].update(path="/v2/health/ready"),
+        "livenessProbe asks",
+    ),
     ("probes_differ", lambda o: container(o)["livenessProbe"].update(periodSeconds=1), "not more patient"),
     ("probes_differ", lambda o: container(o)["startupProbe"].update(failureThreshold=3), "startupProbe ends before"),
     ("a_rollout_takes_no_capacity", lambda o: deployment(o).pop("strategy"), "maxUnavailable"),
@@ -634,21 +670,43 @@ BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
     ),
     (
         "a_rollout_takes_no_capacity",
-        lambda o: [volume["configMap"].update(name="safeserve-config") for volume in pod(o)["volumes"] if "configMap" in volume],
+        lambda o: [
+            volume["configMap"].update(name="safeserve-config") for volume in pod(o)["volumes"] if "configMap" in volume
+        ],
         "changes no pod",
     ),
     ("limits_are_set", lambda o: container(o)["resources"]["limits"].pop("memory"), "no limits of cpu and memory"),
     ("limits_are_set", lambda o: container(o)["resources"]["requests"].update(cpu="1"), "other requests"),
-    ("limits_are_set", lambda o: [part.update(cpu="1500m") for part in container(o)["resources"].values()], "1500m cores"),
+    (
+        "limits_are_set",
+        lambda o: [part.update(cpu="1500m") for part in container(o)["resources"].values()],
+        "1500m cores",
+    ),
     ("memory_holds_the_budgets", lambda o: configure(o, "[models]\nmax_weight_bytes = 1000000000"), "of 1073741824"),
-    ("memory_holds_the_budgets", lambda o: configure(o, "[limits]\nmax_inflight_body_bytes = 268435456"), "of 1073741824"),
+    (
+        "memory_holds_the_budgets",
+        lambda o: configure(o, "[limits]\nmax_inflight_body_bytes = 268435456"),
+        "of 1073741824",
+    ),
     ("nobody_runs_as_root", lambda o: pod(o)["securityContext"].update(runAsNonRoot=False), "runAsNonRoot is False"),
     ("nobody_runs_as_root", lambda o: container(o)["securityContext"].update(runAsUser=0), "runAsUser is 0"),
-    ("nobody_runs_as_root", lambda o: container(o)["securityContext"]["capabilities"].update(add=["NET_RAW"]), "NET_RAW"),
+    (
+        "nobody_runs_as_root",
+        lambda o: container(o)["securityContext"]["capabilities"].update(add=["NET_RAW"]),
+        "NET_RAW",
+    ),
     ("nobody_runs_as_root", lambda o: container(o)["securityContext"].pop("capabilities"), "capabilities is None"),
     ("nobody_runs_as_root", lambda o: pod(o)["securityContext"].pop("seccompProfile"), "seccompProfile is None"),
-    ("nobody_runs_as_root", lambda o: container(o)["securityContext"].pop("readOnlyRootFilesystem"), "readOnlyRootFilesystem"),
-    ("nobody_runs_as_root", lambda o: container(o)["securityContext"].pop("allowPrivilegeEscalation"), "allowPrivilege"),
+    (
+        "nobody_runs_as_root",
+        lambda o: container(o)["securityContext"].pop("readOnlyRootFilesystem"),
+        "readOnlyRootFilesystem",
+    ),
+    (
+        "nobody_runs_as_root",
+        lambda o: container(o)["securityContext"].pop("allowPrivilegeEscalation"),
+        "allowPrivilege",
+    ),
     ("nobody_runs_as_root", lambda o: pod(o).pop("automountServiceAccountToken"), "a token"),
     ("images_are_pinned", lambda o: container(o).update(image="registry:5000/safeserve"), "changes by itself"),
     ("images_are_pinned", lambda o: container(o).update(image="a/safeserve:latest"), "changes by itself"),
@@ -657,17 +715,33 @@ BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
         lambda o: [volume["image"].update(reference="a/models") for volume in pod(o)["volumes"] if "image" in volume],
         "a/models changes by itself",
     ),
-    ("selectors_match", lambda o: deployment(o)["selector"]["matchLabels"].update(tier="a"), "Deployment/safeserve: does not"),
-    ("selectors_match", lambda o: first(o, "Service")["selector"].update(tier="a"), "Service/safeserve: does not select"),
+    (
+        "selectors_match",
+        lambda o: deployment(o)["selector"]["matchLabels"].update(tier="a"),
+        "Deployment/safeserve: does not",
+    ),
+    (
+        "selectors_match",
+        lambda o: first(o, "Service")["selector"].update(tier="a"),
+        "Service/safeserve: does not select",
+    ),
     (
         "selectors_match",
         lambda o: first(o, "PodDisruptionBudget")["selector"]["matchLabels"].update(tier="a"),
         "PodDisruptionBudget/safeserve: does not select",
     ),
-    ("selectors_match", lambda o: first(o, "NetworkPolicy").update(podSelector={}), "NetworkPolicy/safeserve: does not select"),
+    (
+        "selectors_match",
+        lambda o: first(o, "NetworkPolicy").update(podSelector={}),
+        "NetworkPolicy/safeserve: does not select",
+    ),
     ("selectors_match", lambda o: remove(o, "PodDisruptionBudget"), "no PodDisruptionBudget"),
     ("selectors_match", lambda o: pod(o)["topologySpreadConstraints"].pop(), "not spread"),
-    ("selectors_match", lambda o: first(o, "ServiceMonitor")["selector"]["matchLabels"].update(tier="a"), "selects no Service"),
+    (
+        "selectors_match",
+        lambda o: first(o, "ServiceMonitor")["selector"]["matchLabels"].update(tier="a"),
+        "selects no Service",
+    ),
     (
         "selectors_match",
         lambda o: o.append(
@@ -677,9 +751,21 @@ BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
     ),
     ("ports_exist", lambda o: container(o)["ports"].pop(), "port operations is none of"),
     ("ports_exist", lambda o: first(o, "Service")["ports"][0].update(targetPort=8088), "port 8088 is none of"),
-    ("ports_exist", lambda o: first(o, "NetworkPolicy")["ingress"][0]["ports"][0].update(port="web"), "port web is none of"),
-    ("ports_exist", lambda o: container(o)["livenessProbe"]["httpGet"].update(port="health"), "livenessProbe: port health"),
-    ("ports_exist", lambda o: first(o, "ServiceMonitor")["endpoints"][0].update(port="http"), "port http is none of Service"),
+    (
+        "ports_exist",
+        lambda o: first(o, "NetworkPolicy")["ingress"][0]["ports"][0].update(port="web"),
+        "port web is none of",
+    ),
+    (
+        "ports_exist",
+        lambda o: container(o)["livenessProbe"]["httpGet"].update(port="health"),
+        "livenessProbe: port health",
+    ),
+    (
+        "ports_exist",
+        lambda o: first(o, "ServiceMonitor")["endpoints"][0].update(port="http"),
+        "port http is none of Service",
+    ),
     ("ports_exist", lambda o: configure(o, '[operations]\nbind = "0.0.0.0:8082"'), "operations.bind is '0.0.0.0:8082'"),
     (
         "operations_are_not_for_clients",
@@ -691,9 +777,21 @@ BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
         lambda o: first(o, "Service", "safeserve-operations").pop("clusterIP"),
         "leads clients to the operations port",
     ),
-    ("operations_are_not_for_clients", lambda o: first(o, "NetworkPolicy").update(egress=[{}]), "pods may reach others"),
-    ("operations_are_not_for_clients", lambda o: first(o, "NetworkPolicy").update(policyTypes=["Ingress"]), "may reach others"),
-    ("operations_are_not_for_clients", lambda o: first(o, "NetworkPolicy")["ingress"][1].pop("from"), "lets everybody in"),
+    (
+        "operations_are_not_for_clients",
+        lambda o: first(o, "NetworkPolicy").update(egress=[{}]),
+        "pods may reach others",
+    ),
+    (
+        "operations_are_not_for_clients",
+        lambda o: first(o, "NetworkPolicy").update(policyTypes=["Ingress"]),
+        "may reach others",
+    ),
+    (
+        "operations_are_not_for_clients",
+        lambda o: first(o, "NetworkPolicy")["ingress"][1].pop("from"),
+        "lets everybody in",
+    ),
     (
         "operations_are_not_for_clients",
         lambda o: first(o, "NetworkPolicy")["ingress"][0]["ports"].append({"port": "operations"}),
@@ -703,7 +801,11 @@ BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
     ("references_exist", lambda o: container(o)["volumeMounts"].pop(), "volumes and mounts differ"),
     ("references_exist", lambda o: remove(o, "ConfigMap"), "ConfigMap/safeserve-config"),
     ("references_exist", lambda o: remove(o, "ServiceAccount"), "ServiceAccount/safeserve is not there"),
-    ("references_exist", lambda o: first(o, "HorizontalPodAutoscaler")["scaleTargetRef"].update(name="a"), "what it scales"),
+    (
+        "references_exist",
+        lambda o: first(o, "HorizontalPodAutoscaler")["scaleTargetRef"].update(name="a"),
+        "what it scales",
+    ),
     ("replicas_have_one_owner", lambda o: deployment(o).update(replicas=3), "each apply sets back"),
     ("replicas_have_one_owner", lambda o: remove(o, "HorizontalPodAutoscaler"), "a single replica"),
     ("replicas_have_one_owner", lambda o: first(o, "HorizontalPodAutoscaler").update(minReplicas=0), "from 0 to 12"),
@@ -727,14 +829,16 @@ BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
 
 
 @pytest.mark.parametrize(("policy", "broken", "finding"), BREAKS, ids=[f"{name}-{text}" for name, _, text in BREAKS])
-def test_a_broken_promise_is_found(policy, broken, finding, kustomized):
+def test_a_broken_promise_is_found(
+    policy: str, broken: Callable[[Objects], object], finding: str, kustomized: Render
+) -> None:
     objects = kustomized("overlays/production")
     broken(objects)
     (check,) = (known for known in POLICIES if known.__name__ == policy)
     assert any(finding in text for text in check(objects)), list(check(objects))
 
 
-def test_every_policy_is_seen_to_fail():
+def test_every_policy_is_seen_to_fail() -> None:
     assert {policy for policy, _, _ in BREAKS} == {policy.__name__ for policy in POLICIES}
 
 
@@ -743,7 +847,12 @@ def test_every_policy_is_seen_to_fail():
     [
         ("overlays/production", "Deployment", lambda spec: spec["template"]["spec"].update(replica=1), "replica"),
         ("overlays/production", "HorizontalPodAutoscaler", lambda spec: spec.update(minReplicas="three"), "three"),
-        ("overlays/production", "ServiceMonitor", lambda spec: spec["endpoints"][0].update(intervall="1s"), "intervall"),
+        (
+            "overlays/production",
+            "ServiceMonitor",
+            lambda spec: spec["endpoints"][0].update(intervall="1s"),
+            "intervall",
+        ),
         ("overlays/production", "ServiceMonitor", lambda spec: spec.pop("selector"), "selector"),
         ("overlays/production-keda", "ScaledObject", lambda spec: spec["triggers"][0].pop("type"), "type"),
         ("overlays/production-keda", "ScaledObject", lambda spec: spec.update(minReplicas=1), "minReplicas"),
@@ -755,7 +864,9 @@ def test_every_policy_is_seen_to_fail():
     ],
     ids=lambda part: part if isinstance(part, str) else "",
 )
-def test_an_object_that_its_schema_does_not_know_is_found(name, kind, broken, finding, kustomized):
+def test_an_object_that_its_schema_does_not_know_is_found(
+    name: str, kind: str, broken: Callable[[Objects], object], finding: str, kustomized: Render
+) -> None:
     if name == "kserve":
         objects = copy.deepcopy(kustomize(KSERVE))
     elif name == "examples":
@@ -766,7 +877,7 @@ def test_an_object_that_its_schema_does_not_know_is_found(name, kind, broken, fi
     assert any(finding in text for text in schema_findings(objects))
 
 
-def test_a_setting_that_does_not_exist_is_found(kustomized, accepts, tmp_path):
+def test_a_setting_that_does_not_exist_is_found(kustomized: Render, accepts: Accepts, tmp_path: Path) -> None:
     objects = kustomized("base")
     configure(objects, "[server]\ndrain_delay = 1")
     (refusal,) = accepts(objects, tmp_path)

@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import engine
 import manifests
-import pytest
 from engine import PREFIX, ROOT, Container, docker, is_answered, once
 from manifests import Objects, of_kind
 from test_manifests import KSERVE, KUBERNETES, kustomize, rendered
@@ -59,7 +60,9 @@ def port(spec: dict, named: str | int) -> int:
     return ports.get(named, named)
 
 
-def run(objects: Objects, spec: dict, image: str, scratch: Path, *more: str, models: Path = ROOT / "models", name: str = "") -> Container:
+def run(
+    objects: Objects, spec: dict, image: str, scratch: Path, *more: str, models: Path = ROOT / "models", name: str = ""
+) -> Container:
     (container,) = spec["containers"]
     published = [flag for number in (8081, 9000) for flag in ("--publish", f"127.0.0.1::{number}")]
     return Container(
@@ -104,7 +107,9 @@ def test_a_pod_answers_its_probes_and_ends_within_its_grace(name: str, image: st
         assert exchange(clients, get("/v2/models/iris/ready", f"X-API-Key: {KEY}"), 5).status == 200
 
         # preStop is over; what is left of the grace has to do.
-        delay, timeout = (manifests.setting(objects, spec, "server", f"drain_{part}_ms") for part in ("delay", "timeout"))
+        delay, timeout = (
+            manifests.setting(objects, spec, "server", f"drain_{part}_ms") for part in ("delay", "timeout")
+        )
         started = time.monotonic()
         docker("kill", "--signal", "SIGTERM", container.name)
         engine.wait_until(lambda: not probe(container, spec, "readinessProbe"), 1, "it is not ready any more")
@@ -124,10 +129,15 @@ def test_helms_test_asks_the_service(image: str, tmp_path: Path) -> None:
     network = f"{PREFIX}-helm-test"
     docker("network", "create", network)
     try:
-        with run(objects, pod_of(objects), image, tmp_path, "--network", network, "--network-alias", alias) as container:
+        with run(
+            objects, pod_of(objects), image, tmp_path, "--network", network, "--network-alias", alias
+        ) as container:
             container.wait_ready()
             (asking,) = test["spec"]["containers"]
-            assert once(image, *options(test["spec"], ""), "--network", network, command=tuple(asking["args"])) == (0, "")
+            assert once(image, *options(test["spec"], ""), "--network", network, command=tuple(asking["args"])) == (
+                0,
+                "",
+            )
         code, said = once(image, *options(test["spec"], ""), "--network", network, command=tuple(asking["args"]))
         assert code == 1 and alias in said
     finally:
