@@ -16,6 +16,7 @@ import kubernetes_tools as tools
 PYDANTIC = {
     "ServiceMonitor": (tools.PROMETHEUS_OPERATOR, "prometheus_operator/v1.py"),
     "PodMonitor": (tools.PROMETHEUS_OPERATOR, "prometheus_operator/v1.py"),
+    "PrometheusRule": (tools.PROMETHEUS_OPERATOR, "prometheus_operator/v1.py"),
     "ScaledObject": (tools.KEDA, "keda/v1alpha1.py"),
 }
 # Kind to class.

@@ -17,10 +17,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-import kubernetes_tools as tools
+import kubernetes_tools
 import manifests
 from manifests import ALLOWED, DEFAULTS, POLICIES, ROOT, Objects, load, normalised, of_kind, pods, title
 from server import Server, ended
+from suite import Skip
+from tools import promtool
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 CHART = ROOT / "deploy" / "helm" / "safeserve"
@@ -90,8 +92,8 @@ OTHERS = {
 @cache
 def kustomize(path: Path) -> Objects:
     try:
-        done = tools.run("kubectl", "kustomize", path)
-    except tools.Unavailable as reason:
+        done = kubernetes_tools.run("kubectl", "kustomize", path)
+    except kubernetes_tools.Unavailable as reason:
         pytest.skip(str(reason))
     assert done.returncode == 0, done.stderr
     return load(done.stdout)
@@ -133,8 +135,8 @@ def kustomized(tmp_path_factory: pytest.TempPathFactory) -> Render:
 
 def helm(*arguments: object) -> subprocess.CompletedProcess:
     try:
-        return tools.run("helm", *arguments)
-    except tools.Unavailable as reason:
+        return kubernetes_tools.run("helm", *arguments)
+    except kubernetes_tools.Unavailable as reason:
         pytest.skip(str(reason))
 
 
@@ -155,7 +157,7 @@ def rendered(*values: str, release: str = "safeserve") -> Objects:
 def schema_findings(objects: Objects) -> list[str]:
     try:
         return [finding for item in objects for finding in manifests.schema_findings(item)]
-    except tools.Unavailable as reason:
+    except kubernetes_tools.Unavailable as reason:
         pytest.skip(str(reason))
 
 
@@ -226,8 +228,8 @@ def test_components_that_exclude_each_other_are_noticed(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace(f"{components}/hpa\n", f"{components}/hpa\n- {components}/keda\n"))
     # The second has no replicas to take away any more.
     try:
-        done = tools.run("kubectl", "kustomize", overlay)
-    except tools.Unavailable as reason:
+        done = kubernetes_tools.run("kubectl", "kustomize", overlay)
+    except kubernetes_tools.Unavailable as reason:
         pytest.skip(str(reason))
     assert done.returncode != 0
     assert "replicas" in done.stderr
@@ -542,6 +544,18 @@ def test_the_values_of_the_page_are_what_it_says(accepts: Accepts, tmp_path: Pat
     assert list(accepts(objects, tmp_path)) == []
 
 
+def test_the_rules_become_objects_of_the_operator() -> None:
+    """By the page's own lines, with a kubectl that prints what it is given."""
+    lines = re.search(r"(?ms)^for file in .*?^done$", (KUBERNETES / "README.md").read_text())[0]
+    script = f"kubectl() {{ cat; echo ---; }}\n{lines}"
+    done = subprocess.run(["bash", "-euc", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    objects = load(done.stdout)
+    files = list((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
+    assert [item["metadata"]["name"] for item in objects] == [f"safeserve-{file.stem}" for file in sorted(files)]
+    assert schema_findings(objects) == []
+
+
 def test_the_pages_name_all_that_there_is() -> None:
     page = (KUBERNETES / "README.md").read_text()
     for name in (*OVERLAYS, *COMPONENTS):
@@ -578,6 +592,58 @@ def test_what_scales_is_a_metric_that_the_server_has(kustomized: Render, tmp_pat
         shown = {series for series, _ in server.metrics()}
         assert asked <= shown
         assert server.value(rule["name"]["as"], model="iris") == 0
+
+
+def test_the_queries_count_the_rows_that_wait(kustomized: Render, tmp_path: Path) -> None:
+    """Prometheus' own promtool evaluates both: of each pod all models together, averaged, and nobody else's."""
+    try:
+        program = promtool()
+    except Skip as reason:
+        pytest.skip(str(reason))
+    (scaled,) = of_kind(kustomized("components/keda"), "ScaledObject")
+    adapter = yaml.safe_load((KUBERNETES / "prometheus-adapter-values.yaml").read_text())
+    (rule,) = adapter["rules"]["custom"]
+    series = rule["name"]["as"]
+    # As the adapter fills it in, for all pods of a Deployment.
+    matchers = 'namespace="safeserve",pod=~"a|b"'
+    filled = rule["metricsQuery"].replace("<<.Series>>", series).replace("<<.GroupBy>>", "pod")
+    filled = filled.replace("<<.LabelMatchers>>", matchers)
+
+    def waiting(pod: str, model: str, values: str, namespace: str = "safeserve") -> dict:
+        labels = f'job="safeserve",namespace="{namespace}",service="safeserve-operations",pod="{pod}"'
+        return {"series": f'{series}{{{labels},model="{model}",version="1"}}', "values": values}
+
+    cases = {
+        "rule_files": [],
+        "evaluation_interval": "15s",
+        "tests": [
+            {
+                "interval": "15s",
+                "input_series": [
+                    waiting("a", "iris", "0 40 0 40 0 40 0 40 0"),
+                    waiting("a", "digits", "5x8"),
+                    waiting("b", "iris", "100x8"),
+                    waiting("c", "iris", "1000x8", namespace="other"),
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": scaled["spec"]["triggers"][0]["metadata"]["query"],
+                        "eval_time": "95s",
+                        "exp_samples": [{"labels": "{}", "value": 125}],
+                    },
+                    {
+                        "expr": filled,
+                        "eval_time": "95s",
+                        "exp_samples": [{"labels": '{pod="a"}', "value": 25}, {"labels": '{pod="b"}', "value": 100}],
+                    },
+                ],
+            }
+        ],
+    }
+    file = tmp_path / "cases.yml"
+    file.write_text(yaml.safe_dump(cases))
+    done = subprocess.run([program, "test", "rules", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_query_of_keda_asks_for_its_own_namespace_and_service(kustomized: Render) -> None:

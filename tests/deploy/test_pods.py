@@ -1,8 +1,12 @@
 """Pods of the manifests, run in Docker Engine as the kubelet would run them: the same image, arguments,
 environment, settings, mounts, user and limits. They answer their probes, and end within their grace."""
 
+import shutil
 import socket
+import ssl
+import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import engine
 import manifests
 from engine import PREFIX, ROOT, Container, docker, is_answered, once
 from manifests import Objects, of_kind
-from test_manifests import KSERVE, KUBERNETES, kustomize, rendered
+from test_manifests import KSERVE, KUBERNETES, block, kustomize, rendered
 from wire import exchange, get
 
 KEY = "3f1c9a0e5b7d4c62a8e9"
@@ -31,12 +35,23 @@ def mounts(objects: Objects, spec: dict, models: Path, scratch: Path) -> Iterato
             case {"secret": {"secretName": "safeserve-api-keys"}}:
                 source.mkdir()
                 (source / "keys.txt").write_text(f"somebody {KEY}\n")
+            case {"secret": {"secretName": "safeserve-tls"}}:
+                source.mkdir()
+                make_certificate(source / "tls.crt", source / "tls.key")
             case {"image": _} | {"persistentVolumeClaim": _} | {"emptyDir": _}:
                 source = models
         yield from ("--volume", f"{source}:{mount['mountPath']}{':ro' if mount.get('readOnly') else ''}")
     # The directory is pytest's, for its owner alone.
     for one in (scratch, *scratch.parents[:3]):
         one.chmod(one.stat().st_mode | 0o555)
+
+
+def make_certificate(certificate: Path, key: Path) -> None:
+    """By the names that Kubernetes gives the files of such a Secret, readable as they are there."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-subj", "/CN=safeserve", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, capture_output=True, check=True)
+    key.chmod(0o644)
 
 
 def options(spec: dict, name: str) -> Iterator[str]:
@@ -121,6 +136,21 @@ def test_a_pod_answers_its_probes_and_ends_within_its_grace(name: str, image: st
         assert delay / 1000 <= took <= (delay + timeout) / 1000 + 5 < spec["terminationGracePeriodSeconds"] - pre_stop
 
 
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl to make a certificate with")
+def test_a_pod_with_tls_has_it_for_clients_alone(image: str, tmp_path: Path) -> None:
+    objects = rendered("tls.secretName=safeserve-tls")
+    spec = pod_of(objects)
+    with run(objects, spec, image, tmp_path) as container:
+        engine.wait_until(lambda: probe(container, spec, "readinessProbe"), 20, "it is ready")
+        host, number = container.address()
+        unverified = ssl.create_default_context()
+        unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+        with urllib.request.urlopen(f"https://{host}:{number}/v2/models/iris", context=unverified, timeout=5) as answer:
+            assert answer.status == 200
+        assert not is_answered(container.address()), "nobody is answered in plain"
+        assert is_answered(container.address(8081), "/metrics")
+
+
 def test_helms_test_asks_the_service(image: str, tmp_path: Path) -> None:
     objects = rendered()
     (test,) = of_kind(objects, "Pod")
@@ -159,6 +189,35 @@ def test_a_pod_with_a_model_that_cannot_be_served_does_not_start(image: str, tmp
         engine.wait_until(lambda: not container.state()["Running"], 20, "it has ended")
         assert container.state()["ExitCode"] == 3
         assert "bad" in container.log()
+
+
+def test_the_init_container_copies_the_models_for_the_server(image: str, tmp_path: Path) -> None:
+    """With an image of models as the page has it, on a base that is here."""
+    objects = kustomize(KUBERNETES / "overlays" / "init-container")
+    spec = pod_of(objects)
+    (copying,) = spec["initContainers"]
+    context, volume, scratch = (tmp_path / name for name in ("context", "volume", "mounts"))
+    shutil.copytree(ROOT / "models", context / "models")
+    text = block(KUBERNETES / "README.md", "dockerfile")
+    (context / "Dockerfile").write_text(text.replace("busybox:1.37", engine.debian_image()))
+    assert "busybox" in text
+    scratch.mkdir()
+    volume.mkdir()
+    # As an emptyDir is.
+    volume.chmod(0o777)
+    tag = f"{PREFIX}:models"
+    docker("build", "-q", "-t", tag, context)
+    try:
+        asked = options(spec | {"containers": [copying]}, "")
+        program, *arguments = copying["command"]
+        (mount,) = copying["volumeMounts"]
+        where = ("--volume", f"{volume}:{mount['mountPath']}", "--entrypoint", program)
+        assert once(tag, *asked, *where, command=tuple(arguments)) == (0, "")
+    finally:
+        docker("rmi", tag)
+    with run(objects, spec, image, scratch, models=volume) as container:
+        container.wait_ready()
+        assert exchange(container.address(), get("/v2/models/digits/versions/2/ready"), 5).status == 200
 
 
 @pytest.mark.parametrize("models", ["models/iris", "models/iris/1"])
