@@ -69,9 +69,14 @@ def reference(name: str) -> Schema:
 OBJECT_META = reference("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
 
 
+@cache
+def classes_of(module: Path) -> dict[str, ast.ClassDef]:
+    return {part.name: part for part in ast.parse(module.read_text()).body if isinstance(part, ast.ClassDef)}
+
+
 def pydantic(module: Path, kind: str, native: Schema) -> Schema:
     """From classes of pydantic: fields by annotation, their bounds and names in Field."""
-    classes = {part.name: part for part in ast.parse(module.read_text()).body if isinstance(part, ast.ClassDef)}
+    classes = classes_of(module)
     defined = dict(native)
 
     def described(node: ast.expr) -> Schema:

@@ -2,9 +2,11 @@
 wrong with it. Nothing here runs anything."""
 
 import copy
+import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import jsonschema
@@ -52,6 +54,13 @@ def schema_findings(item: Object) -> list[str]:
     CustomResourceDefinitions. CEL rules and webhooks are not looked at.
 
     Raises kubernetes_tools.Unavailable if those classes cannot be had."""
+    return list(findings_of(json.dumps(item)))
+
+
+@cache
+def findings_of(text: str) -> list[str]:
+    """The same object comes in many sets."""
+    item = json.loads(text)
     findings = []
     for version in newest_versions():
         if custom_resources.has(item["kind"]):
@@ -190,9 +199,8 @@ def limits_are_set(objects: Objects) -> Iterator[str]:
         for container in containers(spec):
             place = f"{title(item)}: {container['name']}"
             resources = container.get("resources", {})
-            if {"cpu", "memory"} - resources.get("limits", {}).keys() or resources.get("requests") != resources[
-                "limits"
-            ]:
+            limits = resources.get("limits", {})
+            if {"cpu", "memory"} - limits.keys() or resources.get("requests") != limits:
                 yield f"{place}: no limits of cpu and memory, or other requests"
         if item["kind"] != "Pod":
             cores = spec["containers"][0].get("resources", {}).get("limits", {}).get("cpu", "")
@@ -247,7 +255,7 @@ def images_are_pinned(objects: Objects) -> Iterator[str]:
         images = [container["image"] for container in containers(spec)]
         images += [volume["image"]["reference"] for volume in spec.get("volumes", []) if "image" in volume]
         for image in images:
-            tag = image.rsplit("/", 1)[1].partition(":")[2]
+            tag = image.rpartition("/")[2].partition(":")[2]
             if tag in ("", "latest"):
                 yield f"{title(item)}: {image} changes by itself"
 

@@ -14,7 +14,7 @@ import pytest
 
 import engine
 import manifests
-from engine import PREFIX, ROOT, Container, docker, is_answered, once
+from engine import PREFIX, ROOT, Container, docker, inspect, is_answered, once
 from manifests import Objects, of_kind
 from test_manifests import KSERVE, KUBERNETES, block, kustomize, rendered
 from wire import exchange, get
@@ -106,6 +106,12 @@ PODS = {
     "kustomize, models on a claim": lambda: kustomize(KUBERNETES / "overlays" / "pvc"),
     "the chart, with keys and gRPC": lambda: rendered("apiKeys.secretName=safeserve-api-keys", "grpc.enabled=true"),
 }
+
+
+def test_the_image_gives_the_environment_that_the_policies_count_with(image: str) -> None:
+    variables = dict(variable.split("=", 1) for variable in inspect(image)["Config"]["Env"])
+    ours = {name: value for name, value in variables.items() if name.startswith("SAFESERVE__")}
+    assert ours == manifests.IMAGE_ENVIRONMENT
 
 
 @pytest.mark.parametrize("name", PODS)
