@@ -1,0 +1,950 @@
+"""The manifests under deploy/: kustomize and Helm themselves render them, schemas and policies look at what
+comes out, and the server takes the settings in it.
+
+What each object is checked with stands at manifests.schema_findings: no cluster is asked, so admission
+webhooks and CEL rules of custom resources are not. What PyPI does not give, kubectl and helm among it, makes the
+tests that need it say that they are skipped."""
+
+import copy
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+import kubernetes_tools
+import manifests
+from manifests import ALLOWED, DEFAULTS, POLICIES, ROOT, Objects, load, normalised, of_kind, pods, title
+from server import Server, ended
+from suite import Skip
+from tools import promtool
+
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+CHART = ROOT / "deploy" / "helm" / "safeserve"
+KSERVE = ROOT / "deploy" / "kserve"
+OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
+COMPONENTS = sorted(path.name for path in (KUBERNETES / "components").iterdir())
+EXAMPLES = sorted(path.name for path in (KSERVE / "examples").iterdir())
+
+# Renders something of kustomize by its name; says what the server has against the settings of its pods.
+Render = Callable[[str], Objects]
+Accepts = Callable[[Objects, Path], Iterator[str]]
+
+# Sets of values that render to the same as something of kustomize: the base, an overlay, or components on it.
+SAME = {
+    "base": ["models.source=builtin"],
+    "overlays/samples": ["models.source=builtin", "image.repository=ghcr.io/safeserve/safeserve-samples"],
+    "overlays/image-volume": [],
+    "overlays/pvc": ["models.source=pvc"],
+    "overlays/init-container": ["models.source=initContainer"],
+    "overlays/production": [
+        "apiKeys.secretName=safeserve-api-keys",
+        "tls.secretName=safeserve-tls",
+        "serviceMonitor.enabled=true",
+        "hpa.enabled=true",
+    ],
+    "overlays/production-keda": [
+        "apiKeys.secretName=safeserve-api-keys",
+        "tls.secretName=safeserve-tls",
+        "serviceMonitor.enabled=true",
+        "keda.enabled=true",
+    ],
+    "components/grpc": ["models.source=builtin", "grpc.enabled=true"],
+}
+# Sets of values that kustomize has no counterpart of.
+OTHERS = {
+    "without policies": ["networkPolicy.enabled=false", "podDisruptionBudget.enabled=false"],
+    "a digest": [f"image.digest=sha256:{'0' * 64}"],
+    "grpc with TLS": ["grpc.enabled=true", "tls.secretName=safeserve-tls"],
+    "somebody else's account and claim": [
+        "serviceAccount.create=false",
+        "serviceAccount.name=inference",
+        "models.source=pvc",
+        "models.pvc.create=false",
+    ],
+    "settings": [
+        "config.limits.max_body_bytes=33554432",
+        "config.models.strict=true",
+        "config.models.default_model=iris",
+        "config.scheduler.max_batch_delay_us=200",
+        "config.log.level=warn",
+        "resources.cpu=4",
+        "resources.memory=8Gi",
+    ],
+    "placement": [
+        "priorityClassName=high",
+        "nodeSelector.pool=cpu",
+        "tolerations[0].key=dedicated",
+        "tolerations[0].operator=Exists",
+        "podLabels.team=risk",
+        "podAnnotations.note=yes",
+        "imagePullSecrets[0].name=registry",
+    ],
+    "a load balancer": ["service.type=LoadBalancer", "service.port=80"],
+}
+
+
+@cache
+def kustomize(path: Path) -> Objects:
+    try:
+        done = kubernetes_tools.run("kubectl", "kustomize", path)
+    except kubernetes_tools.Unavailable as reason:
+        pytest.skip(str(reason))
+    assert done.returncode == 0, done.stderr
+    return load(done.stdout)
+
+
+def overlay_of(component: str, scratch: Path) -> Path:
+    """An overlay that puts one component on the base."""
+    overlay = scratch / component
+    overlay.mkdir()
+    base, path = (os.path.relpath(KUBERNETES / part, overlay.resolve()) for part in ("base", f"components/{component}"))
+    (overlay / "kustomization.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "kustomize.config.k8s.io/v1beta1",
+                "kind": "Kustomization",
+                "resources": [base],
+                "components": [path],
+            }
+        )
+    )
+    return overlay
+
+
+@pytest.fixture(scope="session")
+def kustomized(tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """Renders the base, an overlay, or a component on the base. Each gets its own copy."""
+    scratch = tmp_path_factory.mktemp("overlays")
+    made = {}
+
+    def render(name: str) -> Objects:
+        kind, _, component = name.partition("/")
+        path = KUBERNETES / name
+        if kind == "components":
+            path = made[component] = made.get(component) or overlay_of(component, scratch)
+        return copy.deepcopy(kustomize(path))
+
+    return render
+
+
+def helm(*arguments: object) -> subprocess.CompletedProcess:
+    try:
+        return kubernetes_tools.run("helm", *arguments)
+    except kubernetes_tools.Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+def template(*values: str, release: str = "safeserve") -> subprocess.CompletedProcess:
+    """Renders the chart as for the newest Kubernetes that is known here."""
+    version = manifests.newest_versions(1)[0]
+    flags = [flag for value in values for flag in ("--set", value)]
+    return helm("template", release, CHART, "--namespace", "safeserve", "--kube-version", version, *flags)
+
+
+@cache
+def rendered(*values: str, release: str = "safeserve") -> Objects:
+    done = template(*values, release=release)
+    assert done.returncode == 0, done.stderr
+    return load(done.stdout)
+
+
+def schema_findings(objects: Objects) -> list[str]:
+    try:
+        return [finding for item in objects for finding in manifests.schema_findings(item)]
+    except kubernetes_tools.Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+def policy_findings(objects: Objects) -> list[str]:
+    return [finding for policy in POLICIES for finding in policy(objects)]
+
+
+@pytest.fixture(scope="session")
+def accepts() -> Accepts:
+    """Gives the program the settings that a pod would have, and says what it has against them."""
+    program = os.environ.get("SAFESERVE")
+    if not program or not Path(program).is_file():
+        pytest.skip("SAFESERVE names no program")
+
+    def refusals(objects: Objects, scratch: Path) -> Iterator[str]:
+        for item, _, spec in pods(objects):
+            (container,) = spec["containers"]
+            text = manifests.settings_file(objects, spec)
+            arguments = ["print-config"]
+            if "--config" in container.get("args", []):
+                file = scratch / "config.toml"
+                file.write_text(text)
+                arguments += ["--config", str(file)]
+            elif text:
+                yield f"{title(item)}: mounts settings that no argument names"
+            # What KServe fills in.
+            environment = {
+                name: value.replace("{{.Name}}", "iris") for name, value in manifests.environment(container).items()
+            }
+            done = subprocess.run([program, *arguments], capture_output=True, text=True, env=environment, check=False)
+            if done.returncode:
+                yield f"{title(item)}: {done.stderr.strip()}"
+
+    return refusals
+
+
+# Kustomize
+
+
+@pytest.mark.parametrize(
+    "name", ["base", *(f"overlays/{name}" for name in OVERLAYS), *(f"components/{name}" for name in COMPONENTS)]
+)
+def test_kustomize_renders_valid_objects_that_keep_the_promises(
+    name: str, kustomized: Render, accepts: Accepts, tmp_path: Path
+) -> None:
+    objects = kustomized(name)
+    assert schema_findings(objects) == []
+    assert policy_findings(objects) == []
+    assert list(accepts(objects, tmp_path)) == []
+
+
+def test_the_versions_of_kubernetes_are_the_newest_two_that_are_known() -> None:
+    older, newer = manifests.newest_versions()
+    assert re.fullmatch(r"1\.\d+\.\d+", newer)
+    assert int(older.split(".")[1]) + 1 == int(newer.split(".")[1])
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_is_short(name: str) -> None:
+    lines = (KUBERNETES / "overlays" / name / "kustomization.yaml").read_text().splitlines()
+    assert len(lines) <= 20
+
+
+def test_components_that_exclude_each_other_are_noticed(tmp_path: Path) -> None:
+    overlay = overlay_of("hpa", tmp_path)
+    file = overlay / "kustomization.yaml"
+    components = os.path.relpath(KUBERNETES / "components", overlay.resolve())
+    file.write_text(file.read_text().replace(f"{components}/hpa\n", f"{components}/hpa\n- {components}/keda\n"))
+    # The second has no replicas to take away any more.
+    try:
+        done = kubernetes_tools.run("kubectl", "kustomize", overlay)
+    except kubernetes_tools.Unavailable as reason:
+        pytest.skip(str(reason))
+    assert done.returncode != 0
+    assert "replicas" in done.stderr
+
+
+# Helm
+
+
+def test_the_chart_passes_lint() -> None:
+    done = helm("lint", "--strict", CHART)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 chart(s) failed" in done.stdout
+
+
+@pytest.mark.parametrize("name", [*SAME, *OTHERS])
+def test_the_chart_renders_valid_objects_that_keep_the_promises(name: str, accepts: Accepts, tmp_path: Path) -> None:
+    objects = rendered(*(SAME | OTHERS)[name])
+    assert schema_findings(objects) == []
+    findings = policy_findings(objects)
+    if name == "without policies":
+        assert [finding.split(": ")[1] for finding in findings] == ["no PodDisruptionBudget", "no NetworkPolicy"]
+    elif name == "somebody else's account and claim":
+        assert len(findings) == 2 and all(finding.endswith("is not there") for finding in findings)
+    else:
+        assert findings == []
+    assert list(accepts(objects, tmp_path)) == []
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_chart_is_the_same_as_kustomize(name: str, kustomized: Render) -> None:
+    left, right = normalised(kustomized(name)), normalised(rendered(*SAME[name]))
+    assert list(manifests.differences(left, right)) == []
+
+
+def test_the_chart_is_compared_with_every_overlay() -> None:
+    assert {name.partition("/")[2] for name in SAME if name.startswith("overlays/")} == set(OVERLAYS)
+
+
+@pytest.mark.parametrize("allowed", ALLOWED, ids=lambda allowed: allowed.__name__)
+def test_an_allowed_difference_is_one(allowed: Callable[[dict], None], kustomized: Render) -> None:
+    """Each of them makes up for something: without it some pair differs."""
+    others = [other for other in ALLOWED if other is not allowed]
+    assert any(
+        normalised(kustomized(name), others) != normalised(rendered(*values), others) for name, values in SAME.items()
+    )
+
+
+def test_the_comparison_notices_what_is_not_allowed(kustomized: Render) -> None:
+    left, right = normalised(kustomized("base")), normalised(rendered(*SAME["base"], "resources.cpu=3"))
+    found = list(manifests.differences(left, right))
+    assert [path.partition(": ")[0].rpartition(".")[2] for path in found] == ["cpu", "cpu"]
+
+
+def test_a_second_release_in_the_namespace_shares_nothing_with_the_first() -> None:
+    first, second = rendered(), rendered(release="second")
+    assert not {title(item) for item in first} & {title(item) for item in second}
+    labels = [item["spec"]["template"]["metadata"]["labels"] for item in of_kind(second, "Deployment")]
+    for service in of_kind(first, "Service"):
+        assert not service["spec"]["selector"].items() <= labels[0].items()
+
+
+def test_a_changed_setting_changes_the_pods(kustomized: Render) -> None:
+    def annotations(*values: str) -> dict:
+        (deployment,) = of_kind(rendered(*values), "Deployment")
+        return deployment["spec"]["template"]["metadata"]["annotations"]
+
+    assert annotations() != annotations("config.log.level=debug")
+
+
+def test_a_setting_goes_before_what_the_chart_would_choose() -> None:
+    """The environment goes before the file: a variable of the chart would make the value a dead one."""
+    for key, chosen in (("strict", "true"), ("watch", "false")):
+        variable = f"SAFESERVE__MODELS__{key.upper()}"
+        assert manifests.environment(container(rendered()))[variable] == chosen
+        for value in ("true", "false"):
+            objects = rendered(f"config.models.{key}={value}")
+            assert variable not in manifests.environment(container(objects))
+            assert f"{key} = {value}" in manifests.settings_file(objects, pod(objects))
+
+
+def test_the_schema_has_every_setting_that_the_chart_does_not_give() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["config"]["properties"]
+    has = {(section, key) for section, part in schema.items() for key in part["properties"]}
+    chart_gives = {
+        # Where it listens is what Services, probes and policies name.
+        ("server", "bind"),
+        ("operations", "bind"),
+        ("grpc", "bind"),
+        # Files that it mounts.
+        ("server", "api_keys"),
+        ("models", "dir"),
+        *(("tls", key) for key in DEFAULTS["tls"]),
+        # A listener of its own, which no Service leads to.
+        *(("admin", key) for key in DEFAULTS["admin"]),
+        # Vertex AI has no charts.
+        *(("vertex", key) for key in DEFAULTS["vertex"]),
+        # Of a directory that is one model, which the chart's is not.
+        ("models", "name"),
+    }
+    all_settings = {(section, key) for section, keys in DEFAULTS.items() for key in keys}
+    assert has | (chart_gives & all_settings) == all_settings
+    assert not has & chart_gives
+    for section, key in has:
+        described = schema[section]["properties"][key]
+        of_type = {bool: "boolean", int: "integer", str: "string"}[type(DEFAULTS[section][key])]
+        assert described.get("type") == of_type or DEFAULTS[section][key] in described["enum"], (section, key)
+
+
+def test_the_schema_has_every_value() -> None:
+    """At each level: nothing in values.yaml that the schema does not know, and nothing in the schema without a
+    default."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def compare(values: dict, part: dict, path: str) -> None:
+        if "properties" not in part or path == ".config":
+            return
+        assert values.keys() == part["properties"].keys() - {"global"}, path
+        for key, value in values.items():
+            if isinstance(value, dict) and value:
+                compare(value, part["properties"][key], f"{path}.{key}")
+
+    compare(yaml.safe_load((CHART / "values.yaml").read_text()), schema, "")
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        (["replica=2"], "replica"),
+        (["replicas=0"], "/replicas"),
+        (["image.tag=a b"], "/image/tag"),
+        (["image.tag=latest"], "image.tag"),
+        (["image.digest=sha256:1"], "/image/digest"),
+        (["image.pullPolicy=Sometimes"], "/image/pullPolicy"),
+        (["models.source=s3"], "/models/source"),
+        (["models.imageVolume.reference=registry/models"], "/models/imageVolume/reference"),
+        (["models.imageVolume.reference=registry/models:latest"], "models.imageVolume.reference"),
+        (["models.pvc.size=ten"], "/models/pvc/size"),
+        (["models.pvc.accessModes[0]=ReadWriteSometimes"], "/models/pvc/accessModes/0"),
+        (["models.initContainer.image=registry/models:latest"], "models.initContainer.image"),
+        (["models.initContainer.sizeLimit=2GB"], "/models/initContainer/sizeLimit"),
+        (["config.server.drain_delay=1"], "drain_delay"),
+        (["config.server.bind=0.0.0.0:80"], "bind"),
+        (["config.server.drain_delay_ms=-1"], "/config/server/drain_delay_ms"),
+        (["config.server.drain_delay_ms=null"], "drain_delay_ms"),
+        (["config.models.strict=1"], "/config/models/strict"),
+        (["config.queue.rows=1"], "queue"),
+        (["config.log.level=loud"], "/config/log/level"),
+        (["preStopSleepSeconds=4"], "/preStopSleepSeconds"),
+        (["terminationGracePeriodSeconds=32"], "terminationGracePeriodSeconds"),
+        (["config.server.drain_timeout_ms=28000"], "config.server.drain_timeout_ms"),
+        (["resources.cpu=1.5"], "/resources/cpu"),
+        (["resources.memory=1G"], "/resources/memory"),
+        (["config.models.max_weight_bytes=1000000000"], "config.models.max_weight_bytes"),
+        (["service.type=ExternalName"], "/service/type"),
+        (["service.port=70000"], "/service/port"),
+        (["grpc.enabled=yes please"], "/grpc/enabled"),
+        (["tls.secretName=My_Secret"], "/tls/secretName"),
+        (["podDisruptionBudget.maxUnavailable=0"], "/podDisruptionBudget/maxUnavailable"),
+        (["networkPolicy.clients=null"], "clients"),
+        (["networkPolicy.clients[0].pods=all"], "/networkPolicy/clients/0"),
+        (["serviceMonitor.interval=often"], "/serviceMonitor/interval"),
+        (["hpa.enabled=true", "keda.enabled=true"], "hpa.enabled and keda.enabled"),
+        (["autoscaling.minReplicas=13"], "autoscaling.minReplicas"),
+        (["autoscaling.cpuUtilizationPercentage=150"], "/autoscaling/cpuUtilizationPercentage"),
+        (["keda.prometheusAddress=prometheus"], "/keda/prometheusAddress"),
+        (["serviceAccount.create=false"], "serviceAccount.name"),
+    ],
+    ids=lambda part: ",".join(part) if isinstance(part, list) else "",
+)
+def test_bad_values_are_refused_by_their_names(values: list[str], named: str) -> None:
+    done = template(*values)
+    assert done.returncode != 0
+    assert named in done.stderr
+
+
+def test_a_cluster_that_is_too_old_is_refused() -> None:
+    for version, named in (("1.32.0", "models.source"), ("1.29.0", "kubeVersion")):
+        done = helm("template", "safeserve", CHART, "--kube-version", version)
+        assert done.returncode != 0
+        assert named in done.stderr
+
+
+def test_the_notes_say_how_to_ask() -> None:
+    done = helm("install", "--dry-run=client", "safeserve", CHART, "--set", "tls.secretName=a,apiKeys.secretName=b")
+    notes = done.stdout.partition("NOTES:")[2]
+    assert "https://safeserve.default.svc:8080" in notes, done.stdout + done.stderr
+    assert "--insecure https://127.0.0.1:8080/v2/repository/index -H" in notes
+    assert "helm test" not in notes
+
+
+# KServe
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_kserve_examples_are_valid(name: str) -> None:
+    objects = load((KSERVE / "examples" / name).read_text())
+    assert schema_findings(objects) == []
+    assert policy_findings(objects) == []
+    runtimes = kustomize(KSERVE)
+    for item in objects:
+        for predictor in manifests.predictors(item):
+            model = predictor["model"]
+            fitting = [
+                runtime
+                for runtime in runtimes
+                if model["protocolVersion"] in runtime["spec"]["protocolVersions"]
+                and model["modelFormat"]["name"]
+                in {known["name"] for known in runtime["spec"]["supportedModelFormats"]}
+            ]
+            assert len(fitting) == 1, f"{title(item)}: {len(fitting)} runtimes fit"
+
+
+def test_kserve_examples_are_what_their_names_say() -> None:
+    examples = {name: load((KSERVE / "examples" / name).read_text())[0] for name in EXAMPLES}
+    modes = {
+        name: item["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] for name, item in examples.items()
+    }
+    assert modes["standard.yaml"] == modes["canary-standard.yaml"] == modes["grpc.yaml"] == "Standard"
+    assert modes["serverless.yaml"] == modes["canary-serverless.yaml"] == "Knative"
+    assert examples["serverless.yaml"]["spec"]["predictor"]["minReplicas"] == 0
+    # A canary is the same object with another model.
+    assert examples["canary-serverless.yaml"]["metadata"]["name"] == examples["serverless.yaml"]["metadata"]["name"]
+    assert examples["canary-serverless.yaml"]["spec"]["predictor"].pop("canaryTrafficPercent") == 10
+    stable, canary = examples["serverless.yaml"]["spec"], examples["canary-serverless.yaml"]["spec"]
+    assert [path.partition(": ")[0] for path in manifests.differences(stable, canary)] == [
+        ".predictor.model.storageUri"
+    ]
+    (split,) = examples["canary-standard.yaml"]["spec"].pop("canary")
+    assert split["trafficPercent"] == 10
+    assert examples["canary-standard.yaml"]["spec"] == examples["standard.yaml"]["spec"]
+
+
+def test_the_runtimes_are_valid_and_keep_the_promises(accepts: Accepts, tmp_path: Path) -> None:
+    objects = kustomize(KSERVE)
+    assert schema_findings(objects) == []
+    assert policy_findings(objects) == []
+    assert list(accepts(objects, tmp_path)) == []
+
+
+def test_the_runtimes_are_what_knative_takes() -> None:
+    """Its field masks: one port with a name that it knows, no lifecycle, probes on that port, nothing of the pod's."""
+    names = {"http1": 8080, "h2c": 9000}
+    for item, _, spec in pods(kustomize(KSERVE)):
+        (container,) = spec["containers"]
+        (port,) = container["ports"]
+        assert names[port["name"]] == port["containerPort"], title(item)
+        assert container["name"] == "kserve-container"
+        assert not container.keys() & {"lifecycle", "stdin", "tty", "volumeDevices"}
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if probe in container:
+                handler = container[probe].get("httpGet") or container[probe]["grpc"]
+                assert handler["port"] == port["containerPort"]
+        assert not spec.keys() & {"securityContext", "affinity", "nodeSelector", "tolerations", "hostIPC"}
+        annotations = spec["annotations"]
+        bind = manifests.setting([], spec, "operations", "bind")
+        assert bind.endswith(f":{annotations['prometheus.kserve.io/port']}")
+        assert annotations["prometheus.kserve.io/path"] == "/metrics"
+
+
+def test_kserves_pods_are_scraped_where_their_metrics_are() -> None:
+    (monitor,) = load((KSERVE / "podmonitor.yaml").read_text())
+    assert schema_findings([monitor]) == []
+    specs = [spec for _, _, spec in pods(kustomize(KSERVE))]
+    named = {spec["containers"][0]["ports"][0]["name"] for spec in specs}
+    assert {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]} == named
+    for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+        kept, address, job = endpoint["relabelings"]
+        for spec in specs:
+            port = spec["annotations"]["prometheus.kserve.io/port"]
+            assert kept["regex"] == port and address["replacement"] == f"$1:{port}"
+        assert job["replacement"] == "safeserve"
+
+
+# Pages
+
+
+def block(page: Path, language: str) -> str:
+    """The first block of a language in a page."""
+    return page.read_text().partition(f"```{language}\n")[2].partition("```")[0]
+
+
+def test_the_overlay_of_the_page_is_what_it_says(accepts: Accepts, tmp_path: Path) -> None:
+    page = KUBERNETES / "README.md"
+    overlay = tmp_path / "overlay"
+    overlay.mkdir()
+    here = os.path.relpath(KUBERNETES / "overlays" / "production", overlay.resolve())
+    text, replaced = re.subn(r"(?m)^  - \S+/overlays/production$", f"  - {here}", block(page, "yaml"))
+    assert replaced == 1
+    (overlay / "kustomization.yaml").write_text(text)
+    (overlay / "config.toml").write_text(block(page, "toml"))
+    objects = kustomize(overlay)
+    assert schema_findings(objects) == []
+    assert policy_findings(objects) == []
+    assert list(accepts(objects, tmp_path)) == []
+    spec = pod(objects)
+    assert spec["containers"][0]["image"] == "registry.internal/safeserve:0.1.0"
+    assert {"reference": "registry.internal/models:42", "pullPolicy": "IfNotPresent"} in [
+        volume.get("image") for volume in spec["volumes"]
+    ]
+    assert "max_body_bytes = 33554432" in manifests.settings_file(objects, spec)
+
+
+def test_the_values_of_the_page_are_what_it_says(accepts: Accepts, tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(block(CHART.parent / "README.md", "yaml"))
+    version = manifests.newest_versions(1)[0]
+    done = helm("template", "safeserve", CHART, "--kube-version", version, "--values", values)
+    assert done.returncode == 0, done.stderr
+    objects = load(done.stdout)
+    assert schema_findings(objects) == []
+    assert policy_findings(objects) == []
+    assert list(accepts(objects, tmp_path)) == []
+
+
+def test_the_rules_become_objects_of_the_operator() -> None:
+    """By the page's own lines, with a kubectl that prints what it is given."""
+    lines = re.search(r"(?ms)^for file in .*?^done$", (KUBERNETES / "README.md").read_text())[0]
+    script = f"kubectl() {{ cat; echo ---; }}\n{lines}"
+    done = subprocess.run(["bash", "-euc", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    objects = load(done.stdout)
+    files = list((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
+    assert [item["metadata"]["name"] for item in objects] == [f"safeserve-{file.stem}" for file in sorted(files)]
+    assert schema_findings(objects) == []
+
+
+def test_the_pages_name_all_that_there_is() -> None:
+    page = (KUBERNETES / "README.md").read_text()
+    for name in (*OVERLAYS, *COMPONENTS):
+        assert f"`{name}`" in page, name
+    page = (KSERVE / "README.md").read_text()
+    for name in EXAMPLES:
+        assert f"`{name}`" in page, name
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (KUBERNETES / "README.md", CHART.parent / "README.md", KSERVE / "README.md"):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+# Names that others give
+
+
+def test_what_scales_is_a_metric_that_the_server_has(kustomized: Render, tmp_path: Path) -> None:
+    program = os.environ.get("SAFESERVE")
+    if not program or not Path(program).is_file():
+        pytest.skip("SAFESERVE names no program")
+    asked = {
+        target["series"]
+        for name in ("components/hpa", "components/keda")
+        for item in of_kind(kustomized(name), "HorizontalPodAutoscaler", "ScaledObject")
+        for target in manifests.queue_targets(item)
+    }
+    adapter = yaml.safe_load((KUBERNETES / "prometheus-adapter-values.yaml").read_text())
+    (rule,) = adapter["rules"]["custom"]
+    assert asked == {rule["name"]["as"]}
+    assert rule["seriesQuery"].partition("{")[0] in asked
+    with ended(Server([program], ROOT / "models", [], tmp_path)) as server:
+        shown = {series for series, _ in server.metrics()}
+        assert asked <= shown
+        assert server.value(rule["name"]["as"], model="iris") == 0
+
+
+def test_the_queries_count_the_rows_that_wait(kustomized: Render, tmp_path: Path) -> None:
+    """Prometheus' own promtool evaluates both: of each pod all models together, averaged, and nobody else's."""
+    try:
+        program = promtool()
+    except Skip as reason:
+        pytest.skip(str(reason))
+    (scaled,) = of_kind(kustomized("components/keda"), "ScaledObject")
+    adapter = yaml.safe_load((KUBERNETES / "prometheus-adapter-values.yaml").read_text())
+    (rule,) = adapter["rules"]["custom"]
+    series = rule["name"]["as"]
+    # As the adapter fills it in, for all pods of a Deployment.
+    matchers = 'namespace="safeserve",pod=~"a|b"'
+    filled = rule["metricsQuery"].replace("<<.Series>>", series).replace("<<.GroupBy>>", "pod")
+    filled = filled.replace("<<.LabelMatchers>>", matchers)
+
+    def waiting(pod: str, model: str, values: str, namespace: str = "safeserve") -> dict:
+        labels = f'job="safeserve",namespace="{namespace}",service="safeserve-operations",pod="{pod}"'
+        return {"series": f'{series}{{{labels},model="{model}",version="1"}}', "values": values}
+
+    cases = {
+        "rule_files": [],
+        "evaluation_interval": "15s",
+        "tests": [
+            {
+                "interval": "15s",
+                "input_series": [
+                    waiting("a", "iris", "0 40 0 40 0 40 0 40 0"),
+                    waiting("a", "digits", "5x8"),
+                    waiting("b", "iris", "100x8"),
+                    waiting("c", "iris", "1000x8", namespace="other"),
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": scaled["spec"]["triggers"][0]["metadata"]["query"],
+                        "eval_time": "95s",
+                        "exp_samples": [{"labels": "{}", "value": 125}],
+                    },
+                    {
+                        "expr": filled,
+                        "eval_time": "95s",
+                        "exp_samples": [{"labels": '{pod="a"}', "value": 25}, {"labels": '{pod="b"}', "value": 100}],
+                    },
+                ],
+            }
+        ],
+    }
+    file = tmp_path / "cases.yml"
+    file.write_text(yaml.safe_dump(cases))
+    done = subprocess.run([program, "test", "rules", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_query_of_keda_asks_for_its_own_namespace_and_service(kustomized: Render) -> None:
+    objects = kustomized("overlays/production-keda")
+    (scaled,) = of_kind(objects, "ScaledObject")
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    services = {item["metadata"]["name"] for item in of_kind(objects, "Service")}
+    assert dict(re.findall(r'(\w+)="([^"]*)"', query)).pop("namespace") == scaled["metadata"]["namespace"]
+    assert dict(re.findall(r'(\w+)="([^"]*)"', query)).pop("service") in services
+
+
+def test_the_series_have_the_job_that_rules_and_adapter_count_with(kustomized: Render) -> None:
+    objects = kustomized("components/monitoring")
+    (monitor,) = of_kind(objects, "ServiceMonitor")
+    (service,) = (
+        item
+        for item in of_kind(objects, "Service")
+        if manifests.matches(monitor["spec"]["selector"], item["metadata"]["labels"])
+    )
+    assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "safeserve"
+    assert 'job="safeserve"' in (KUBERNETES / "prometheus-adapter-values.yaml").read_text()
+
+
+# That each check can fail
+
+
+def deployment(objects: Objects) -> dict:
+    (found,) = of_kind(objects, "Deployment")
+    return found["spec"]
+
+
+def pod(objects: Objects) -> dict:
+    return deployment(objects)["template"]["spec"]
+
+
+def container(objects: Objects) -> dict:
+    return pod(objects)["containers"][0]
+
+
+def first(objects: Objects, kind: str, name: str = "") -> dict:
+    return next(item for item in of_kind(objects, kind) if item["metadata"]["name"].startswith(name))["spec"]
+
+
+def configure(objects: Objects, text: str) -> None:
+    (found,) = of_kind(objects, "ConfigMap")
+    found["data"]["config.toml"] = text
+
+
+def remove(objects: Objects, kind: str) -> None:
+    objects[:] = [item for item in objects if item["kind"] != kind]
+
+
+BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
+    ("an_end_fits_its_grace", lambda o: pod(o).update(terminationGracePeriodSeconds=32), "the end may take 32 s"),
+    (
+        "an_end_fits_its_grace",
+        lambda o: pod(o).pop("terminationGracePeriodSeconds"),
+        "terminationGracePeriodSeconds is 30",
+    ),
+    (
+        "an_end_fits_its_grace",
+        lambda o: container(o)["lifecycle"]["preStop"]["sleep"].update(seconds=4),
+        "preStop sleeps 4 s",
+    ),
+    ("an_end_fits_its_grace", lambda o: container(o).pop("lifecycle"), "preStop sleeps 0 s"),
+    ("an_end_fits_its_grace", lambda o: configure(o, "[server]\ndrain_timeout_ms = 60000"), "the end may take 75 s"),
+    (
+        "an_end_fits_its_grace",
+        lambda o: container(o)["env"].append({"name": "SAFESERVE__SERVER__DRAIN_DELAY_MS", "value": "10000"}),
+        "the end may take 40 s",
+    ),
+    ("probes_differ", lambda o: container(o).pop("livenessProbe"), "no livenessProbe"),
+    (
+        "probes_differ",
+        lambda o: container(o).update(livenessProbe=container(o)["readinessProbe"]),
+        "two probes are the same",
+    ),
+    (
+        "probes_differ",
+        lambda o: container(o)["livenessProbe"]["httpGet"].update(path="/v2/health/ready"),
+        "livenessProbe asks",
+    ),
+    ("probes_differ", lambda o: container(o)["livenessProbe"].update(periodSeconds=1), "not more patient"),
+    ("probes_differ", lambda o: container(o)["startupProbe"].update(failureThreshold=3), "startupProbe ends before"),
+    ("a_rollout_takes_no_capacity", lambda o: deployment(o).pop("strategy"), "maxUnavailable"),
+    (
+        "a_rollout_takes_no_capacity",
+        lambda o: deployment(o)["strategy"]["rollingUpdate"].update(maxUnavailable=1),
+        "maxUnavailable",
+    ),
+    (
+        "a_rollout_takes_no_capacity",
+        lambda o: [
+            volume["configMap"].update(name="safeserve-config") for volume in pod(o)["volumes"] if "configMap" in volume
+        ],
+        "changes no pod",
+    ),
+    ("limits_are_set", lambda o: container(o)["resources"]["limits"].pop("memory"), "no limits of cpu and memory"),
+    ("limits_are_set", lambda o: container(o)["resources"]["requests"].update(cpu="1"), "other requests"),
+    (
+        "limits_are_set",
+        lambda o: [part.update(cpu="1500m") for part in container(o)["resources"].values()],
+        "1500m cores",
+    ),
+    ("memory_holds_the_budgets", lambda o: configure(o, "[models]\nmax_weight_bytes = 1000000000"), "of 1073741824"),
+    (
+        "memory_holds_the_budgets",
+        lambda o: configure(o, "[limits]\nmax_inflight_body_bytes = 268435456"),
+        "of 1073741824",
+    ),
+    ("nobody_runs_as_root", lambda o: pod(o)["securityContext"].update(runAsNonRoot=False), "runAsNonRoot is False"),
+    ("nobody_runs_as_root", lambda o: container(o)["securityContext"].update(runAsUser=0), "runAsUser is 0"),
+    (
+        "nobody_runs_as_root",
+        lambda o: container(o)["securityContext"]["capabilities"].update(add=["NET_RAW"]),
+        "NET_RAW",
+    ),
+    ("nobody_runs_as_root", lambda o: container(o)["securityContext"].pop("capabilities"), "capabilities is None"),
+    ("nobody_runs_as_root", lambda o: pod(o)["securityContext"].pop("seccompProfile"), "seccompProfile is None"),
+    (
+        "nobody_runs_as_root",
+        lambda o: container(o)["securityContext"].pop("readOnlyRootFilesystem"),
+        "readOnlyRootFilesystem",
+    ),
+    (
+        "nobody_runs_as_root",
+        lambda o: container(o)["securityContext"].pop("allowPrivilegeEscalation"),
+        "allowPrivilege",
+    ),
+    ("nobody_runs_as_root", lambda o: pod(o).pop("automountServiceAccountToken"), "a token"),
+    ("images_are_pinned", lambda o: container(o).update(image="registry:5000/safeserve"), "changes by itself"),
+    ("images_are_pinned", lambda o: container(o).update(image="a/safeserve:latest"), "changes by itself"),
+    (
+        "images_are_pinned",
+        lambda o: [volume["image"].update(reference="a/models") for volume in pod(o)["volumes"] if "image" in volume],
+        "a/models changes by itself",
+    ),
+    (
+        "selectors_match",
+        lambda o: deployment(o)["selector"]["matchLabels"].update(tier="a"),
+        "Deployment/safeserve: does not",
+    ),
+    (
+        "selectors_match",
+        lambda o: first(o, "Service")["selector"].update(tier="a"),
+        "Service/safeserve: does not select",
+    ),
+    (
+        "selectors_match",
+        lambda o: first(o, "PodDisruptionBudget")["selector"]["matchLabels"].update(tier="a"),
+        "PodDisruptionBudget/safeserve: does not select",
+    ),
+    (
+        "selectors_match",
+        lambda o: first(o, "NetworkPolicy").update(podSelector={}),
+        "NetworkPolicy/safeserve: does not select",
+    ),
+    ("selectors_match", lambda o: remove(o, "PodDisruptionBudget"), "no PodDisruptionBudget"),
+    ("selectors_match", lambda o: pod(o)["topologySpreadConstraints"].pop(), "not spread"),
+    (
+        "selectors_match",
+        lambda o: first(o, "ServiceMonitor")["selector"]["matchLabels"].update(tier="a"),
+        "selects no Service",
+    ),
+    (
+        "selectors_match",
+        lambda o: o.append(
+            {"kind": "Pod", "metadata": {"name": "test", "labels": deployment(o)["template"]["metadata"]["labels"]}}
+        ),
+        "selects a pod that is no server",
+    ),
+    ("ports_exist", lambda o: container(o)["ports"].pop(), "port operations is none of"),
+    ("ports_exist", lambda o: first(o, "Service")["ports"][0].update(targetPort=8088), "port 8088 is none of"),
+    (
+        "ports_exist",
+        lambda o: first(o, "NetworkPolicy")["ingress"][0]["ports"][0].update(port="web"),
+        "port web is none of",
+    ),
+    (
+        "ports_exist",
+        lambda o: container(o)["livenessProbe"]["httpGet"].update(port="health"),
+        "livenessProbe: port health",
+    ),
+    (
+        "ports_exist",
+        lambda o: first(o, "ServiceMonitor")["endpoints"][0].update(port="http"),
+        "port http is none of Service",
+    ),
+    ("ports_exist", lambda o: configure(o, '[operations]\nbind = "0.0.0.0:8082"'), "operations.bind is '0.0.0.0:8082'"),
+    (
+        "operations_are_not_for_clients",
+        lambda o: first(o, "Service")["ports"].append({"name": "operations", "port": 8081, "targetPort": "operations"}),
+        "leads clients to the operations port",
+    ),
+    (
+        "operations_are_not_for_clients",
+        lambda o: first(o, "Service", "safeserve-operations").pop("clusterIP"),
+        "leads clients to the operations port",
+    ),
+    (
+        "operations_are_not_for_clients",
+        lambda o: first(o, "NetworkPolicy").update(egress=[{}]),
+        "pods may reach others",
+    ),
+    (
+        "operations_are_not_for_clients",
+        lambda o: first(o, "NetworkPolicy").update(policyTypes=["Ingress"]),
+        "may reach others",
+    ),
+    (
+        "operations_are_not_for_clients",
+        lambda o: first(o, "NetworkPolicy")["ingress"][1].pop("from"),
+        "lets everybody in",
+    ),
+    (
+        "operations_are_not_for_clients",
+        lambda o: first(o, "NetworkPolicy")["ingress"][0]["ports"].append({"port": "operations"}),
+        "clients reach the operations port",
+    ),
+    ("operations_are_not_for_clients", lambda o: configure(o, ""), "the metrics page is on the clients' port"),
+    ("references_exist", lambda o: container(o)["volumeMounts"].pop(), "volumes and mounts differ"),
+    ("references_exist", lambda o: remove(o, "ConfigMap"), "ConfigMap/safeserve-config"),
+    ("references_exist", lambda o: remove(o, "ServiceAccount"), "ServiceAccount/safeserve is not there"),
+    (
+        "references_exist",
+        lambda o: first(o, "HorizontalPodAutoscaler")["scaleTargetRef"].update(name="a"),
+        "what it scales",
+    ),
+    ("replicas_have_one_owner", lambda o: deployment(o).update(replicas=3), "each apply sets back"),
+    ("replicas_have_one_owner", lambda o: remove(o, "HorizontalPodAutoscaler"), "a single replica"),
+    ("replicas_have_one_owner", lambda o: first(o, "HorizontalPodAutoscaler").update(minReplicas=0), "from 0 to 12"),
+    (
+        "replicas_have_one_owner",
+        lambda o: o.append(
+            {
+                "kind": "ScaledObject",
+                "metadata": {"name": "a"},
+                "spec": {"minReplicaCount": 2, "maxReplicaCount": 3, "triggers": []},
+            }
+        ),
+        "scale the same",
+    ),
+    (
+        "replicas_have_one_owner",
+        lambda o: first(o, "HorizontalPodAutoscaler")["metrics"][0]["pods"]["target"].update(averageValue="8192"),
+        "queues are full before 8192 rows wait",
+    ),
+]
+
+
+@pytest.mark.parametrize(("policy", "broken", "finding"), BREAKS, ids=[f"{name}-{text}" for name, _, text in BREAKS])
+def test_a_broken_promise_is_found(
+    policy: str, broken: Callable[[Objects], object], finding: str, kustomized: Render
+) -> None:
+    objects = kustomized("overlays/production")
+    broken(objects)
+    (check,) = (known for known in POLICIES if known.__name__ == policy)
+    assert any(finding in text for text in check(objects)), list(check(objects))
+
+
+def test_every_policy_is_seen_to_fail() -> None:
+    assert {policy for policy, _, _ in BREAKS} == {policy.__name__ for policy in POLICIES}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "broken", "finding"),
+    [
+        ("overlays/production", "Deployment", lambda spec: spec["template"]["spec"].update(replica=1), "replica"),
+        ("overlays/production", "HorizontalPodAutoscaler", lambda spec: spec.update(minReplicas="three"), "three"),
+        (
+            "overlays/production",
+            "ServiceMonitor",
+            lambda spec: spec["endpoints"][0].update(intervall="1s"),
+            "intervall",
+        ),
+        ("overlays/production", "ServiceMonitor", lambda spec: spec.pop("selector"), "selector"),
+        ("overlays/production-keda", "ScaledObject", lambda spec: spec["triggers"][0].pop("type"), "type"),
+        ("overlays/production-keda", "ScaledObject", lambda spec: spec.update(minReplicas=1), "minReplicas"),
+        ("kserve", "ClusterServingRuntime", lambda spec: spec["containers"][0].update(port=1), "port"),
+        ("kserve", "ClusterServingRuntime", lambda spec: spec.update(protocolVersion="v2"), "protocolVersion"),
+        ("examples", "InferenceService", lambda spec: spec.pop("predictor"), "predictor"),
+        ("examples", "InferenceService", lambda spec: spec["predictor"].update(minReplicas="one"), "one"),
+        ("examples", "InferenceService", lambda spec: spec["predictor"]["model"].update(uri="a"), "uri"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+def test_an_object_that_its_schema_does_not_know_is_found(
+    name: str, kind: str, broken: Callable[[Objects], object], finding: str, kustomized: Render
+) -> None:
+    if name == "kserve":
+        objects = copy.deepcopy(kustomize(KSERVE))
+    elif name == "examples":
+        objects = load((KSERVE / "examples" / "standard.yaml").read_text())
+    else:
+        objects = kustomized(name)
+    broken(first(objects, kind))
+    assert any(finding in text for text in schema_findings(objects))
+
+
+def test_a_setting_that_does_not_exist_is_found(kustomized: Render, accepts: Accepts, tmp_path: Path) -> None:
+    objects = kustomized("base")
+    configure(objects, "[server]\ndrain_delay = 1")
+    (refusal,) = accepts(objects, tmp_path)
+    assert "drain_delay" in refusal
