@@ -22,6 +22,9 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 REPLICA = 'job=~"$job",instance=~"$instance"'
 MODEL = f'{REPLICA},model=~"$model"'
 
+ERRORS = f'{MODEL},code=~"5.."'
+ENDED_OTHERWISE = f'{REPLICA},reason!="done"'
+
 GREEN, YELLOW, RED = "green", "yellow", "red"
 
 
@@ -221,8 +224,8 @@ def panels() -> list[dict]:
     )  # fmt: skip
     page.stat(
         "Errors", "Share of 5xx. Normal: below 0.1 %, the objective.",
-        ratio(f"sum({rate('safeserve_requests_total', MODEL + ',code=~' + chr(34) + '5..' + chr(34))})", f"sum({rate('safeserve_requests_total')})")
-        + " or vector(0)", "percentunit", steps((GREEN, None), (YELLOW, 0.001), (RED, 0.0144)), decimals=2,
+        ratio(f"sum({rate('safeserve_requests_total', ERRORS)})", f"sum({rate('safeserve_requests_total')})") + " or vector(0)",
+        "percentunit", steps((GREEN, None), (YELLOW, 0.001), (RED, 0.0144)), decimals=2,
     )  # fmt: skip
     page.stat(
         "p99", "99 of 100 requests take no longer. SafeserveLatencyHigh fires above 250 ms.",
@@ -269,10 +272,10 @@ def panels() -> list[dict]:
     )  # fmt: skip
 
     page.row("Errors and refusals")
-    errors = rate("safeserve_requests_total", MODEL + ',code=~"5.."')
+    errors = f"sum by (model) ({rate('safeserve_requests_total', ERRORS)})"
     page.lines(
         "Share of errors by model", "Answers of 5xx of all. Normal: below 0.1 %.",
-        [query(ratio(f"sum by (model) ({errors})", f"sum by (model) ({rate('safeserve_requests_total')})") + " or on () vector(0)", "{{model}}")],
+        [query(ratio(errors, f"sum by (model) ({rate('safeserve_requests_total')})") + " or on () vector(0)", "{{model}}")],
         "percentunit", thresholds=steps((GREEN, None), (RED, 0.001)),
     )  # fmt: skip
     page.lines(
@@ -354,9 +357,8 @@ def panels() -> list[dict]:
         "Inline and queued", "Share of the passes that were computed where their request was decoded. Normal: all of a cheap model's "
         "while there is little load.",
         [
-            query(ratio(f"sum({rate('safeserve_batches_total', MODEL + ',release' + sign + chr(34) + 'inline' + chr(34))})",
-                        f"sum({rate('safeserve_batches_total')})"), name)
-            for sign, name in (("=", "inline"), ("!=", "queued"))
+            query(ratio(f"sum({rate('safeserve_batches_total', labels)})", f"sum({rate('safeserve_batches_total')})"), name)
+            for labels, name in ((f'{MODEL},release="inline"', "inline"), (f'{MODEL},release!="inline"', "queued"))
         ],
         "percentunit", width=12, stacked="normal", max=1,
     )  # fmt: skip
@@ -421,7 +423,7 @@ def panels() -> list[dict]:
         [
             query(f"sum({rate('safeserve_connections_accepted_total', REPLICA)})", "accepted"),
             query(f"sum by (reason) ({rate('safeserve_connections_refused_total', REPLICA)})", "refused: {{reason}}"),
-            query(f"sum by (reason) ({rate('safeserve_connections_closed_total', REPLICA + ',reason!=' + chr(34) + 'done' + chr(34))})", "{{reason}}"),
+            query(f"sum by (reason) ({rate('safeserve_connections_closed_total', ENDED_OTHERWISE)})", "{{reason}}"),
         ],
         "cps",
     )  # fmt: skip
@@ -505,11 +507,11 @@ def panels() -> list[dict]:
     return page.panels
 
 
-def variable(name: str, label: str, expression: str, all_value: str) -> dict:
+def variable(name: str, label: str, expression: str, **options: object) -> dict:
     return {
         "type": "query", "name": name, "label": label, "datasource": SOURCE,
         "query": {"query": expression, "refId": name}, "refresh": 2, "sort": 1,
-        "multi": True, "includeAll": True, "allValue": all_value,
+        "multi": True, "includeAll": True, **options,
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
     }  # fmt: skip
 
@@ -538,9 +540,10 @@ def dashboard() -> dict:
                     "refresh": 1, "regex": "", "multi": False, "includeAll": False,
                     "current": {"selected": True, "text": "Prometheus", "value": "prometheus"},
                 },
-                variable("job", "Job", "label_values(safeserve_build_info, job)", ".+"),
-                variable("instance", "Replica", 'label_values(safeserve_build_info{job=~"$job"}, instance)', ".+"),
-                variable("model", "Model", 'label_values(safeserve_model_info{job=~"$job",instance=~"$instance"}, model)', ".+"),
+                # All are those in the list: other programs' jobs have series of the same names.
+                variable("job", "Job", "label_values(safeserve_build_info, job)"),
+                variable("instance", "Replica", 'label_values(safeserve_build_info{job=~"$job"}, instance)', allValue=".+"),
+                variable("model", "Model", 'label_values(safeserve_model_info{job=~"$job",instance=~"$instance"}, model)', allValue=".+"),
             ]
         },
         "annotations": {
