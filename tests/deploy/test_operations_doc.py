@@ -5,12 +5,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from scraped import ROOT, Page, page, program  # noqa: F401
+import scraped
+import yaml
+from scraped import ROOT, Page, page, program, promtool  # noqa: F401
 from test_rules import rules_of
 
 FILE = ROOT / "docs" / "operations.md"
 HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
-ROW = re.compile(r"^\| (.+) \|$", re.MULTILINE)
+ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
+QUERY = re.compile(r"^```promql\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)]+)\)")
 # Of the enum Exit: name and code.
 EXIT = re.compile(r"^    (\w+) = (\d+),$", re.MULTILINE)
@@ -42,10 +45,9 @@ def section(text: str, title: str) -> str:
 
 def table(text: str) -> list[list[str]]:
     """The cells of a section's tables, without their heads."""
-    rows = [re.split(r"(?<!\\) \| ", row) for row in ROW.findall(text)]
-    lines = [number for number, row in enumerate(rows) if set("".join(row)) <= set("|- ")]
-    heads = set(lines) | {number - 1 for number in lines}
-    return [row for number, row in enumerate(rows) if number not in heads]
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)] for row in ROW.findall(text)]
+    rules = {number for number, row in enumerate(rows) if set("".join(row)) == {"-"}}
+    return [row for number, row in enumerate(rows) if not {number, number + 1} & rules]
 
 
 def plain(cell: str) -> str:
@@ -95,6 +97,19 @@ def test_every_exit_code_is_explained(text: str, program: str) -> None:  # noqa:
     assert codes and explained == codes
     said = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
     assert {code for code in codes if re.search(rf"^  {code} +\S", said, re.MULTILINE)} == codes
+
+
+def test_prometheus_can_read_its_queries(text: str, promtool: str, page: Page, tmp_path: Path) -> None:  # noqa: F811
+    queries = QUERY.findall(text)
+    assert len(queries) >= 3
+    # A label that a query makes itself.
+    made = {"no label build to group by"}
+    assert [problem for query in queries for problem in scraped.unknown(query, page, {}) if problem not in made] == []
+    rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
+    file = tmp_path / "queries.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "document", "rules": rules}]}))
+    done = subprocess.run([promtool, "check", "rules", "--lint=none", file], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_its_settings_are_settings(text: str) -> None:
