@@ -22,8 +22,6 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 REPLICA = 'job=~"$job",instance=~"$instance"'
 MODEL = f'{REPLICA},model=~"$model"'
 
-ERRORS = f'{MODEL},code=~"5.."'
-ENDED_OTHERWISE = f'{REPLICA},reason!="done"'
 
 GREEN, YELLOW, RED = "green", "yellow", "red"
 
@@ -36,8 +34,12 @@ def increase(metric: str, labels: str = MODEL) -> str:
     return f"increase({metric}{{{labels}}}[$__rate_interval])"
 
 
-def quantile(share: float, metric: str, by: str = "le") -> str:
-    return f"histogram_quantile({share}, sum by ({by}) ({rate(metric + '_bucket')}))"
+def total(expression: str) -> str:
+    return f"sum({expression})"
+
+
+def by(labels: str, expression: str) -> str:
+    return f"sum by ({labels}) ({expression})"
 
 
 def ratio(part: str, whole: str) -> str:
@@ -45,8 +47,26 @@ def ratio(part: str, whole: str) -> str:
     return f"{part} / ({whole} > 0)"
 
 
+def or_zero(expression: str) -> str:
+    """One series of 0 where there would be none: that nothing happened is what is good."""
+    return f"{expression} or on () vector(0)"
+
+
+def quantile(share: float, metric: str, labels: str = "le") -> str:
+    return f"histogram_quantile({share}, {by(labels, rate(metric + '_bucket'))})"
+
+
 def query(expression: str, legend: str = "", **options: object) -> dict:
     return {"expr": expression, "legendFormat": legend, **options}
+
+
+def quantiles(metric: str) -> list[dict]:
+    return [query(quantile(share, metric), name) for share, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))]
+
+
+def of_limit(expression: str, legend: str, limit: str, name: str = "limit") -> list[dict]:
+    """Series and the least limit of all replicas; 0 where there is none."""
+    return [query(expression, legend), query(or_zero(f"min({limit}{{{REPLICA}}} > 0)"), name)]
 
 
 def steps(*steps: tuple[str, float | None]) -> dict:
@@ -55,6 +75,8 @@ def steps(*steps: tuple[str, float | None]) -> dict:
 
 
 PLAIN = steps((GREEN, None))
+REQUESTS = rate("safeserve_requests_total")
+ERRORS = rate("safeserve_requests_total", f'{MODEL},code=~"5.."')
 
 
 class Page:
@@ -93,7 +115,14 @@ class Page:
         return panel
 
     def stat(
-        self, title: str, description: str, expression: str, unit: str, thresholds: dict, width: int = 3, decimals: int | None = None
+        self,
+        title: str,
+        description: str,
+        expression: str,
+        unit: str,
+        thresholds: dict,
+        width: int = 3,
+        decimals: int | None = None,
     ) -> None:
         panel = self.panel("stat", title, description, [query(expression, instant=True, range=False)], width, 4)
         panel["options"] = {
@@ -121,7 +150,9 @@ class Page:
         """Lines over time. `limits`: the series of these names are limits, drawn dashed and not filled."""
         panel = self.panel("timeseries", title, description, queries, width, 8)
         panel["options"] = {
-            "legend": {"showLegend": True, "displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull", "max"]},
+            "legend": {
+                "showLegend": True, "displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull", "max"],
+            },
             "tooltip": {"mode": "multi", "sort": "desc"},
         }  # fmt: skip
         panel["fieldConfig"]["defaults"] = {
@@ -163,7 +194,9 @@ class Page:
             "exemplars": {"color": "rgba(255,0,255,0.7)"},
         }  # fmt: skip
 
-    def timeline(self, title: str, description: str, queries: list[dict], states: dict[str, tuple[str, str]], width: int) -> None:
+    def timeline(
+        self, title: str, description: str, queries: list[dict], states: dict[str, tuple[str, str]], width: int
+    ) -> None:
         """What each series was at each time; `states` has the text and the colour of each value."""
         panel = self.panel("state-timeline", title, description, queries, width, 8)
         panel["options"] = {
@@ -171,7 +204,10 @@ class Page:
             "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
             "tooltip": {"mode": "single", "sort": "none"},
         }  # fmt: skip
-        shown = {value: {"text": text, "color": color, "index": index} for index, (value, (text, color)) in enumerate(states.items())}
+        shown = {
+            value: {"text": text, "color": color, "index": index}
+            for index, (value, (text, color)) in enumerate(states.items())
+        }
         panel["fieldConfig"]["defaults"] = {
             "color": {"mode": "thresholds"}, "thresholds": PLAIN,
             "mappings": [{"type": "value", "options": shown}],
@@ -179,7 +215,13 @@ class Page:
         }  # fmt: skip
 
     def table(
-        self, title: str, description: str, queries: list[dict], columns: dict[str, str], hidden: list[str], units: dict[str, str]
+        self,
+        title: str,
+        description: str,
+        queries: list[dict],
+        columns: dict[str, str],
+        hidden: list[str],
+        units: dict[str, str],
     ) -> None:
         """One line for each set of labels. `columns`: names of fields, in their order, and what they are called."""
         targets = [{"instant": True, "range": False, "format": "table"} | target for target in queries]
@@ -208,99 +250,110 @@ class Page:
 
 def panels() -> list[dict]:
     page = Page()
+    for row in (now, traffic, errors, latency, queue, batches, resources, models, life):
+        row(page)
+    return page.panels
 
+
+def now(page: Page) -> None:
     page.row("Now")
     page.stat(
         "Replicas up", "Targets that Prometheus can scrape. Normal: as many as are deployed.",
-        'sum(up{job=~"$job",instance=~"$instance"})', "none", steps((RED, None), (GREEN, 1)),
+        total(f"up{{{REPLICA}}}"), "none", steps((RED, None), (GREEN, 1)),
     )  # fmt: skip
     page.stat(
         "Replicas ready", "Normal: as many as are up. One less for half a minute while it drains.",
-        f"sum(safeserve_ready{{{REPLICA}}})", "none", steps((RED, None), (GREEN, 1)),
+        total(f"safeserve_ready{{{REPLICA}}}"), "none", steps((RED, None), (GREEN, 1)),
     )  # fmt: skip
     page.stat(
-        "Requests", "Predict requests that reached a model, over all chosen replicas.",
-        f"sum({rate('safeserve_requests_total')})", "reqps", PLAIN,
-    )  # fmt: skip
+        "Requests", "Predict requests that reached a model, over all chosen replicas.", total(REQUESTS), "reqps", PLAIN
+    )
     page.stat(
         "Errors", "Share of 5xx. Normal: below 0.1 %, the objective.",
-        ratio(f"sum({rate('safeserve_requests_total', ERRORS)})", f"sum({rate('safeserve_requests_total')})") + " or vector(0)",
+        or_zero(ratio(total(ERRORS), total(REQUESTS))),
         "percentunit", steps((GREEN, None), (YELLOW, 0.001), (RED, 0.0144)), decimals=2,
     )  # fmt: skip
     page.stat(
         "p99", "99 of 100 requests take no longer. SafeserveLatencyHigh fires above 250 ms.",
         quantile(0.99, "safeserve_request_duration_seconds"), "s", steps((GREEN, None), (RED, 0.25)),
     )  # fmt: skip
+    limit = f"ignoring (model, version) group_left () safeserve_queue_limit_rows{{{REPLICA}}}"
     page.stat(
         "Fullest queue", "Of its limit. Normal: near 0; above 80 % refusals are near.",
-        f"max(safeserve_queued_rows{{{MODEL}}} / ignoring (model, version) group_left () safeserve_queue_limit_rows{{{REPLICA}}})",
+        f"max(safeserve_queued_rows{{{MODEL}}} / {limit})",
         "percentunit", steps((GREEN, None), (YELLOW, 0.5), (RED, 0.8)), decimals=1,
     )  # fmt: skip
     page.stat(
         "Versions refused", "Model versions that cannot be served, over all chosen replicas. Normal: 0.",
-        f'sum(safeserve_models{{{REPLICA},state="unavailable"}})', "none", steps((GREEN, None), (RED, 1)),
+        total(f'safeserve_models{{{REPLICA},state="unavailable"}}'), "none", steps((GREEN, None), (RED, 1)),
     )  # fmt: skip
     page.stat(
         "Alerts", "Alerts of deploy/prometheus that fire now. Normal: 0.",
-        'count(ALERTS{alertname=~"Safeserve.+",alertstate="firing"}) or vector(0)', "none", steps((GREEN, None), (RED, 1)),
+        or_zero('count(ALERTS{alertname=~"Safeserve.+",alertstate="firing"})'), "none", steps((GREEN, None), (RED, 1)),
     )  # fmt: skip
 
+
+def traffic(page: Page) -> None:
     page.row("Traffic")
-    page.lines(
-        "Requests by model", "Predict requests a second.",
-        [query(f"sum by (model) ({rate('safeserve_requests_total')})", "{{model}}")], "reqps",
-    )  # fmt: skip
+    page.lines("Requests by model", "Predict requests a second.", [query(by("model", REQUESTS), "{{model}}")], "reqps")
     page.lines(
         "Rows by model", "Rows computed a second. More than requests where a request has several rows.",
-        [query(f"sum by (model) ({rate('safeserve_rows_total')})", "{{model}}")], "rowsps",
+        [query(by("model", rate("safeserve_rows_total")), "{{model}}")], "rowsps",
     )  # fmt: skip
     page.lines(
         "Requests by protocol", "Predict requests a second, by wire format.",
-        [query(f"sum by (protocol) ({rate('safeserve_requests_total')}) > 0 or on () vector(0)", "{{protocol}}")], "reqps", stacked="normal",
+        [query(or_zero(f"{by('protocol', REQUESTS)} > 0"), "{{protocol}}")], "reqps", stacked="normal",
     )  # fmt: skip
     page.lines(
-        "Requests by code", "Predict requests a second, by HTTP status. Normal: 200, and some 400 of clients that are wrong.",
-        [query(f"sum by (code) ({rate('safeserve_requests_total')}) > 0 or on () vector(0)", "{{code}}")], "reqps", stacked="normal",
+        "Requests by code", "By HTTP status, a second. Normal: 200, and some 400 of clients that are wrong.",
+        [query(or_zero(f"{by('code', REQUESTS)} > 0"), "{{code}}")], "reqps", stacked="normal",
     )  # fmt: skip
     page.lines(
         "All HTTP requests by route", "With metadata, health checks, scrapes and unknown paths (other).",
-        [query(f"sum by (route) ({rate('safeserve_http_requests_total', REPLICA)}) > 0", "{{route}}")], "reqps",
+        [query(or_zero(f"{by('route', rate('safeserve_http_requests_total', REPLICA))} > 0"), "{{route}}")], "reqps",
     )  # fmt: skip
     page.lines(
         "Requests by API key", "By the key's name. Without keys: 0.",
-        [query(f"sum by (key) ({rate('safeserve_api_key_requests_total', REPLICA)}) or on () vector(0)", "{{key}}")], "reqps",
+        [query(or_zero(by("key", rate("safeserve_api_key_requests_total", REPLICA))), "{{key}}")], "reqps",
     )  # fmt: skip
 
+
+def errors(page: Page) -> None:
     page.row("Errors and refusals")
-    errors = f"sum by (model) ({rate('safeserve_requests_total', ERRORS)})"
     page.lines(
         "Share of errors by model", "Answers of 5xx of all. Normal: below 0.1 %.",
-        [query(ratio(errors, f"sum by (model) ({rate('safeserve_requests_total')})") + " or on () vector(0)", "{{model}}")],
+        [query(or_zero(ratio(by("model", ERRORS), by("model", REQUESTS))), "{{model}}")],
         "percentunit", thresholds=steps((GREEN, None), (RED, 0.001)),
     )  # fmt: skip
     page.lines(
         "Refusals by reason",
-        "Requests that were well-formed and got no answer from their model. Normal: none but cancelled ones. queue_full, memory "
-        "and deadline are overload; non_finite and panic are faults of a model.",
-        [query(f"sum by (reason) ({rate('safeserve_rejections_total')})", "{{reason}}")], "reqps",
+        "Requests that were well-formed and got no answer from their model. Normal: none but cancelled ones. "
+        "queue_full, memory and deadline are overload; non_finite and panic are faults of a model.",
+        [query(by("reason", rate("safeserve_rejections_total")), "{{reason}}")], "reqps",
     )  # fmt: skip
     page.lines(
         "Burn rate of the error budget",
-        "1 uses up the 0.1 % of 30 days in 30 days. SafeserveErrorBudgetBurn fires at 14.4 over an hour, 6 over 6 hours, 3 over a day, "
-        "1 over 3 days. Of all replicas and models, by the recording rules of deploy/prometheus.",
-        [query(f'max(job:safeserve_errors:ratio_rate{window}{{job=~"$job"}}) / 0.001', window) for window in ("1h", "6h", "1d", "3d")],
+        "1 uses up the 0.1 % of 30 days in 30 days. SafeserveErrorBudgetBurn fires at 14.4 over an hour, 6 over 6 "
+        "hours, 3 over a day, 1 over 3 days. Of all replicas and models, by the recording rules of deploy/prometheus.",
+        [
+            query(or_zero(f'max(job:safeserve_errors:ratio_rate{window}{{job=~"$job"}}) / 0.001'), window)
+            for window in ("1h", "6h", "1d", "3d")
+        ],
         "none", thresholds=steps((GREEN, None), (YELLOW, 1), (RED, 14.4)),
     )  # fmt: skip
 
+
+def latency(page: Page) -> None:
     page.row("Latency")
     page.heat_map(
-        "Time of requests", "How many requests took how long, from their head to their answer. Normal: one dark band; a second one above it "
-        "is waiting, or large requests.", "safeserve_request_duration_seconds", "s",
+        "Time of requests",
+        "How many requests took how long, from their head to their answer. Normal: one dark band; a second one above "
+        "it is waiting, or large requests.",
+        "safeserve_request_duration_seconds", "s",
     )  # fmt: skip
     page.lines(
-        "Quantiles", "Over the chosen models and replicas. A quantile is known to its bucket, three of which make a decade.",
-        [query(quantile(share, "safeserve_request_duration_seconds"), name) for share, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))],
-        "s", width=12,
+        "Quantiles", "Over the chosen models and replicas. Known to their bucket, of which a decade has three.",
+        quantiles("safeserve_request_duration_seconds"), "s", width=12,
     )  # fmt: skip
     page.lines(
         "p99 by model", "SafeserveLatencyHigh fires above the limit.",
@@ -310,141 +363,137 @@ def panels() -> list[dict]:
         ],
         "s", width=12, limits=("limit",),
     )  # fmt: skip
+    parts = {
+        "request": "safeserve_request_duration_seconds",
+        "waiting": "safeserve_queue_duration_seconds",
+        "forward pass": "safeserve_compute_duration_seconds",
+    }
     page.lines(
         "Where the time goes", "Means. A request's time beyond waiting and its pass is reading, decoding, encoding.",
         [
-            query(ratio(f"sum({rate(metric + '_sum')})", f"sum({rate(metric + '_count')})"), name)
-            for metric, name in (
-                ("safeserve_request_duration_seconds", "request"),
-                ("safeserve_queue_duration_seconds", "waiting"),
-                ("safeserve_compute_duration_seconds", "forward pass"),
-            )
+            query(ratio(total(rate(metric + "_sum")), total(rate(metric + "_count"))), name)
+            for name, metric in parts.items()
         ],
         "s", width=12,
     )  # fmt: skip
 
+
+def queue(page: Page) -> None:
     page.row("Queue")
     page.lines(
-        "Rows waiting by model", "Over the chosen replicas; the limit is that of one version on one replica. Normal: near 0.",
-        [
-            query(f"sum by (model) (safeserve_queued_rows{{{MODEL}}})", "{{model}}"),
-            query(f"max(safeserve_queue_limit_rows{{{REPLICA}}})", "limit"),
-        ],
+        "Rows waiting by model",
+        "Over the chosen replicas; the limit is that of one version on one replica. Normal: near 0.",
+        of_limit(by("model", f"safeserve_queued_rows{{{MODEL}}}"), "{{model}}", "safeserve_queue_limit_rows"),
         "short", limits=("limit",),
     )  # fmt: skip
     page.lines(
-        "Waiting time", "Time until a worker takes a request; 0 of those that are computed where they are decoded.",
-        [query(quantile(share, "safeserve_queue_duration_seconds"), name) for share, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))],
-        "s",
+        "Waiting time", "Until a worker takes a request; 0 of those that are computed where they are decoded.",
+        quantiles("safeserve_queue_duration_seconds"), "s",
     )  # fmt: skip
     page.lines(
         "Rows waiting a replica", "What autoscalers follow. Normal: below the target that the autoscaler has.",
         [query('job:safeserve_queued_rows_per_replica:avg1m{job=~"$job"}', "{{job}}")], "short",
     )  # fmt: skip
 
+
+def batches(page: Page) -> None:
     page.row("Batches")
-    page.heat_map("Rows of a pass", "Normal: 1 while there is little load; wider under load.", "safeserve_batch_rows", "short", width=8)
-    page.lines(
-        "Rows a pass by model", "The mean. At max_batch_rows (128) a model has all the batching that it gets.",
-        [query(ratio(f"sum by (model) ({rate('safeserve_rows_total')})", f"sum by (model) ({rate('safeserve_batches_total')})"), "{{model}}")],
-        "short",
+    passes = rate("safeserve_batches_total")
+    page.heat_map(
+        "Rows of a pass", "Normal: 1 while there is little load; wider under load.",
+        "safeserve_batch_rows", "short", width=8,
     )  # fmt: skip
     page.lines(
-        "What released a batch", "idle: a worker was free. full: as many rows as may be. delay: held as long as may be. inline: cheap, not queued.",
-        [query(f"sum by (release) ({rate('safeserve_batches_total')})", "{{release}}")], "ops", stacked="normal",
+        "Rows a pass by model", "The mean. At scheduler.max_batch_rows (128) a model has all that batching gives it.",
+        [query(ratio(by("model", rate("safeserve_rows_total")), by("model", passes)), "{{model}}")], "short",
     )  # fmt: skip
     page.lines(
-        "Inline and queued", "Share of the passes that were computed where their request was decoded. Normal: all of a cheap model's "
-        "while there is little load.",
+        "What released a batch",
+        "idle: a worker was free. full: as many rows as may be. delay: held as long as may be. inline: cheap, not "
+        "queued.",
+        [query(by("release", passes), "{{release}}")], "ops", stacked="normal",
+    )  # fmt: skip
+    page.lines(
+        "Inline and queued",
+        "Share of the passes that were computed where their request was decoded. Normal: all of a cheap model's while "
+        "there is little load.",
         [
-            query(ratio(f"sum({rate('safeserve_batches_total', labels)})", f"sum({rate('safeserve_batches_total')})"), name)
-            for labels, name in ((f'{MODEL},release="inline"', "inline"), (f'{MODEL},release!="inline"', "queued"))
+            query(ratio(total(rate("safeserve_batches_total", f'{MODEL},release{sign}"inline"')), total(passes)), name)
+            for sign, name in (("=", "inline"), ("!=", "queued"))
         ],
         "percentunit", width=12, stacked="normal", max=1,
     )  # fmt: skip
     page.lines(
         "Time of a pass", "Forward passes, whatever their rows.",
-        [query(quantile(share, "safeserve_compute_duration_seconds"), name) for share, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))],
-        "s", width=12,
+        quantiles("safeserve_compute_duration_seconds"), "s", width=12,
     )  # fmt: skip
 
+
+def resources(page: Page) -> None:
     page.row("Resources")
     page.lines(
         "CPU", "Cores used, and those that a replica may use. Normal: below nine tenths.",
-        [
-            query(f"rate(process_cpu_seconds_total{{{REPLICA}}}[$__rate_interval])", "{{instance}}"),
-            query(f"min(safeserve_cpu_budget_cores{{{REPLICA}}})", "budget"),
-        ],
+        of_limit(rate("process_cpu_seconds_total", REPLICA), "{{instance}}", "safeserve_cpu_budget_cores", "budget"),
         "short", limits=("budget",),
     )  # fmt: skip
+    busy = by("instance", rate("safeserve_compute_duration_seconds_sum"))
     page.lines(
-        "Workers busy", "Share of the workers' time that is forward passes; those on threads of connections count too, so that it may pass 100 %.",
-        [query(f"sum by (instance) ({rate('safeserve_compute_duration_seconds_sum')}) / on (instance) max by (instance) (safeserve_workers{{{REPLICA}}})", "{{instance}}")],
+        "Workers busy",
+        "Share of the workers' time that is forward passes; those on threads of connections count too, so that it may "
+        "pass 100 %.",
+        [query(f"{busy} / on (instance) {by('instance', f'safeserve_workers{{{REPLICA}}}')}", "{{instance}}")],
         "percentunit", thresholds=steps((GREEN, None), (RED, 0.9)),
     )  # fmt: skip
-    page.lines(
-        "Threads", "Normal: constant.",
-        [query(f"process_threads{{{REPLICA}}}", "{{instance}}")], "short",
-    )  # fmt: skip
+    page.lines("Threads", "Normal: constant.", [query(f"process_threads{{{REPLICA}}}", "{{instance}}")], "short")
     page.lines(
         "Memory", "Resident. Normal: flat between loads, below nine tenths of the limit.",
-        [
-            query(f"process_resident_memory_bytes{{{REPLICA}}}", "{{instance}}"),
-            query(f"min(safeserve_memory_limit_bytes{{{REPLICA}}} > 0) or vector(0)", "limit"),
-        ],
+        of_limit(f"process_resident_memory_bytes{{{REPLICA}}}", "{{instance}}", "safeserve_memory_limit_bytes"),
         "bytes", limits=("limit",),
     )  # fmt: skip
     page.lines(
         "Weights", "Memory of the prepared weights, by model, on all chosen replicas; the limit is one replica's.",
-        [
-            query(f"sum by (model) (safeserve_model_weight_bytes{{{MODEL}}})", "{{model}}"),
-            query(f"min(safeserve_weight_limit_bytes{{{REPLICA}}} > 0) or vector(0)", "limit"),
-        ],
+        of_limit(by("model", f"safeserve_model_weight_bytes{{{MODEL}}}"), "{{model}}", "safeserve_weight_limit_bytes"),
         "bytes", limits=("limit",),
     )  # fmt: skip
     page.lines(
         "Bodies, rows and answers", "Memory of requests in flight beyond 16 KiB each. Normal: 0 with small requests.",
-        [
-            query(f"safeserve_inflight_body_bytes{{{REPLICA}}}", "{{instance}}"),
-            query(f"min(safeserve_inflight_body_limit_bytes{{{REPLICA}}} > 0) or vector(0)", "limit"),
-        ],
+        of_limit(f"safeserve_inflight_body_bytes{{{REPLICA}}}", "{{instance}}", "safeserve_inflight_body_limit_bytes"),
         "bytes", limits=("limit",),
     )  # fmt: skip
     page.lines(
         "Connections", "Open now, over all listeners.",
-        [
-            query(f"safeserve_connections_open{{{REPLICA}}}", "{{instance}}"),
-            query(f"min(safeserve_connections_limit{{{REPLICA}}})", "limit"),
-        ],
+        of_limit(f"safeserve_connections_open{{{REPLICA}}}", "{{instance}}", "safeserve_connections_limit"),
         "short", limits=("limit",),
     )  # fmt: skip
+    ended = rate("safeserve_connections_closed_total", f'{REPLICA},reason!="done"')
     page.lines(
         "Connections that came and went", "Accepted, refused, and ended by anything but their client.",
         [
-            query(f"sum({rate('safeserve_connections_accepted_total', REPLICA)})", "accepted"),
-            query(f"sum by (reason) ({rate('safeserve_connections_refused_total', REPLICA)})", "refused: {{reason}}"),
-            query(f"sum by (reason) ({rate('safeserve_connections_closed_total', ENDED_OTHERWISE)})", "{{reason}}"),
+            query(total(rate("safeserve_connections_accepted_total", REPLICA)), "accepted"),
+            query(by("reason", rate("safeserve_connections_refused_total", REPLICA)), "refused: {{reason}}"),
+            query(by("reason", ended), "{{reason}}"),
         ],
         "cps",
     )  # fmt: skip
     page.lines(
         "File descriptors", "Open, and as many as a replica may have.",
-        [
-            query(f"process_open_fds{{{REPLICA}}}", "{{instance}}"),
-            query(f"min(process_max_fds{{{REPLICA}}} > 0) or vector(0)", "limit"),
-        ],
-        "short", limits=("limit",),
+        of_limit(f"process_open_fds{{{REPLICA}}}", "{{instance}}", "process_max_fds"), "short", limits=("limit",),
     )  # fmt: skip
 
+
+def models(page: Page) -> None:
     page.row("Models")
+    version = "instance, model, version"
     page.table(
-        "Versions", "What each replica serves, and what it refuses. Normal: the same on all replicas, every state ready.",
+        "Versions",
+        "What each replica serves, and what it refuses. Normal: the same on all replicas, every state ready.",
         [
-            query(f"max by (instance, model, version, state) (safeserve_model_state{{{MODEL}}})"),
-            query(f"max by (instance, model, version, fingerprint) (safeserve_model_info{{{MODEL}}})"),
-            query(f"max by (instance, model, version) (safeserve_model_load_timestamp_seconds{{{MODEL}}}) * 1000"),
-            query(f"max by (instance, model, version) (safeserve_model_load_duration_seconds{{{MODEL}}})"),
-            query(f"max by (instance, model, version) (safeserve_model_weight_bytes{{{MODEL}}})"),
+            query(f"max by ({version}, state) (safeserve_model_state{{{MODEL}}})"),
+            query(f"max by ({version}, fingerprint) (safeserve_model_info{{{MODEL}}})"),
+            # Grafana takes times in milliseconds.
+            query(f"max by ({version}) (safeserve_model_load_timestamp_seconds{{{MODEL}}}) * 1000"),
+            query(f"max by ({version}) (safeserve_model_load_duration_seconds{{{MODEL}}})"),
+            query(f"max by ({version}) (safeserve_model_weight_bytes{{{MODEL}}})"),
         ],
         {
             "model": "Model", "version": "Version", "instance": "Replica", "state": "State", "Value #C": "Loaded",
@@ -455,40 +504,44 @@ def panels() -> list[dict]:
     )  # fmt: skip
     page.lines(
         "Versions by state", "Over the chosen replicas. Normal: all ready.",
-        [query(f"sum by (state) (safeserve_models{{{REPLICA}}})", "{{state}}")], "short", width=12, stacked="normal",
+        [query(by("state", f"safeserve_models{{{REPLICA}}}"), "{{state}}")], "short", width=12, stacked="normal",
     )  # fmt: skip
     page.lines(
         "Loads by result", "Tries to load a version's files. refused: they cannot be served, and the log says why.",
-        [query(f"sum by (result) ({increase('safeserve_model_loads_total', REPLICA)})", "{{result}}")], "short", width=12,
+        [query(by("result", increase("safeserve_model_loads_total", REPLICA)), "{{result}}")], "short", width=12,
     )  # fmt: skip
 
+
+def life(page: Page) -> None:
     page.row("Life and faults")
     page.timeline(
-        "Readiness", "Normal: ready. A drain lasts half a minute at most, then the replica is away until it starts again.",
+        "Readiness",
+        "Normal: ready. A drain lasts half a minute at most, then the replica is away until it starts again.",
         [query(f"safeserve_ready{{{REPLICA}}}", "{{instance}}")],
         {"0": ("draining", YELLOW), "1": ("ready", GREEN)}, width=12,
     )  # fmt: skip
     page.timeline(
-        "Liveness", "Normal: live. Stalled: work waits that nobody does, and the orchestrator starts the replica again.",
+        "Liveness",
+        "Normal: live. Stalled: work waits that nobody does, and the orchestrator starts the replica again.",
         [query(f"safeserve_live{{{REPLICA}}}", "{{instance}}")],
         {"0": ("stalled", RED), "1": ("live", GREEN)}, width=12,
     )  # fmt: skip
     page.lines(
         "Faults", "Normal: none.",
         [
-            query(f"sum({increase('safeserve_panics_total')})", "forward passes that panicked"),
-            query(f"sum({increase('safeserve_handler_panics_total', REPLICA)})", "handlers that panicked"),
-            query(f"sum({increase('safeserve_workers_replaced_total', REPLICA)})", "workers replaced"),
-            query(f"sum({increase('safeserve_accept_errors_total', REPLICA)})", "accepts that failed"),
-            query(f"sum({increase('safeserve_log_lines_dropped_total', REPLICA)})", "log lines dropped"),
+            query(total(increase("safeserve_panics_total")), "forward passes that panicked"),
+            query(total(increase("safeserve_handler_panics_total", REPLICA)), "handlers that panicked"),
+            query(total(increase("safeserve_workers_replaced_total", REPLICA)), "workers replaced"),
+            query(total(increase("safeserve_accept_errors_total", REPLICA)), "accepts that failed"),
+            query(total(increase("safeserve_log_lines_dropped_total", REPLICA)), "log lines dropped"),
         ],
         "short",
     )  # fmt: skip
     page.lines(
         "Keys and certificates", "stale: a changed file is refused and the version before it goes on. Normal: 0.",
         [
-            query(f"sum by (file) (safeserve_file_stale{{{REPLICA}}})", "{{file}} stale"),
-            query(f"sum by (file, result) ({increase('safeserve_file_reads_total', REPLICA)})", "{{file}} read: {{result}}"),
+            query(by("file", f"safeserve_file_stale{{{REPLICA}}}"), "{{file}} stale"),
+            query(by("file, result", increase("safeserve_file_reads_total", REPLICA)), "{{file}} read: {{result}}"),
         ],
         "short",
     )  # fmt: skip
@@ -502,9 +555,9 @@ def panels() -> list[dict]:
     )  # fmt: skip
     page.lines(
         "Versions of the server", "Normal: one, and two during a rollout.",
-        [query(f"count by (version) (safeserve_build_info{{{REPLICA}}})", "{{version}}")], "short", width=12, stacked="normal",
+        [query(f"count by (version) (safeserve_build_info{{{REPLICA}}})", "{{version}}")],
+        "short", width=12, stacked="normal",
     )  # fmt: skip
-    return page.panels
 
 
 def variable(name: str, label: str, expression: str, **options: object) -> dict:
@@ -517,10 +570,11 @@ def variable(name: str, label: str, expression: str, **options: object) -> dict:
 
 
 def dashboard() -> dict:
+    of_job, of_replicas = f'safeserve_build_info{{job=~"$job"}}', f"safeserve_model_info{{{REPLICA}}}"
     return {
         "uid": "safeserve",
         "title": "safeserve",
-        "description": "Replicas of safeserve: traffic, errors, latency, queue, batches, resources, models. For Grafana 12 and 11.6.",
+        "description": "What replicas of safeserve are asked, answer and need. For Grafana 12 and 11.6.",
         "tags": ["safeserve"],
         "schemaVersion": SCHEMA_VERSION,
         "editable": True,
@@ -542,8 +596,8 @@ def dashboard() -> dict:
                 },
                 # All are those in the list: other programs' jobs have series of the same names.
                 variable("job", "Job", "label_values(safeserve_build_info, job)"),
-                variable("instance", "Replica", 'label_values(safeserve_build_info{job=~"$job"}, instance)', allValue=".+"),
-                variable("model", "Model", 'label_values(safeserve_model_info{job=~"$job",instance=~"$instance"}, model)', allValue=".+"),
+                variable("instance", "Replica", f"label_values({of_job}, instance)", allValue=".+"),
+                variable("model", "Model", f"label_values({of_replicas}, model)", allValue=".+"),
             ]
         },
         "annotations": {

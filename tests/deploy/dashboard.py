@@ -83,7 +83,13 @@ def variable_queries(dashboard: dict, chosen: dict[str, str] = CHOSEN) -> list[Q
 def annotation_queries(dashboard: dict, chosen: dict[str, str] = CHOSEN) -> list[Query]:
     """The queries of annotations. They show what happened: where nothing did, they have no series."""
     return [
-        Query(f"annotation {annotation['name']}", "", "", substitute(annotation["expr"], values_of(dashboard, chosen)), False)
+        Query(
+            f"annotation {annotation['name']}",
+            "",
+            "",
+            substitute(annotation["expr"], values_of(dashboard, chosen)),
+            False,
+        )
         for annotation in dashboard["annotations"]["list"]
     ]
 

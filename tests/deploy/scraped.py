@@ -1,4 +1,4 @@
-"""What the monitoring's tests hold rules, dashboard and documents against: the page of a running server, and promtool."""
+"""What rules, dashboard and documents are held against: the metrics page of a running server, and promtool."""
 
 import json
 import os

@@ -88,10 +88,16 @@ def lost(wanted: object, have: object, place: str) -> list[str]:
         return [
             problem
             for key, value in wanted.items()
-            for problem in (lost(value, have[key], f"{place}.{key}") if key in have else [f"{place}.{key} is no key there"])
+            for problem in (
+                lost(value, have[key], f"{place}.{key}") if key in have else [f"{place}.{key} is no key there"]
+            )
         ]
     if isinstance(wanted, list) and isinstance(have, list) and len(wanted) == len(have):
-        return [problem for number, (a, b) in enumerate(zip(wanted, have)) for problem in lost(a, b, f"{place}[{number}]")]
+        return [
+            problem
+            for number, (a, b) in enumerate(zip(wanted, have, strict=True))
+            for problem in lost(a, b, f"{place}[{number}]")
+        ]
     return [] if wanted == have else [f"{place}: {wanted!r} became {have!r}"]
 
 
@@ -112,7 +118,11 @@ def ill_typed(value: object, kind: object, place: str) -> list[str]:
     if origin is list:
         if not isinstance(value, list):
             return wrong
-        return [problem for number, one in enumerate(value) for problem in ill_typed(one, arguments[0], f"{place}[{number}]")]
+        return [
+            problem
+            for number, one in enumerate(value)
+            for problem in ill_typed(one, arguments[0], f"{place}[{number}]")
+        ]
     if origin is dict:
         if not isinstance(value, dict):
             return wrong
@@ -132,7 +142,9 @@ def ill_typed(value: object, kind: object, place: str) -> list[str]:
         return []
     # A query's class is abstract in the schema; the value's own says more.
     hints = typing.get_type_hints(type(value))
-    return [problem for name, hint in hints.items() for problem in ill_typed(getattr(value, name), hint, f"{place}.{name}")]
+    return [
+        problem for name, hint in hints.items() for problem in ill_typed(getattr(value, name), hint, f"{place}.{name}")
+    ]
 
 
 def test_panels_have_ids_of_their_own_and_do_not_overlap(board: dict) -> None:
@@ -164,16 +176,15 @@ def test_panels_say_what_they_show(board: dict) -> None:
 def test_every_part_that_operators_look_for_is_there(board: dict) -> None:
     rows = [panel["title"] for panel in board["panels"] if panel["type"] == "row"]
     assert rows == [
-        "Now", "Traffic", "Errors and refusals", "Latency", "Queue", "Batches", "Resources", "Models", "Life and faults",
+        "Now", "Traffic", "Errors and refusals", "Latency", "Queue", "Batches", "Resources", "Models",
+        "Life and faults",
     ]  # fmt: skip
     kinds = {panel["type"] for panel in reader.panels(board)}
     assert {"heatmap", "table", "timeseries", "stat", "state-timeline"} <= kinds
 
 
 def test_prometheus_can_read_every_query(promtool: str, board: dict, tmp_path: Path) -> None:  # noqa: F811
-    rules = [
-        {"record": f"query:{number}", "expr": query.expression} for number, query in enumerate(all_queries(board))
-    ]
+    rules = [{"record": f"query:{number}", "expr": query.expression} for number, query in enumerate(all_queries(board))]
     assert len(rules) > 60
     file = tmp_path / "queries.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))

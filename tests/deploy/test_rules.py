@@ -80,7 +80,9 @@ def test_every_alert_is_shown_firing_and_not_firing() -> None:
     for rule in rules_of("alert"):
         name, labels = rule["alert"], rule["labels"]
         assert name in rests, f"no unit test in which {name} does not fire"
-        assert any(labels.items() <= shown.items() for shown in fires[name]), f"no unit test in which {name} {labels} fires"
+        assert any(labels.items() <= shown.items() for shown in fires[name]), (
+            f"no unit test in which {name} {labels} fires"
+        )
     names = {rule["alert"] for rule in rules_of("alert")}
     assert rests | set(fires) <= names, f"tests of alerts that there are not: {(rests | set(fires)) - names}"
 
@@ -90,7 +92,9 @@ def test_an_alert_rests_in_a_test_of_its_own_too() -> None:
     rests = set()
     for test in unit_tests():
         checks = test.get("alert_rule_test", [])
-        rests |= {check["alertname"] for check in checks} - {check["alertname"] for check in checks if check["exp_alerts"]}
+        rests |= {check["alertname"] for check in checks} - {
+            check["alertname"] for check in checks if check["exp_alerts"]
+        }
     assert {rule["alert"] for rule in rules_of("alert")} - rests == set()
 
 
@@ -119,6 +123,19 @@ def test_rules_name_metrics_and_labels_that_there_are(page: Page) -> None:  # no
         name = rule.get("alert") or rule["record"]
         problems += [f"{name}: {problem}" for problem in scraped.unknown(rule["expr"], page, known)]
     assert not problems, "\n".join(problems)
+
+
+def test_a_name_that_is_nowhere_is_found(page: Page) -> None:  # noqa: F811
+    good = "sum by (model) (rate(safeserve_requests_total{code=~'5..'}[5m]))"
+    assert scraped.unknown(good.replace("'", '"'), page, {}) == []
+    for bad, problem in {
+        "rate(safeserve_request_total[5m])": "no metric safeserve_request_total",
+        'safeserve_queued_rows{code="200"}': "no label code of safeserve_queued_rows",
+        "sum by (modle) (safeserve_queued_rows)": "no label modle to group by",
+        "job:safeserve_errors:ratio_rate5m": "no metric job:safeserve_errors:ratio_rate5m",
+        "vector(1)": "no metric",
+    }.items():
+        assert scraped.unknown(bad, page, {}) == [problem], bad
 
 
 def test_what_is_recorded_is_named_by_level_metric_and_operation(page: Page) -> None:  # noqa: F811
