@@ -112,6 +112,21 @@ def test_prometheus_can_read_its_queries(text: str, promtool: str, page: Page, t
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_sizes_are_those_of_the_performance_page(text: str) -> None:
+    """Each time of a row stands there, or is a pass of 128 rows there; rows/s is what follows from it."""
+    measured = (ROOT / "docs" / "performance.md").read_text()
+    engine = {(row[0], row[1]): float(row[2]) for row in table(section(measured, "Engine")) if len(row) == 9}
+    network = ""
+    for row in table(section(text, "Sizing"))[:9]:
+        network = {"64-256-128-10 (digits)": "digits", "": network}.get(plain(row[0]), plain(row[0]))
+        microseconds, rate = float(row[2]), float(row[3].replace(",", ""))
+        if row[1].startswith("no HTTP"):
+            assert microseconds == pytest.approx(engine[network, "128"] / 128, rel=0.01), row
+        else:
+            assert f"| {row[2]} |" in measured or f"| {row[2]} (" in measured, row
+        assert rate == pytest.approx(1e6 / microseconds, rel=0.02), row
+
+
 def test_its_settings_are_settings(text: str) -> None:
     sections, names, current = set(), set(), ""
     for line in (ROOT / "config" / "default.toml").read_text().splitlines():
