@@ -570,7 +570,7 @@ def variable(name: str, label: str, expression: str, **options: object) -> dict:
 
 
 def dashboard() -> dict:
-    of_job, of_replicas = f'safeserve_build_info{{job=~"$job"}}', f"safeserve_model_info{{{REPLICA}}}"
+    of_job, of_replicas = 'safeserve_build_info{job=~"$job"}', f"safeserve_model_info{{{REPLICA}}}"
     return {
         "uid": "safeserve",
         "title": "safeserve",
