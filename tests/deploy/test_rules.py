@@ -1,0 +1,150 @@
+"""The rules and the configuration of deploy/prometheus, by Prometheus' own promtool."""
+
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import scraped
+import yaml
+from scraped import ROOT, Page, page, program, promtool  # noqa: F401
+
+FOLDER = ROOT / "deploy" / "prometheus"
+RULES = sorted((FOLDER / "rules").glob("*.yml"))
+TESTS = sorted((FOLDER / "tests").glob("*.yml"))
+SEVERITIES = {"critical", "warning", "info"}
+
+
+def rules_of(kind: str) -> list[dict]:
+    """All rules that have this key: "alert" or "record"."""
+    groups = [group for file in RULES for group in yaml.safe_load(file.read_text())["groups"]]
+    return [rule for group in groups for rule in group["rules"] if kind in rule]
+
+
+def recorded() -> dict[str, set[str]]:
+    """What is recorded, with the labels that the level in its name and the rule itself promise."""
+    labels = {}
+    for rule in rules_of("record"):
+        level = set(rule["record"].split(":")[0].split("_"))
+        labels[rule["record"]] = level | set(rule.get("labels", {})) | ({"version"} if "instance" in level else set())
+    return labels
+
+
+def unit_tests() -> list[dict]:
+    return [test for file in TESTS for test in yaml.safe_load(file.read_text())["tests"]]
+
+
+def said(*command: object, **options: object) -> str:
+    """What a command that succeeds says."""
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_promtool_accepts_the_rules(promtool: str) -> None:  # noqa: F811
+    for kind in ("alert", "record"):
+        assert rules_of(kind), f"no rule of kind {kind}"
+    # lint-fatal: also what is only doubtful, such as a rule that is there twice.
+    said(promtool, "check", "rules", "--lint=all", "--lint-fatal", *RULES)
+
+
+def test_promtool_accepts_the_configuration(promtool: str) -> None:  # noqa: F811
+    said(promtool, "check", "config", FOLDER / "prometheus.yml")
+
+
+def test_the_configuration_scrapes_three_replicas_and_reads_all_rules() -> None:
+    configuration = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    (job,) = configuration["scrape_configs"]
+    (targets,) = job["static_configs"]
+    assert job["job_name"] == "safeserve"
+    assert targets["targets"] == [f"replica-{number}:8081" for number in (1, 2, 3)]
+    read = {file for pattern in configuration["rule_files"] for file in FOLDER.glob(pattern)}
+    assert read == set(RULES)
+
+
+@pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
+def test_rules_do_what_their_unit_tests_say(promtool: str, file: Path) -> None:  # noqa: F811
+    said(promtool, "test", "rules", file)
+
+
+def test_every_alert_is_shown_firing_and_not_firing() -> None:
+    """By name and labels, since one alert may be several rules."""
+    fires, rests = defaultdict(list), set()
+    for test in unit_tests():
+        for check in test.get("alert_rule_test", []):
+            if not check["exp_alerts"]:
+                rests.add(check["alertname"])
+            for expected in check["exp_alerts"]:
+                fires[check["alertname"]].append(expected["exp_labels"])
+                assert expected["exp_annotations"].keys() == {"summary", "description", "runbook_url"}
+    for rule in rules_of("alert"):
+        name, labels = rule["alert"], rule["labels"]
+        assert name in rests, f"no unit test in which {name} does not fire"
+        assert any(labels.items() <= shown.items() for shown in fires[name]), (
+            f"no unit test in which {name} {labels} fires"
+        )
+    names = {rule["alert"] for rule in rules_of("alert")}
+    assert rests | set(fires) <= names, f"tests of alerts that there are not: {(rests | set(fires)) - names}"
+
+
+def test_an_alert_rests_in_a_test_of_its_own_too() -> None:
+    """Before it fires is not enough: just below its threshold, or for less time, it never does."""
+    rests = set()
+    for test in unit_tests():
+        checks = test.get("alert_rule_test", [])
+        rests |= {check["alertname"] for check in checks} - {
+            check["alertname"] for check in checks if check["exp_alerts"]
+        }
+    assert {rule["alert"] for rule in rules_of("alert")} - rests == set()
+
+
+def test_every_recording_rule_has_a_unit_test() -> None:
+    asked = [check for test in unit_tests() for check in test.get("promql_expr_test", []) if check["exp_samples"]]
+    for rule in rules_of("record"):
+        labels = [f'{name}="{value}"' for name, value in rule.get("labels", {}).items()]
+        wanted = [rule["record"], *labels]
+        assert any(all(part in check["expr"] for part in wanted) for check in asked), f"no unit test of {wanted}"
+
+
+def test_alerts_say_how_bad_it_is_what_it_is_and_where_to_read_on() -> None:
+    for rule in rules_of("alert"):
+        name, notes = rule["alert"], rule["annotations"]
+        assert name.startswith("Safeserve"), name
+        assert rule["labels"]["severity"] in SEVERITIES, name
+        assert notes.keys() == {"summary", "description", "runbook_url"}, name
+        assert len(notes["summary"]) < 90, name
+        assert notes["description"].endswith("."), name
+
+
+def test_rules_name_metrics_and_labels_that_there_are(page: Page) -> None:  # noqa: F811
+    known = recorded()
+    problems = []
+    for rule in rules_of("alert") + rules_of("record"):
+        name = rule.get("alert") or rule["record"]
+        problems += [f"{name}: {problem}" for problem in scraped.unknown(rule["expr"], page, known)]
+    assert not problems, "\n".join(problems)
+
+
+def test_a_name_that_is_nowhere_is_found(page: Page) -> None:  # noqa: F811
+    good = "sum by (model) (rate(safeserve_requests_total{code=~'5..'}[5m]))"
+    assert scraped.unknown(good.replace("'", '"'), page, {}) == []
+    for bad, problem in {
+        "rate(safeserve_request_total[5m])": "no metric safeserve_request_total",
+        'safeserve_queued_rows{code="200"}': "no label code of safeserve_queued_rows",
+        "sum by (modle) (safeserve_queued_rows)": "no label modle to group by",
+        "job:safeserve_errors:ratio_rate5m": "no metric job:safeserve_errors:ratio_rate5m",
+        "vector(1)": "no metric",
+    }.items():
+        assert scraped.unknown(bad, page, {}) == [problem], bad
+
+
+def test_what_is_recorded_is_named_by_level_metric_and_operation(page: Page) -> None:  # noqa: F811
+    for name in recorded():
+        level, metric, operation = name.split(":")
+        assert set(level.split("_")) <= {"job", "model", "instance", "le"}, name
+        assert metric.startswith("safeserve_") and operation, name
+
+
+def test_promtool_finds_nothing_wrong_with_the_page(promtool: str, page: Page) -> None:  # noqa: F811
+    """With every listener on, keys, and requests that were answered and refused."""
+    assert said(promtool, "check", "metrics", input=page.text) == ""
