@@ -95,15 +95,26 @@ impl Stage {
         line.unwrap_or_else(|| panic!("no {series} in {page}"))
     }
 
-    /// Whether the page shows anything of a version.
+    /// Whether the page counts anything of a version. How it stands is shown for as long as it is in
+    /// the index, and no longer.
     pub(super) fn has_series(&self, name: &str, version: u64) -> bool {
         let page = self.metrics.render().unwrap();
-        let [name, version] = [
-            format!("model=\"{name}\""),
-            format!("version=\"{version}\""),
-        ];
-        page.lines()
-            .any(|line| line.contains(&name) && line.contains(&version))
+        let label = format!("version=\"{version}\"");
+        let name_label = format!("model=\"{name}\"");
+        let (states, counts): (Vec<&str>, Vec<&str>) = page
+            .lines()
+            .filter(|line| line.contains(&name_label) && line.contains(&label))
+            .partition(|line| line.starts_with("safeserve_model_state{"));
+        let index = self.repository.index();
+        let entry = index
+            .iter()
+            .find(|e| e.name == name && e.version == version);
+        let expected = entry.map(|entry| {
+            let state = entry.state.as_str();
+            format!("safeserve_model_state{{{name_label},state=\"{state}\",{label}}} 1")
+        });
+        assert_eq!(states, Vec::from_iter(expected.as_deref()));
+        !counts.is_empty()
     }
 }
 
