@@ -7,18 +7,18 @@
 #
 #     BUILD_IMAGE     Rust's toolchain and a C compiler
 #     RUNTIME_IMAGE   what lies under the binary; nothing by default
-#     TARGET          Rust's target triple, to compile for another architecture than the builder's:
-#                     aarch64-unknown-linux-gnu on an amd64 machine is faster than emulating it
 #     FEATURES        cargo's features; what a server does not need (train, import, ...) is left out
 #     REVISION        the commit, for the image's label
 #
-# `docker build --platform linux/arm64` takes the base images of that platform and needs no TARGET.
+# `docker build --platform linux/arm64 .` compiles on the builder's own architecture for the other one, without
+# emulation. Docker's old builder knows no platforms: there `--build-arg TARGETARCH=arm64` does the same, but for
+# the architecture that stands in the image's description.
 
 ARG BUILD_IMAGE=rust:1.95-bookworm
 ARG RUNTIME_IMAGE=scratch
 
-FROM ${BUILD_IMAGE} AS build
-ARG TARGET=""
+FROM --platform=${BUILDPLATFORM:-linux/amd64} ${BUILD_IMAGE} AS build
+ARG TARGETARCH
 ARG FEATURES="compression,grpc,swagger-ui"
 # A static binary, also with glibc, whose allocator the server's memory is measured with. Symbols are of no
 # use in an image that has no debugger.
@@ -28,11 +28,17 @@ ENV RUSTFLAGS="-C target-feature=+crt-static" \
 WORKDIR /build
 # The flags of both builds below, which must not differ: the second uses what the first compiled. A target is
 # named even if it is the builder's own, since RUSTFLAGS must not reach build scripts and macros.
-RUN target="${TARGET:-$(rustc -vV | sed -n 's/^host: //p')}" \
+RUN host="$(rustc -vV | sed -n 's/^host: //p')" \
+    && case "$TARGETARCH" in \
+        amd64) target="x86_64-${host#*-}" ;; \
+        arm64) target="aarch64-${host#*-}" ;; \
+        "") target="$host" ;; \
+        *) echo "TARGETARCH: expected amd64 or arm64, got $TARGETARCH" >&2; exit 1 ;; \
+    esac \
     && if [ "$target" = aarch64-unknown-linux-gnu ] && ! command -v aarch64-linux-gnu-gcc > /dev/null; then \
         apt-get update && apt-get install -y --no-install-recommends gcc-aarch64-linux-gnu libc6-dev-arm64-cross; \
     fi \
-    && if [ -n "$TARGET" ] && command -v rustup > /dev/null; then rustup target add "$target"; fi \
+    && if [ "$target" != "$host" ] && command -v rustup > /dev/null; then rustup target add "$target"; fi \
     && echo "--release --locked --bin safeserve --no-default-features --features $FEATURES --target $target" > flags
 
 # The dependencies, in a layer that changes of the sources leave alone. Cargo wants a file for each target of the
@@ -67,7 +73,7 @@ ENV SAFESERVE__SERVER__BIND=0.0.0.0:8080 \
 # SAFESERVE__GRPC__BIND=0.0.0.0:9000.
 EXPOSE 8080 8081 9000
 STOPSIGNAL SIGTERM
-# Twice a failure is 10 s, twice the drain's delay: a replica that drains is not yet unhealthy.
+# Three failures take 10 s at least, longer than server.drain_delay_ms: who drains is not called unhealthy.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["/safeserve", "health"]
 ENTRYPOINT ["/safeserve"]
 
