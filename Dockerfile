@@ -59,6 +59,7 @@ ARG VERSION=0.1.0
 ARG REVISION=""
 LABEL org.opencontainers.image.title="safeserve" \
       org.opencontainers.image.description="Serves safetensors models over HTTP on CPUs" \
+      org.opencontainers.image.source="https://github.com/safeserve/safeserve" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
@@ -73,7 +74,8 @@ ENV SAFESERVE__SERVER__BIND=0.0.0.0:8080 \
 # SAFESERVE__GRPC__BIND=0.0.0.0:9000.
 EXPOSE 8080 8081 9000
 STOPSIGNAL SIGTERM
-# Three failures take 10 s at least, longer than server.drain_delay_ms: who drains is not called unhealthy.
+# It asks where these settings listen, so addresses belong into the environment, not into flags. Three failures take
+# 10 s at least, longer than server.drain_delay_ms.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["/safeserve", "health"]
 ENTRYPOINT ["/safeserve"]
 

@@ -1,38 +1,43 @@
 """What the tests of the deployment have in common."""
 
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
 import pytest
 
 import engine
-from engine import PREFIX, SCRATCH
+from engine import ROOT
 
-
-@pytest.fixture(scope="session", autouse=True)
-def scratch() -> Path:
-    SCRATCH.mkdir(parents=True, exist_ok=True)
-    return SCRATCH
+pytest_plugins = ["scraped"]
 
 
 @pytest.fixture(scope="session")
-def docker_engine(scratch: Path) -> None:
-    """Skips where there is no Docker Engine."""
+def program() -> str:
+    """The path of the program under test."""
+    path = Path(os.environ.get("SAFESERVE") or ROOT / "target" / "release" / "safeserve")
+    if not path.is_file():
+        pytest.skip(f"no {path}: tests/deploy/run builds it")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> None:
+    """Skips where there is no Docker Engine, or no way to make base images."""
     if absent := engine.why_absent():
         pytest.skip(absent)
+    try:
+        engine.debian_image()
+    except engine.Unavailable as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")
-def image(docker_engine: None) -> Iterator[str]:
+def image(docker_engine: None) -> str:
     """The server's image, without models."""
-    tag = f"{PREFIX}:server"
-    engine.build(None, tag, log=SCRATCH / "build.log")
-    yield tag
+    return engine.built("server", "--build-arg", f"REVISION={engine.output('git', '-C', str(ROOT), 'rev-parse', 'HEAD')}")
 
 
 @pytest.fixture(scope="session")
-def samples_image(image: str) -> Iterator[str]:
+def samples_image(image: str) -> str:
     """The image with the models of models/."""
-    tag = f"{PREFIX}:samples"
-    engine.build("samples", tag)
-    yield tag
+    return engine.built("samples", "--target", "samples")

@@ -1,4 +1,8 @@
-"""Docker Engine and what the tests run in it: base images of their own, since no registry is asked."""
+"""Docker Engine and what the tests run in it: base images of their own, since no registry is asked.
+
+Everything that is made carries PREFIX in its name. Base images stay for the next run, as do the layers of builds:
+`docker image prune` takes away what earlier builds left.
+"""
 
 import hashlib
 import json
@@ -8,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -17,26 +23,31 @@ from server import wait_until  # noqa: E402
 from wire import Lost, exchange, get  # noqa: E402
 
 SCRATCH = ROOT / "target" / "deploy"
-# Every container, network and image of the tests is named so.
 PREFIX = "safeserve-test"
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
 # What the test images need of Debian: a C compiler for some crates, and the stack's real components.
 PACKAGES = ("ca-certificates", "gcc", "haproxy", "libc6-dev", "prometheus")
+# How often Docker or Prometheus is asked whether something holds: asking takes part of the cores that are judged.
+INTERVAL = 0.2
 
 
-def docker(*arguments: object, check: bool = True, seconds: float = 120, **options: object) -> str:
-    """Runs a command of Docker's and gives what it printed."""
-    done = subprocess.run(
-        ["docker", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=seconds,
-        **options,
-    )
-    if check and done.returncode:
-        raise AssertionError(f"docker {' '.join(map(str, arguments))}: exit code {done.returncode}\n{done.stdout[-3000:]}")
+class Unavailable(Exception):
+    """Something that the tests stand on is not on this machine and cannot be had."""
+
+
+def call(*arguments: object, seconds: float = 120, **options: object) -> subprocess.CompletedProcess:
+    """Runs a command of Docker's; what it warns of does not mix with what it prints."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.run(["docker", *map(str, arguments)], text=True, timeout=seconds, check=False, **options)
+
+
+def docker(*arguments: object, **options: object) -> str:
+    """Runs a command of Docker's that has to succeed, and gives what it printed."""
+    done = call(*arguments, **options)
+    if done.returncode:
+        said = f"{done.stdout}\n{done.stderr or ''}"[-3000:]
+        raise AssertionError(f"docker {' '.join(map(str, arguments))}: exit code {done.returncode}\n{said}")
     return done.stdout.strip()
 
 
@@ -44,7 +55,9 @@ def why_absent() -> str:
     """Why there is no Docker Engine to test with; empty if there is one."""
     if not shutil.which("docker"):
         return "no docker command"
-    done = subprocess.run(["docker", "info"], capture_output=True, text=True, check=False)
+    if "podman" in call("--version").stdout.lower():
+        return "no Docker Engine: this docker is Podman, whose images keep no health check"
+    done = call("info")
     return "" if done.returncode == 0 else f"no Docker Engine: {done.stderr.strip()[-200:]}"
 
 
@@ -52,37 +65,49 @@ def inspect(name: str) -> dict:
     return json.loads(docker("inspect", name))[0]
 
 
+def digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
 def has_image(tag: str) -> bool:
     return bool(docker("images", "--quiet", tag))
 
 
-def digest(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+# Base images.
 
 
 def debian_image() -> str:
     """Debian with what the others stand on; kept for the next run."""
     tag = f"{PREFIX}-debian:{digest(SUITE, PACKAGES)}"
     if not has_image(tag):
-        debootstrap = shutil.which("debootstrap", path=f"{os.environ['PATH']}:/usr/sbin")
-        if debootstrap is None:
-            install("debootstrap")
-            debootstrap = "/usr/sbin/debootstrap"
-        with tempfile.TemporaryDirectory() as root:
+        debootstrap = installed("debootstrap", "debootstrap")
+        SCRATCH.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as root, (SCRATCH / "debootstrap.log").open("wb") as log:
             command = [debootstrap, "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, root, MIRROR]
-            log = SCRATCH / "debootstrap.log"
-            with log.open("wb") as out:
-                done = subprocess.run(command, stdout=out, stderr=out, check=False)
-            assert done.returncode == 0, f"debootstrap failed, see {log}"
-            with subprocess.Popen(["tar", "--one-file-system", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
-                docker("import", "-", tag, stdin=tar.stdout, seconds=600)
+            done = subprocess.run(command, stdout=log, stderr=log, check=False)
+            assert done.returncode == 0, f"debootstrap failed, see {log.name}"
+            tar = ["tar", "--one-file-system", "-C", root, "-c", "."]
+            with subprocess.Popen(tar, stdout=subprocess.PIPE) as archive:
+                image = docker("import", "-", stdin=archive.stdout, seconds=600)
+            assert archive.returncode == 0, "tar failed"
+        docker("tag", image, tag)
     return tag
 
 
-def install(package: str) -> None:
-    quiet = {"stdout": subprocess.DEVNULL, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
-    subprocess.run(["apt-get", "-qq", "update"], check=False, **quiet)
-    subprocess.run(["apt-get", "-qq", "install", "-y", "--no-install-recommends", package], check=True, **quiet)
+def installed(program: str, package: str) -> str:
+    """The path of a program, which comes from Debian's archive if it is not there.
+
+    Raises Unavailable if it cannot be had."""
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    if (found := shutil.which(program, path=path)) is None:
+        if os.geteuid() != 0 or not shutil.which("apt-get"):
+            raise Unavailable(f"no {program}, which root could install on Debian (package {package})")
+        options = {"stdout": subprocess.DEVNULL, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
+        subprocess.run(["apt-get", "-qq", "update"], check=False, **options)
+        install = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", package]
+        if subprocess.run(install, check=False, **options).returncode or not (found := shutil.which(program, path=path)):
+            raise Unavailable(f"no {program}, and apt-get cannot install the package {package}")
+    return found
 
 
 def build_image() -> str:
@@ -93,16 +118,14 @@ def build_image() -> str:
     tag = f"{PREFIX}-build:{digest(base, output('rustc', '-vV'), (ROOT / 'Cargo.lock').read_text())}"
     if not has_image(tag):
         subprocess.run(["cargo", "fetch", "--locked", "--quiet"], cwd=ROOT, check=True)
-        home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
+        registry = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo")) / "registry"
+        SCRATCH.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
             context = Path(scratch)
             for part in ("bin", "lib"):
                 shutil.copytree(sysroot / part, context / "rust" / part, symlinks=True, copy_function=link)
             for part in ("cache", "index"):
-                shutil.copytree(home / "registry" / part, context / "cargo" / "registry" / part, copy_function=link)
-            for name in ("config", "config.toml"):
-                if (home / name).exists():
-                    shutil.copy(home / name, context / "cargo")
+                shutil.copytree(registry / part, context / "cargo" / "registry" / part, copy_function=link)
             (context / "Dockerfile").write_text(
                 f"FROM {base}\n"
                 "COPY rust /opt/rust\n"
@@ -145,15 +168,27 @@ def component_images() -> dict[str, str]:
     return images
 
 
-def build(target: str | None, tag: str, context: Path = ROOT, log: Path | None = None) -> str:
-    """Builds the project's Dockerfile on the tests' own base images; gives what the build printed."""
-    command = ["build", "--force-rm", "--build-arg", f"BUILD_IMAGE={build_image()}", "-t", tag]
-    if target:
-        command += ["--target", target]
-    printed = docker(*command, context, seconds=1500)
-    if log:
-        log.write_text(printed)
-    return printed
+def tag_of(name: str) -> str:
+    """The tag of an image that is built of this checkout."""
+    return f"{PREFIX}-{digest(str(ROOT))}:{name}"
+
+
+def build(name: str, *options: str, context: Path = ROOT) -> subprocess.CompletedProcess:
+    """Builds the project's Dockerfile on the tests' own base images, as `tag_of(name)`."""
+    base = ("--build-arg", f"BUILD_IMAGE={build_image()}")
+    return call("build", "--force-rm", *base, "-t", tag_of(name), *options, context, seconds=1500, stderr=subprocess.STDOUT)
+
+
+def built(name: str, *options: str) -> str:
+    """The tag of an image of the Dockerfile, built now. The log is target/deploy/NAME.log."""
+    done = build(name, *options)
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    (SCRATCH / f"{name}.log").write_text(done.stdout)
+    assert done.returncode == 0, f"docker build: exit code {done.returncode}\n{done.stdout[-3000:]}"
+    return tag_of(name)
+
+
+# Containers.
 
 
 class Container:
@@ -161,13 +196,17 @@ class Container:
 
     def __init__(self, image: str, *options: str, command: tuple[str, ...] = ()):
         self.name = f"{PREFIX}-{secrets.token_hex(4)}"
-        docker("run", "--detach", "--name", self.name, "--publish", "127.0.0.1::8080", *options, image, *command)
+        try:
+            docker("run", "--detach", "--name", self.name, "--publish", "127.0.0.1::8080", *options, image, *command)
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> "Container":
         return self
 
     def __exit__(self, *_: object) -> None:
-        docker("rm", "--force", "--volumes", self.name)
+        call("rm", "--force", "--volumes", self.name)
 
     def state(self) -> dict:
         return inspect(self.name)["State"]
@@ -177,7 +216,7 @@ class Container:
         return self.state()["Pid"]
 
     def log(self) -> str:
-        return docker("logs", self.name)
+        return docker("logs", self.name, stderr=subprocess.STDOUT)
 
     def address(self, port: int = 8080) -> tuple[str, int]:
         host, published = docker("port", self.name, port).splitlines()[0].rsplit(":", 1)
@@ -185,25 +224,23 @@ class Container:
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """Runs the program once more within; its exit code and what it printed."""
-        done = subprocess.run(
-            ["docker", "exec", self.name, "/safeserve", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=30,
-        )
+        done = call("exec", self.name, "/safeserve", *arguments, seconds=30, stderr=subprocess.STDOUT)
         return done.returncode, done.stdout
 
     def wait_ready(self) -> "Container":
-        address = self.address()
-
-        def is_ready() -> bool:
-            state = self.state()
-            assert state["Running"], f"ended with {state['ExitCode']}: {self.log()[-1000:]}"
-            return is_answered(address)
-
-        wait_until(is_ready, 30, f"{self.name} is ready")
+        """Gives it back once it answers; ends it if it does not."""
+        try:
+            address = self.address()
+            wait_until(lambda: self.is_alive() and is_answered(address), 30, f"{self.name} is ready", INTERVAL)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
+
+    def is_alive(self) -> bool:
+        state = self.state()
+        assert state["Running"], f"ended with {state['ExitCode']}: {self.log()[-1000:]}"
+        return True
 
 
 def is_answered(address: tuple[str, int], path: str = "/v2/health/ready") -> bool:
@@ -216,11 +253,29 @@ def is_answered(address: tuple[str, int], path: str = "/v2/health/ready") -> boo
 
 def once(image: str, *options: str, command: tuple[str, ...] = ()) -> tuple[int, str]:
     """Runs a container to its end; its exit code and what it printed."""
-    done = subprocess.run(
-        ["docker", "run", "--rm", *options, image, *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-    )
+    name = f"{PREFIX}-{secrets.token_hex(4)}"
+    try:
+        done = call("run", "--name", name, *options, image, *command, seconds=60, stderr=subprocess.STDOUT)
+    finally:
+        call("rm", "--force", "--volumes", name)
     return done.returncode, done.stdout
+
+
+@contextmanager
+def network() -> Iterator[str]:
+    """The name of a network of its own."""
+    name = f"{PREFIX}-{secrets.token_hex(4)}"
+    docker("network", "create", name)
+    try:
+        yield name
+    finally:
+        call("network", "rm", name)
+
+
+def readable(folder: Path) -> Path:
+    """A temporary folder that a container's user can read: pytest's own are for their owner alone."""
+    for one in (folder, *folder.parents):
+        if one == Path(tempfile.gettempdir()) or one.stat().st_uid != os.geteuid():
+            break
+        one.chmod(one.stat().st_mode | 0o555)
+    return folder

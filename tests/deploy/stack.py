@@ -2,18 +2,19 @@
 
 import json
 import os
+import re
 import secrets
-import shutil
 import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 import engine
 import load
-from engine import PREFIX, ROOT, inspect, is_answered
+from engine import INTERVAL, PREFIX, ROOT, inspect, is_answered
 from server import free_port, wait_until
 from wire import Answer, post
 
@@ -23,12 +24,13 @@ REPLICAS = ("replica-1", "replica-2", "replica-3")
 SERVICES = (*REPLICAS, "balancer", "prometheus")
 
 
-def compose_command() -> list[str] | None:
-    """Compose as Docker's plugin, or the program of before."""
-    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
-    if plugin.returncode == 0:
+def compose_command() -> list[str]:
+    """Compose as Docker's plugin, or the program of before, from Debian if it is not there.
+
+    Raises Unavailable if neither can be had."""
+    if engine.call("compose", "version").returncode == 0:
         return ["docker", "compose"]
-    return ["docker-compose"] if shutil.which("docker-compose") else None
+    return [engine.installed("docker-compose", "docker-compose")]
 
 
 class Stack:
@@ -40,20 +42,22 @@ class Stack:
         self.command = [*command, "--project-name", self.project, "--file", str(FILE)]
         self.address = ("127.0.0.1", free_port())
         self.prometheus = ("127.0.0.1", free_port())
+        self.containers: dict[str, str] = {}
         self.environment = os.environ | {
             "SAFESERVE_IMAGE": image,
             "HAPROXY_IMAGE": images["haproxy"],
             "PROMETHEUS_IMAGE": images["prometheus"],
             "PORT": str(self.address[1]),
             "PROMETHEUS_PORT": str(self.prometheus[1]),
+            "BALANCER_PORT": str(free_port()),
         }
 
     def __enter__(self) -> "Stack":
         try:
-            self.compose("up", "--detach", "--no-build", *SERVICES)
-            wait_until(lambda: is_answered(self.address), 60, "the balancer answers")
-            wait_until(lambda: is_answered(self.prometheus, "/-/ready"), 60, "Prometheus answers")
-            wait_until(lambda: len(self.query("up == 1")) == len(REPLICAS), 60, "each replica is scraped")
+            self.up(*SERVICES)
+            wait_until(lambda: is_answered(self.address), 60, "the balancer answers", INTERVAL)
+            wait_until(lambda: is_answered(self.prometheus, "/-/ready"), 60, "Prometheus answers", INTERVAL)
+            wait_until(self.are_all_scraped, 60, "each replica is scraped", INTERVAL)
         except BaseException:
             self.__exit__()
             raise
@@ -63,23 +67,36 @@ class Stack:
         self.compose("down", "--volumes", "--timeout", "1")
 
     def compose(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [*self.command, *arguments],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=180,
-        )
-        assert done.returncode == 0, f"compose {' '.join(arguments)}:\n{done.stdout[-3000:]}"
+        command = [*self.command, *arguments]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=180, check=False)
+        assert done.returncode == 0, f"compose {' '.join(arguments)}:\n{done.stdout}{done.stderr}"[-3000:]
         return done.stdout.strip()
 
-    def container(self, service: str) -> str:
-        # Compose writes what it warns of beside the name.
-        return self.compose("ps", "--quiet", service).splitlines()[-1]
+    def up(self, *services: str) -> None:
+        """Starts services, or starts them anew if their container is gone or not as it should be."""
+        self.compose("up", "--detach", "--no-build", "--no-deps", *services)
+        self.take_names(services)
+
+    def replace(self, service: str) -> None:
+        """Stops a service as it is stopped, and starts a new container of it."""
+        self.compose("up", "--detach", "--no-build", "--no-deps", "--force-recreate", service)
+        self.take_names((service,))
+
+    def take_names(self, services: Iterable[str]) -> None:
+        for service in services:
+            self.containers[service] = self.compose("ps", "--quiet", service)
 
     def is_healthy(self, service: str) -> bool:
-        return inspect(self.container(service))["State"]["Health"]["Status"] == "healthy"
+        return inspect(self.containers[service])["State"]["Health"]["Status"] == "healthy"
+
+    def started(self, service: str) -> float:
+        """When its container was started, in seconds since the Unix epoch."""
+        # Nine digits of a second are more than Python reads.
+        text = re.sub(r"(\.\d{6})\d*Z$", r"\1+00:00", inspect(self.containers[service])["State"]["StartedAt"])
+        return datetime.fromisoformat(text).timestamp()
+
+    def are_all_scraped(self) -> bool:
+        return len(self.query('up{job="safeserve"} == 1')) == len(REPLICAS)
 
     # Prometheus.
 
@@ -135,4 +152,4 @@ def failures(samples: load.Samples, after: float = 0) -> list[load.Sample]:
 
 def wait_for(moment: float) -> None:
     """Waits until a moment of the monotonic clock."""
-    wait_until(lambda: time.monotonic() >= moment, max(0, moment - time.monotonic()) + 5, "its time")
+    wait_until(lambda: time.monotonic() >= moment, max(0, moment - time.monotonic()) + 5, "its time", INTERVAL)

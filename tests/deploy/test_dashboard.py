@@ -16,7 +16,7 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models import dashboard as schema
-from scraped import ROOT, Page, page, program, promtool  # noqa: F401
+from scraped import ROOT, Page
 from test_operations_doc import anchors
 from test_rules import recorded
 
@@ -183,7 +183,7 @@ def test_every_part_that_operators_look_for_is_there(board: dict) -> None:
     assert {"heatmap", "table", "timeseries", "stat", "state-timeline"} <= kinds
 
 
-def test_prometheus_can_read_every_query(promtool: str, board: dict, tmp_path: Path) -> None:  # noqa: F811
+def test_prometheus_can_read_every_query(promtool: str, board: dict, tmp_path: Path) -> None:
     rules = [{"record": f"query:{number}", "expr": query.expression} for number, query in enumerate(all_queries(board))]
     assert len(rules) > 60
     file = tmp_path / "queries.yml"
@@ -192,7 +192,7 @@ def test_prometheus_can_read_every_query(promtool: str, board: dict, tmp_path: P
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_query_names_metrics_and_labels_that_there_are(board: dict, page: Page) -> None:  # noqa: F811
+def test_every_query_names_metrics_and_labels_that_there_are(board: dict, page: Page) -> None:
     known = recorded()
     problems = []
     for query in all_queries(board):
@@ -201,7 +201,7 @@ def test_every_query_names_metrics_and_labels_that_there_are(board: dict, page: 
     assert not problems, "\n".join(problems)
 
 
-def test_every_metric_is_on_some_panel_or_in_a_rule(board: dict, page: Page) -> None:  # noqa: F811
+def test_every_metric_is_on_some_panel_or_in_a_rule(board: dict, page: Page) -> None:
     """A metric that neither a graph nor an alert uses is either not needed or forgotten."""
     shown = " ".join(query.expression for query in all_queries(board))
     unused = {family for family in page.types if family not in shown}

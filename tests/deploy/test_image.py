@@ -2,32 +2,34 @@
 
 import io
 import json
-import os
+import re
 import shutil
 import struct
 import subprocess
 import tarfile
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 import engine
 import load
-from engine import ROOT, Container, docker, inspect, once
-from server import Server, ended
+from engine import INTERVAL, ROOT, Container, docker, inspect, once, readable
+from server import Server, ended, wait_until
 from wire import Answer, exchange, get, post
 
 MAX_IMAGE_BYTES = 20_000_000
 USER = "65532:65532"
 # What Docker itself lays into every container.
-LAID_BY_DOCKER = {".dockerenv", "dev", "dev/console", "dev/pts", "dev/shm", "etc", "etc/hostname", "etc/hosts", "etc/mtab"}
-LAID_BY_DOCKER |= {"etc/resolv.conf", "proc", "sys"}
+LAID_BY_DOCKER = {".dockerenv", "dev", "dev/console", "dev/pts", "dev/shm", "etc", "etc/hostname", "etc/hosts"}
+LAID_BY_DOCKER |= {"etc/mtab", "etc/resolv.conf", "proc", "sys"}
 # As closed as a container can be.
 CLOSED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 OPERATIONS = ("--env", "SAFESERVE__OPERATIONS__BIND=0.0.0.0:8081", "--publish", "127.0.0.1::8081")
 DRAIN_SECONDS = 5
+REQUESTS_A_SECOND = 400
 
 
 def files(image: str) -> dict[str, tarfile.TarInfo]:
@@ -54,15 +56,6 @@ def mounted(folder: Path) -> tuple[str, str]:
     return "--volume", f"{folder}:/models:ro"
 
 
-def readable(folder: Path) -> Path:
-    """A folder that the container's user can read: pytest's own are for their owner alone."""
-    for one in (folder, *folder.parents):
-        if one == Path("/tmp"):
-            break
-        one.chmod(one.stat().st_mode | 0o555)
-    return folder
-
-
 def test_it_is_small(image: str) -> None:
     assert inspect(image)["Size"] <= MAX_IMAGE_BYTES
 
@@ -85,7 +78,7 @@ def test_the_program_needs_no_library(image: str, tmp_path: Path) -> None:
 def test_what_an_orchestrator_reads_is_set(image: str) -> None:
     config = inspect(image)["Config"]
     assert config["User"] == USER
-    assert config["Entrypoint"] == ["/safeserve"] and not config["Cmd"]
+    assert config["Entrypoint"] == ["/safeserve"] and not config.get("Cmd")
     assert config["StopSignal"] == "SIGTERM"
     assert config["Healthcheck"]["Test"] == ["CMD", "/safeserve", "health"]
     assert set(config["ExposedPorts"]) == {"8080/tcp", "8081/tcp", "9000/tcp"}
@@ -94,6 +87,8 @@ def test_what_an_orchestrator_reads_is_set(image: str) -> None:
     assert labels["org.opencontainers.image.title"] == "safeserve"
     assert labels["org.opencontainers.image.version"] == version
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert labels["org.opencontainers.image.source"].startswith("https://")
+    assert labels["org.opencontainers.image.revision"] == engine.output("git", "-C", str(ROOT), "rev-parse", "HEAD")
     assert once(image, command=("--version",))[1].split()[:2] == ["safeserve", version]
 
 
@@ -104,8 +99,8 @@ def test_the_samples_are_in_an_image_of_their_own(samples_image: str, image: str
     assert inspect(samples_image)["RootFS"]["Layers"][:-1] == inspect(image)["RootFS"]["Layers"]
 
 
-def test_a_closed_container_answers_as_the_program_does(samples_image: str, tmp_path: Path) -> None:
-    native = Server([os.environ["SAFESERVE"]], ROOT / "models", [], tmp_path)
+def test_a_closed_container_answers_as_the_program_does(samples_image: str, program: str, tmp_path: Path) -> None:
+    native = Server([program], ROOT / "models", [], tmp_path)
     with ended(native), Container(samples_image, *CLOSED).wait_ready() as container:
         examples = sorted((ROOT / "models").glob("*/example.json"))
         assert examples
@@ -142,7 +137,7 @@ def test_docker_sees_its_health(samples_image: str) -> None:
     with Container(samples_image, *OPERATIONS, *options).wait_ready() as container:
 
         def health(wanted: str) -> None:
-            engine.wait_until(lambda: container.state()["Health"]["Status"] == wanted, 20, f"it is {wanted}")
+            wait_until(lambda: container.state()["Health"]["Status"] == wanted, 20, f"it is {wanted}", INTERVAL)
 
         health("healthy")
         assert container.run("health") == (0, "")
@@ -160,6 +155,7 @@ def test_docker_sees_its_health(samples_image: str) -> None:
 def test_docker_stop_loses_nothing_and_ends_within_its_grace(samples_image: str, grpc: bool) -> None:
     more = ("--env", "SAFESERVE__GRPC__BIND=0.0.0.0:9000") if grpc else ()
     with Container(samples_image, *CLOSED, *more).wait_ready() as container:
+        address = container.address()
         body = json.dumps({"instances": [[1.0, 1.0, 1.0]]})
 
         def request(_client: int, _count: int) -> tuple[bytes, object]:
@@ -168,24 +164,35 @@ def test_docker_stop_loses_nothing_and_ends_within_its_grace(samples_image: str,
         def check(_: object, answer: Answer) -> str | None:
             return None if answer.status == 200 else f"{answer.status} {answer.body!r}"
 
-        with load.Load(container.address(), request, clients=8, check=check, rate=400) as clients:
-            engine.wait_until(lambda: clients.answered.value > 100, 10, "clients are answered")
-            started = time.monotonic()
+        with load.Load(address, request, clients=8, check=check, rate=REQUESTS_A_SECOND) as clients:
+            wait_until(lambda: clients.answered.value > 100, 10, "clients are answered")
             stop = threading.Thread(target=docker, args=("stop", "--time", "30", container.name))
             stop.start()
-            # It answers while balancers notice, which they do in less than its delay.
+            wait_until(lambda: exchange(address, get("/v2/health/ready"), 2).status == 503, 10, "it drains")
+            # Until just before its delay is over: behind it Docker's own proxy still takes connections, and
+            # closes them without a word.
+            drains = time.monotonic()
             answered = clients.answered.value
-            engine.wait_until(lambda: clients.answered.value > answered + 400, 10, "it answers while it drains")
+            wait_until(lambda: time.monotonic() > drains + DRAIN_SECONDS - 1, DRAIN_SECONDS, "its delay is nearly over")
+            answered = clients.answered.value - answered
             samples = clients.stop()
         stop.join()
-        took = time.monotonic() - started
         state = container.state()
-        assert state["ExitCode"] == 0, container.log()[-1000:]
-        assert not state["OOMKilled"]
+        assert state["ExitCode"] == 0 and not state["OOMKilled"], container.log()[-1000:]
         lost = [sample for sample in samples if sample.problem]
         assert not lost, lost[:3]
-        assert DRAIN_SECONDS <= took < 10, took
+        # It answered all the time, as far as the generator came to ask.
+        assert answered > REQUESTS_A_SECOND
+        begun, stopped = moment(container, "draining: answering, not ready"), moment(container, "stopped")
+        assert DRAIN_SECONDS <= stopped - begun < DRAIN_SECONDS + 2
         assert '"cut_connections":0' in container.log()
+
+
+def moment(container: Container, message: str) -> float:
+    """When a container's log has a message."""
+    lines = [json.loads(line) for line in container.log().splitlines() if line.startswith("{")]
+    (found,) = (line["timestamp"] for line in lines if line["message"] == message)
+    return datetime.fromisoformat(found).timestamp()
 
 
 def test_its_exit_codes_say_what_is_wrong(image: str, samples_image: str, tmp_path: Path) -> None:
@@ -208,17 +215,15 @@ def test_a_mounted_repository_is_followed(image: str, tmp_path: Path) -> None:
     with Container(image, *CLOSED, *mounted(readable(tmp_path))).wait_ready() as container:
         fresh = tmp_path / ".digits"
         shutil.copytree(ROOT / "models" / "digits", fresh)
-        # Older than models.settle_ms, so that nothing is waited for.
-        for file in fresh.rglob("*"):
-            os.utime(file, (0, 0))
         fresh.rename(tmp_path / "digits")
         address = container.address()
-        engine.wait_until(lambda: engine.is_answered(address, "/v2/models/digits/ready"), 20, "digits is served")
+        wait_until(lambda: engine.is_answered(address, "/v2/models/digits/ready"), 20, "digits is served", INTERVAL)
 
 
 def test_one_mounted_model_has_the_name_that_it_is_given(image: str) -> None:
-    model = ("--volume", f"{ROOT / 'models' / 'iris' / '1'}:/mnt/models:ro", "--env", "SAFESERVE__MODELS__DIR=/mnt/models")
-    with Container(image, *CLOSED, *model, command=("--model-name", "flowers")).wait_ready() as container:
+    mount = ("--volume", f"{ROOT / 'models' / 'iris' / '1'}:/mnt/models:ro")
+    there = ("--env", "SAFESERVE__MODELS__DIR=/mnt/models")
+    with Container(image, *CLOSED, *mount, *there, command=("--model-name", "flowers")).wait_ready() as container:
         assert engine.is_answered(container.address(), "/v2/models/flowers/ready")
 
 
@@ -229,9 +234,18 @@ def test_a_change_of_the_sources_leaves_the_layer_of_the_dependencies(image: str
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "models").mkdir()
     (tmp_path / "src" / "lib.rs").write_text('compile_error!("changed");\n')
-    with pytest.raises(AssertionError) as failed:
-        engine.build(None, f"{engine.PREFIX}:changed", tmp_path)
-    printed = str(failed.value)
+    done = engine.build("changed", context=tmp_path)
+    assert done.returncode != 0 and "changed" in done.stdout
     # It fails where the sources are compiled, and compiles no dependency on the way.
-    assert "changed" in printed and "COPY src src" in printed
-    assert "Compiling safeserve" in printed and printed.count("Compiling") == 1, printed
+    assert "COPY src src" in done.stdout
+    assert set(re.findall(r"Compiling (\S+)", done.stdout)) == {"safeserve"}
+
+
+def test_it_can_be_built_on_another_base(image: str) -> None:
+    tag = engine.built("on-debian", "--build-arg", f"RUNTIME_IMAGE={engine.debian_image()}")
+    assert once(tag, "--entrypoint", "/bin/sh", command=("-c", "/safeserve --version"))[0] == 0
+
+
+def test_an_architecture_that_it_is_not_built_for_is_refused(docker_engine: None) -> None:
+    done = engine.build("riscv64", "--build-arg", "TARGETARCH=riscv64")
+    assert done.returncode != 0 and "expected amd64 or arm64, got riscv64" in done.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import scraped
 import yaml
-from scraped import ROOT, Page, page, program, promtool  # noqa: F401
+from scraped import ROOT, Page
 from test_rules import rules_of
 
 FILE = ROOT / "docs" / "operations.md"
@@ -54,7 +54,7 @@ def plain(cell: str) -> str:
     return cell.replace("`", "").strip()
 
 
-def test_every_metric_is_explained_and_nothing_else(text: str, page: Page) -> None:  # noqa: F811
+def test_every_metric_is_explained_and_nothing_else(text: str, page: Page) -> None:
     rows = table(section(text, "Metrics"))
     explained = {plain(row[0]): row for row in rows}
     assert len(explained) == len(rows), "a metric is there twice"
@@ -89,7 +89,7 @@ def test_every_recording_rule_is_explained(text: str) -> None:
     assert explained == {rule["record"] for rule in rules_of("record")}
 
 
-def test_every_exit_code_is_explained(text: str, program: str) -> None:  # noqa: F811
+def test_every_exit_code_is_explained(text: str, program: str) -> None:
     explained = {plain(row[0]) for row in table(section(text, "Exit codes"))}
     source = (ROOT / "src" / "cli.rs").read_text()
     enum = source[source.index("pub enum Exit {") :].split("\n}", 1)[0]
@@ -99,7 +99,7 @@ def test_every_exit_code_is_explained(text: str, program: str) -> None:  # noqa:
     assert {code for code in codes if re.search(rf"^  {code} +\S", said, re.MULTILINE)} == codes
 
 
-def test_prometheus_can_read_its_queries(text: str, promtool: str, page: Page, tmp_path: Path) -> None:  # noqa: F811
+def test_prometheus_can_read_its_queries(text: str, promtool: str, page: Page, tmp_path: Path) -> None:
     queries = QUERY.findall(text)
     assert len(queries) >= 3
     # A label that a query makes itself.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import scraped
 import yaml
-from scraped import ROOT, Page, page, program, promtool  # noqa: F401
+from scraped import ROOT, Page
 
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES = sorted((FOLDER / "rules").glob("*.yml"))
@@ -41,14 +41,14 @@ def said(*command: object, **options: object) -> str:
     return done.stdout + done.stderr
 
 
-def test_promtool_accepts_the_rules(promtool: str) -> None:  # noqa: F811
+def test_promtool_accepts_the_rules(promtool: str) -> None:
     for kind in ("alert", "record"):
         assert rules_of(kind), f"no rule of kind {kind}"
     # lint-fatal: also what is only doubtful, such as a rule that is there twice.
     said(promtool, "check", "rules", "--lint=all", "--lint-fatal", *RULES)
 
 
-def test_promtool_accepts_the_configuration(promtool: str) -> None:  # noqa: F811
+def test_promtool_accepts_the_configuration(promtool: str) -> None:
     said(promtool, "check", "config", FOLDER / "prometheus.yml")
 
 
@@ -63,7 +63,7 @@ def test_the_configuration_scrapes_three_replicas_and_reads_all_rules() -> None:
 
 
 @pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
-def test_rules_do_what_their_unit_tests_say(promtool: str, file: Path) -> None:  # noqa: F811
+def test_rules_do_what_their_unit_tests_say(promtool: str, file: Path) -> None:
     said(promtool, "test", "rules", file)
 
 
@@ -116,7 +116,7 @@ def test_alerts_say_how_bad_it_is_what_it_is_and_where_to_read_on() -> None:
         assert notes["description"].endswith("."), name
 
 
-def test_rules_name_metrics_and_labels_that_there_are(page: Page) -> None:  # noqa: F811
+def test_rules_name_metrics_and_labels_that_there_are(page: Page) -> None:
     known = recorded()
     problems = []
     for rule in rules_of("alert") + rules_of("record"):
@@ -125,7 +125,7 @@ def test_rules_name_metrics_and_labels_that_there_are(page: Page) -> None:  # no
     assert not problems, "\n".join(problems)
 
 
-def test_a_name_that_is_nowhere_is_found(page: Page) -> None:  # noqa: F811
+def test_a_name_that_is_nowhere_is_found(page: Page) -> None:
     good = "sum by (model) (rate(safeserve_requests_total{code=~'5..'}[5m]))"
     assert scraped.unknown(good.replace("'", '"'), page, {}) == []
     for bad, problem in {
@@ -138,13 +138,13 @@ def test_a_name_that_is_nowhere_is_found(page: Page) -> None:  # noqa: F811
         assert scraped.unknown(bad, page, {}) == [problem], bad
 
 
-def test_what_is_recorded_is_named_by_level_metric_and_operation(page: Page) -> None:  # noqa: F811
+def test_what_is_recorded_is_named_by_level_metric_and_operation(page: Page) -> None:
     for name in recorded():
         level, metric, operation = name.split(":")
         assert set(level.split("_")) <= {"job", "model", "instance", "le"}, name
         assert metric.startswith("safeserve_") and operation, name
 
 
-def test_promtool_finds_nothing_wrong_with_the_page(promtool: str, page: Page) -> None:  # noqa: F811
+def test_promtool_finds_nothing_wrong_with_the_page(promtool: str, page: Page) -> None:
     """With every listener on, keys, and requests that were answered and refused."""
     assert said(promtool, "check", "metrics", input=page.text) == ""

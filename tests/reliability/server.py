@@ -69,13 +69,13 @@ def free_port() -> int:
             return port
 
 
-def wait_until(holds: Callable[[], object], seconds: float, what: str) -> float:
+def wait_until(holds: Callable[[], object], seconds: float, what: str, interval: float = 0.002) -> float:
     """Polls until something holds; how long that took. Not holding in time is a failure."""
     started = time.monotonic()
     while not holds():
         if time.monotonic() - started > seconds:
             raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.002)
+        time.sleep(interval)
     return time.monotonic() - started
 
 

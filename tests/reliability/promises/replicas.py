@@ -36,6 +36,7 @@ class Cluster:
         self.address = ("127.0.0.1", free_port())
         environment = {f"REPLICA_{n + 1}": f"127.0.0.1:{one.port}" for n, one in enumerate(self.replicas)}
         environment["LISTEN"] = f"127.0.0.1:{self.address[1]}"
+        environment["OPERATIONS"] = f"127.0.0.1:{free_port()}"
         self.log = (t.scratch / "haproxy.log").open("wb")
         command = [program, "-db", "-f", str(configuration)]
         self.haproxy = server.start(command, env=os.environ | environment, stdout=self.log, stderr=self.log)
