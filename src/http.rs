@@ -142,10 +142,10 @@ impl Routes {
         &self.server.app
     }
 
-    /// Bytes of bodies, rows and answers that are held now.
-    #[must_use]
-    pub fn inflight_body_bytes(&self) -> usize {
-        self.server.budget.used_bytes()
+    /// Tells the bytes of bodies, rows and answers that are held now. It holds on to nothing else of
+    /// the routes.
+    pub fn inflight_body_bytes(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        self.server.budget.usage()
     }
 
     /// The routes of an application.

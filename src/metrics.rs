@@ -177,9 +177,10 @@ impl Metrics {
         &self.0.connections_open
     }
 
-    /// Counts a listener's most connections among those of all.
-    pub fn connections_may_be(&self, most: usize) {
-        self.0.connections_limit.add(whole(most));
+    /// The most connections open at once; each listener adds its own.
+    #[must_use]
+    pub fn connections_limit(&self) -> &IntGauge {
+        &self.0.connections_limit
     }
 
     /// Connections accepted, those refused at once included.
@@ -658,12 +659,20 @@ mod tests {
         assert_eq!((state("loading"), state("ready")), (Some(1.0), None));
         metrics.show_states([("m", 1, ModelState::Ready)].into_iter());
         assert_eq!((state("loading"), state("ready")), (None, Some(1.0)));
+        let junk = (1..=2000).map(|version| ("junk", version, ModelState::Unavailable));
+        metrics.show_states(junk.chain([("m", 1, ModelState::Ready)]));
+        let page = metrics.render().unwrap();
+        let lines = page.lines();
+        let junk = lines.filter(|line| line.starts_with("safeserve_model_state{model=\"junk\""));
+        assert_eq!(junk.count(), 1000);
+        assert_eq!(state("ready"), Some(1.0));
         let counted =
             |state: &str| value(&metrics, &format!("safeserve_models{{state=\"{state}\"}}"));
         assert_eq!(
             (counted("loading"), counted("ready")),
             (Some(0.0), Some(1.0))
         );
+        assert_eq!(counted("unavailable"), Some(2000.0));
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::str::FromStr;
 /// The most bytes of a model's name: it stands in paths, labels and log lines.
 const MAX_NAME_BYTES: usize = 128;
 
+/// What [`is_model_name`] asks for, in words.
+pub const RULE: &str = "up to 128 of A-Z a-z 0-9 _ . -, not beginning with .";
+
 /// A name that a model can have.
 ///
 /// ```
@@ -43,11 +46,7 @@ pub struct NameError;
 
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "not a model's name: expected up to {MAX_NAME_BYTES} of A-Z a-z 0-9 _ . -, not beginning \
-             with ."
-        )
+        write!(f, "not a model's name: expected {RULE}")
     }
 }
 
@@ -60,4 +59,32 @@ pub fn is_model_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len())
         && !name.starts_with('.')
         && name.bytes().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_letters_digits_and_few_signs() {
+        let longest = "n".repeat(MAX_NAME_BYTES);
+        for name in ["iris", "a", "Iris-2.1_b", "_private", "2", &longest] {
+            assert!(is_model_name(name), "{name}");
+        }
+        let longer = format!("{longest}n");
+        for name in [
+            "",
+            ".hidden",
+            "..",
+            "a/b",
+            "two words",
+            "größe",
+            "a\0",
+            &longer,
+        ] {
+            assert!(!is_model_name(name), "{name}");
+            assert_eq!(name.parse::<ModelName>(), Err(NameError), "{name}");
+        }
+        assert!(RULE.contains(&MAX_NAME_BYTES.to_string()));
+    }
 }

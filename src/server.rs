@@ -201,7 +201,9 @@ impl<S: Speaks> Server<S> {
         let listener = listen_on(listen.address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let limits = &config.limits;
-        metrics.connections_may_be(listen.max_connections);
+        metrics
+            .connections_limit()
+            .add(i64::try_from(listen.max_connections).unwrap_or(i64::MAX));
         Ok(Self {
             listener,
             address,

@@ -12,6 +12,7 @@ use super::{Exit, report};
 use crate::batch::{self, Done, Event, Existing, Format, STANDARD, Settings as Job};
 use crate::config::Settings;
 use crate::model::Model;
+use crate::names::ModelName;
 
 /// The arguments of `predict`.
 #[derive(Debug, Args)]
@@ -83,7 +84,11 @@ pub(super) fn run(options: Options, settings: &Settings) -> Exit {
         Ok(job) => job,
         Err(problem) => return refuse(&problem, Exit::BadSettings),
     };
-    let found = match find(&options.model, directory) {
+    let found = match find(
+        &options.model,
+        directory,
+        settings.config.models.name.as_ref(),
+    ) {
         Ok(found) => found,
         Err(problem) => return refuse(&problem, Exit::BadRepository),
     };
@@ -203,15 +208,14 @@ struct Found {
 }
 
 /// Finds a model: a directory, or a name in the repository, of several versions the newest.
-fn find(model: &str, repository: &Path) -> Result<Found, String> {
-    let places = [PathBuf::from(model), repository.join(model)];
+/// If the repository is the directory of one model, `only` is that model's name.
+fn find(model: &str, repository: &Path, only: Option<&ModelName>) -> Result<Found, String> {
+    let here = PathBuf::from(model);
     // A name alone is one of the repository before it is a directory that happens to be here.
-    let places = match model.contains('/') {
-        true => places,
-        false => {
-            let [here, there] = places;
-            [there, here]
-        }
+    let places = match only {
+        Some(only) if only.as_str() == model => [repository.to_owned(), here],
+        _ if model.contains('/') => [here, repository.join(model)],
+        _ => [repository.join(model), here],
     };
     for place in &places {
         if is_model(place) {
@@ -266,7 +270,7 @@ mod tests {
             std::fs::create_dir_all(root.path().join(place)).unwrap();
             std::fs::write(root.path().join(place).join("config.json"), "{}").unwrap();
         }
-        let found = |model: &str| find(model, root.path());
+        let found = |model: &str| find(model, root.path(), None);
         let expected = |place: &str, version| {
             let directory = root.path().join(place);
             Ok(Found { directory, version })
@@ -274,7 +278,12 @@ mod tests {
         assert_eq!(found("iris"), expected("iris/10", 10));
         assert_eq!(found("iris/2"), expected("iris/2", 2));
         assert_eq!(found("flat"), expected("flat", 1));
+        let only: ModelName = "flowers".parse().unwrap();
         let whole = root.path().join("iris");
+        assert_eq!(
+            find("flowers", &whole, Some(&only)),
+            expected("iris/10", 10)
+        );
         assert_eq!(found(whole.to_str().unwrap()), expected("iris/10", 10));
         let error = found("rose").unwrap_err();
         assert!(

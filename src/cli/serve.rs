@@ -214,11 +214,12 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
     let routes = server::routes(config, &repository, &lifecycle, &metrics, api_keys);
     metrics.show_bounds(&bounds(config));
     metrics.follow({
-        let (lifecycle, routes) = (Arc::clone(&lifecycle), routes.clone());
+        let lifecycle = Arc::clone(&lifecycle);
+        let inflight_body_bytes = routes.inflight_body_bytes();
         move || Standing {
             is_ready: lifecycle.is_ready(),
             is_live: lifecycle.is_live(),
-            inflight_body_bytes: routes.inflight_body_bytes(),
+            inflight_body_bytes: inflight_body_bytes(),
         }
     });
     let (drain, drained) = mpsc::channel(1);

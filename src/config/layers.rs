@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use super::{Config, ConfigError, DEFAULT_TOML, foreign};
-use crate::names::is_model_name;
+use crate::names::{self, is_model_name};
 use crate::spelling::edits;
 use crate::versions::{VersionLabels, VersionPolicies};
 
@@ -401,10 +401,9 @@ fn refused_by_type(key: &str, value: &Value) -> Option<(&'static str, &'static s
         ("models.dir", Value::String(text)) if text.is_empty() => {
             Some(("a directory", "write for example \"models\""))
         }
-        ("models.name", Value::String(text)) if !text.is_empty() && !is_model_name(text) => Some((
-            "up to 128 of A-Z a-z 0-9 _ . -, not beginning with ., or \"\" for the directory's name",
-            "write for example \"digits\"",
-        )),
+        ("models.name", Value::String(text)) if !text.is_empty() && !is_model_name(text) => {
+            Some((names::RULE, "or write \"\" for the directory's name"))
+        }
         ("models.versions", Value::String(text)) if text.parse::<VersionPolicies>().is_err() => {
             Some((
                 "\"all\", \"latest\", \"latest:N\" or versions, once for all models and once a model",

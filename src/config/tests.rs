@@ -322,8 +322,8 @@ fn refusals_name_place_expected_given_and_mend() {
         (
             refusal(assignment("models.name=two words")),
             "flag --set models.name=two words: models.name: \
-             expected up to 128 of A-Z a-z 0-9 _ . -, not beginning with ., or \"\" for the directory's \
-             name, got \"two words\"; write for example \"digits\"",
+             expected up to 128 of A-Z a-z 0-9 _ . -, not beginning with ., got \"two words\"; \
+             or write \"\" for the directory's name",
         ),
         (
             refusal(assignment("log.level=loud")),

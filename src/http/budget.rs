@@ -74,8 +74,15 @@ impl Budget {
     }
 
     /// The bytes that are counted now.
+    #[cfg(test)]
     pub(super) fn used_bytes(&self) -> usize {
-        self.used_bytes.load(Ordering::Relaxed)
+        self.usage()()
+    }
+
+    /// Tells the bytes that are counted, whenever it is asked.
+    pub(super) fn usage(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let used_bytes = Arc::clone(&self.used_bytes);
+        move || used_bytes.load(Ordering::Relaxed)
     }
 }
 

@@ -173,6 +173,10 @@ impl Collector for StandingSeries {
     }
 }
 
+/// The most model versions that are shown beside those that serve. What lies in a directory and is no
+/// model must not fill the page.
+const MOST_NOT_READY: usize = 1000;
+
 /// Where each model version stands: one series a version, whose label is its state. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct StateSeries(Arc<StateInner>);
@@ -191,7 +195,9 @@ impl StateSeries {
         let series = Self(Arc::new(StateInner {
             desc: Desc::new(
                 "safeserve_model_state".to_owned(),
-                "1 for each model version known; the label says how it stands.".to_owned(),
+                "1 for each model version known, of those that do not serve 1,000 at most; the label \
+                 says how it stands."
+                    .to_owned(),
                 Self::LABELS.map(str::to_owned).to_vec(),
                 <_>::default(),
             )?,
@@ -203,7 +209,15 @@ impl StateSeries {
 
     /// Shows these instead of those before.
     pub(super) fn show<'a>(&self, states: impl Iterator<Item = (&'a str, u64, ModelState)>) {
+        let mut left = MOST_NOT_READY;
+        let mut is_shown = |state| {
+            let is_ready = state == ModelState::Ready;
+            let is_shown = is_ready || left > 0;
+            left -= usize::from(is_shown && !is_ready);
+            is_shown
+        };
         *self.states() = states
+            .filter(|&(.., state)| is_shown(state))
             .map(|(model, version, state)| {
                 [
                     model.to_owned(),

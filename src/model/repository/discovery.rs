@@ -136,6 +136,18 @@ pub(super) fn find(root: &Path, shape: &Shape) -> io::Result<Findings> {
 }
 
 impl Findings {
+    /// Whether there is nothing in a repository of this shape: of the directory of one model, neither
+    /// files nor a version.
+    pub(super) fn hold_nothing(&self, shape: &Shape) -> bool {
+        let is_empty = |model: &FoundModel| {
+            model.versions.is_empty() && matches!(model.instead, Some(Sight::Empty(_)))
+        };
+        match shape {
+            Shape::Models => self.models.is_empty(),
+            Shape::Model(_) => self.models.values().all(is_empty),
+        }
+    }
+
     /// Adds the versions of one model.
     fn add_model(&mut self, name: &str, directory: &Path) {
         let is_flat = is_model(directory);

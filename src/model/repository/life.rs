@@ -225,7 +225,9 @@ impl Life {
         let problem = match &found {
             Err(error) => error.to_string(),
             // A file system that is not mounted looks like this too.
-            Ok(findings) if findings.models.is_empty() => "it holds no model any more".to_owned(),
+            Ok(findings) if findings.hold_nothing(&self.shape) => {
+                "it holds no model any more".to_owned()
+            }
             Ok(_) => String::new(),
         };
         let was_lost = std::mem::replace(&mut self.is_lost, !problem.is_empty());

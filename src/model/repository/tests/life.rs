@@ -228,6 +228,32 @@ fn a_repository_that_is_lost_goes_on_serving() {
 }
 
 #[test]
+fn the_directory_of_one_model_that_is_emptied_goes_on_serving() {
+    let root = tempfile::tempdir().unwrap();
+    let (flat, versions) = (root.path().join("flat"), root.path().join("versions"));
+    write_model(&flat, &config(2.0), &weights());
+    write_model(&versions.join("7"), &config(3.0), &weights());
+    for (directory, name, version) in [(&flat, Some("given"), 1), (&versions, None, 7)] {
+        let settings = RepositorySettings {
+            name: name.map(|name| name.parse().unwrap()),
+            ..RepositorySettings::all_of(directory)
+        };
+        let repository = ModelRepository::open(settings, &super::scheduler(), &super::metrics());
+        let (repository, name) = (repository.unwrap(), name.unwrap_or("versions"));
+        let before = repository.find(name, None).unwrap();
+        let away = directory.with_extension("away");
+        fs::rename(directory, &away).unwrap();
+        fs::create_dir(directory).unwrap();
+        repository.rescan();
+        assert_eq!(repository.find(name, None).unwrap().model.version, version);
+        fs::remove_dir(directory).unwrap();
+        fs::rename(&away, directory).unwrap();
+        repository.rescan();
+        assert!(Arc::ptr_eq(&before, &repository.find(name, None).unwrap()));
+    }
+}
+
+#[test]
 fn a_link_that_is_swapped_is_a_new_version_as_kubernetes_publishes_it() {
     let stage = Stage::of(&[("other", 1.0)]);
     for (data, scale) in [("..a", 2.0), ("..b", 3.0)] {
