@@ -34,7 +34,8 @@ def docker_engine() -> None:
 @pytest.fixture(scope="session")
 def image(docker_engine: None) -> str:
     """The server's image, without models."""
-    return engine.built("server", "--build-arg", f"REVISION={engine.output('git', '-C', str(ROOT), 'rev-parse', 'HEAD')}")
+    revision = engine.output("git", "-C", str(ROOT), "rev-parse", "HEAD")
+    return engine.built("server", "--build-arg", f"REVISION={revision}")
 
 
 @pytest.fixture(scope="session")

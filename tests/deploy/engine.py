@@ -98,15 +98,18 @@ def installed(program: str, package: str) -> str:
     """The path of a program, which comes from Debian's archive if it is not there.
 
     Raises Unavailable if it cannot be had."""
-    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    if (found := shutil.which(program, path=path)) is None:
-        if os.geteuid() != 0 or not shutil.which("apt-get"):
-            raise Unavailable(f"no {program}, which root could install on Debian (package {package})")
+
+    def find() -> str | None:
+        return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+
+    if (found := find()) is None and os.geteuid() == 0 and shutil.which("apt-get"):
         options = {"stdout": subprocess.DEVNULL, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
         subprocess.run(["apt-get", "-qq", "update"], check=False, **options)
         install = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", package]
-        if subprocess.run(install, check=False, **options).returncode or not (found := shutil.which(program, path=path)):
-            raise Unavailable(f"no {program}, and apt-get cannot install the package {package}")
+        subprocess.run(install, check=False, **options)
+        found = find()
+    if found is None:
+        raise Unavailable(f"no {program}; root on Debian could install the package {package}")
     return found
 
 
@@ -175,8 +178,9 @@ def tag_of(name: str) -> str:
 
 def build(name: str, *options: str, context: Path = ROOT) -> subprocess.CompletedProcess:
     """Builds the project's Dockerfile on the tests' own base images, as `tag_of(name)`."""
-    base = ("--build-arg", f"BUILD_IMAGE={build_image()}")
-    return call("build", "--force-rm", *base, "-t", tag_of(name), *options, context, seconds=1500, stderr=subprocess.STDOUT)
+    base = f"BUILD_IMAGE={build_image()}"
+    command = ("build", "--force-rm", "--build-arg", base, "-t", tag_of(name), *options, context)
+    return call(*command, seconds=1500, stderr=subprocess.STDOUT)
 
 
 def built(name: str, *options: str) -> str:

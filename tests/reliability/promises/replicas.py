@@ -1,6 +1,7 @@
 """Promise 7: replicas behind a load balancer hide a restart, a crash and a freeze.
 
-The balancer is HAProxy with deploy/compose/haproxy.cfg, as it is meant to be deployed. It checks every 250 ms and takes a replica out after two failures.
+The balancer is HAProxy with deploy/compose/haproxy.cfg, as it is meant to be deployed. It checks every
+250 ms and takes a replica out after two failures.
 """
 
 import json
