@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import secrets
 import subprocess
 import time
@@ -10,7 +9,6 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 
 import engine
 import load
@@ -88,12 +86,6 @@ class Stack:
 
     def is_healthy(self, service: str) -> bool:
         return inspect(self.containers[service])["State"]["Health"]["Status"] == "healthy"
-
-    def started(self, service: str) -> float:
-        """When its container was started, in seconds since the Unix epoch."""
-        # Nine digits of a second are more than Python reads.
-        text = re.sub(r"(\.\d{6})\d*Z$", r"\1+00:00", inspect(self.containers[service])["State"]["StartedAt"])
-        return datetime.fromisoformat(text).timestamp()
 
     def are_all_scraped(self) -> bool:
         return len(self.query('up{job="safeserve"} == 1')) == len(REPLICAS)

@@ -33,14 +33,13 @@ def test_replacing_all_replicas_fails_nothing(stack: Stack) -> None:
     started = time.monotonic()
     with steady(stack, REQUESTS_A_SECOND) as stop:
         for replica in REPLICAS:
+            one = f'instance="{replica}:8081"'
+            begun = stack.value(f"process_start_time_seconds{{{one}}}")
             stack.replace(replica)
             wait_until(lambda: stack.is_healthy(replica), 30, f"the new {replica} is healthy", INTERVAL)
-            # The next one goes when clients reach this one, whose counts began with its process.
-            one = f'instance="{replica}:8081"'
+            # The next one goes when clients reach this one, which by its kernel began later than a drain takes.
             rows = f'safeserve_rows_total{{{one}, model="iris"}} > 50'
-            # A second less, since the kernel's clock of processes may be behind.
-            young = f"process_start_time_seconds{{{one}}} > {stack.started(replica) - 1:.3f}"
-            reached = f"{rows} and on (instance) {young}"
+            reached = f"{rows} and on (instance) process_start_time_seconds{{{one}}} > {begun + 3:.3f}"
             wait_until(lambda: stack.query(reached), 30, f"clients reach the new {replica}", INTERVAL)
         wait_for(started + LOAD_SECONDS)
         samples = stop()
