@@ -90,8 +90,10 @@ bind = "0.0.0.0:8081"
 
 {{- define "safeserve.podSecurityContext" -}}
 runAsNonRoot: true
-{{- with .Values.podSecurityContext }}
-{{ toYaml . }}
+{{- range $key, $value := .Values.podSecurityContext }}
+{{- if not (kindIs "invalid" $value) }}
+{{ $key }}: {{ int64 $value }}
+{{- end }}
 {{- end }}
 seccompProfile:
   type: RuntimeDefault
