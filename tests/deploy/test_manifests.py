@@ -18,6 +18,7 @@ import yaml
 
 import kubernetes_tools
 import manifests
+from cluster import cluster
 from manifests import DEFAULTS, POLICIES, ROOT, Objects, load, of_kind, pods, title
 from rendering import CHART, KSERVE, KUBERNETES, block, helm, kustomize, overlay_of, rendered, template
 from sameness import ALLOWED, differences, normalised
@@ -307,6 +308,23 @@ def test_a_changed_setting_changes_the_pods(kustomized: Render) -> None:
         return deployment["spec"]["template"]["metadata"]["annotations"]
 
     assert annotations() != annotations("config.log.level=debug")
+
+
+def test_an_autoscaler_that_is_turned_on_finds_the_replicas_that_there_are() -> None:
+    """By Helm's lookup, in a cluster that has the Deployment, and in one that has none yet."""
+    wanted = rendered("hpa.enabled=true")
+    (running,) = copy.deepcopy(of_kind(rendered(), "Deployment"))
+    # As Helm leaves it.
+    owner = {f"meta.helm.sh/release-{key}": "safeserve" for key in ("name", "namespace")}
+    running["metadata"] |= {"namespace": "safeserve", "annotations": owner}
+    running["spec"]["replicas"] = 7
+    for there, replicas in (([running], 7), ([], None)):
+        with cluster(wanted, there) as address:
+            asking = ("--dry-run=server", "--kube-apiserver", address, "--disable-openapi-validation")
+            chosen = ("--namespace", "safeserve", "--set", "hpa.enabled=true")
+            done = helm("template", "safeserve", CHART, *chosen, *asking)
+        assert done.returncode == 0, done.stderr
+        assert deployment(load(done.stdout)).get("replicas") == replicas
 
 
 def test_a_setting_goes_before_what_the_chart_would_choose() -> None:
