@@ -101,6 +101,20 @@ def pods(objects: Objects) -> Iterator[tuple[Object, dict, dict]]:
         yield item, {"labels": {}}, item["spec"]
 
 
+def deployment(objects: Objects) -> dict:
+    """The specification of the only one."""
+    (found,) = of_kind(objects, "Deployment")
+    return found["spec"]
+
+
+def pod(objects: Objects) -> dict:
+    return deployment(objects)["template"]["spec"]
+
+
+def container(objects: Objects) -> dict:
+    return pod(objects)["containers"][0]
+
+
 def all_pods(objects: Objects) -> Iterator[tuple[Object, dict, dict]]:
     """The same with pods that are no servers."""
     yield from pods(objects)
@@ -484,7 +498,8 @@ def relabelled(labels: dict[str, str], rules: list[dict]) -> dict[str, str] | No
                     return None
             case "replace":
                 if found:
-                    result[rule["targetLabel"]] = found.expand(re.sub(r"\$(\d)", r"\\\1", rule.get("replacement", "$1")))
+                    replacement = re.sub(r"\$(\d)", r"\\\1", rule.get("replacement", "$1"))
+                    result[rule["targetLabel"]] = found.expand(replacement)
             case other:
                 raise AssertionError(other)
     return result

@@ -1,8 +1,10 @@
 """What kubectl and Helm make of the files under deploy/. Where PyPI does not give them, the test that asks is skipped
 and says so."""
 
+import copy
 import os
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -46,6 +48,18 @@ def overlay_of(component: str, scratch: Path) -> Path:
     return overlay
 
 
+@cache
+def on_the_base(component: str) -> Objects:
+    with tempfile.TemporaryDirectory() as scratch:
+        return kustomize(overlay_of(component, Path(scratch)))
+
+
+def kustomized(name: str) -> Objects:
+    """What the base, an overlay, or a component on the base renders to; each caller gets its own copy."""
+    kind, _, component = name.partition("/")
+    return copy.deepcopy(on_the_base(component) if kind == "components" else kustomize(KUBERNETES / name))
+
+
 def helm(*arguments: object) -> subprocess.CompletedProcess:
     try:
         return kubernetes_tools.run("helm", *arguments)
@@ -65,6 +79,13 @@ def rendered(*values: str, release: str = "safeserve") -> Objects:
     done = template(*values, release=release)
     assert done.returncode == 0, done.stderr
     return load(done.stdout)
+
+
+def schema_findings(objects: Objects) -> list[str]:
+    try:
+        return [finding for item in objects for finding in manifests.schema_findings(item)]
+    except kubernetes_tools.Unavailable as reason:
+        pytest.skip(str(reason))
 
 
 def block(page: Path, language: str) -> str:

@@ -15,7 +15,7 @@ import pytest
 import engine
 import manifests
 from engine import ROOT, Container, docker, inspect, is_answered, once
-from manifests import Objects, of_kind
+from manifests import Objects, of_kind, pod
 from rendering import KSERVE, KUBERNETES, block, kustomize, rendered
 from wire import exchange, get
 
@@ -103,11 +103,6 @@ def probes(container: Container, spec: dict) -> Iterator[Callable[[], bool]]:
     return (probe(container, spec, name) for name in ("startupProbe", "readinessProbe", "livenessProbe"))
 
 
-def pod_of(objects: Objects) -> dict:
-    (deployment,) = of_kind(objects, "Deployment")
-    return deployment["spec"]["template"]["spec"]
-
-
 PODS = {
     "kustomize, models as an image": lambda: kustomize(KUBERNETES / "overlays" / "image-volume"),
     "kustomize, models on a claim": lambda: kustomize(KUBERNETES / "overlays" / "pvc"),
@@ -127,7 +122,7 @@ def test_the_image_gives_the_environment_that_the_policies_count_with(image: str
 @pytest.mark.parametrize("name", PODS)
 def test_a_pod_answers_its_probes_and_ends_within_its_grace(name: str, image: str, tmp_path: Path) -> None:
     objects = PODS[name]()
-    spec = pod_of(objects)
+    spec = pod(objects)
     with run(objects, spec, image, tmp_path) as container:
         has_started, is_ready, is_live = probes(container, spec)
         engine.wait_until(has_started, 20, "it has started")
@@ -156,7 +151,7 @@ def test_a_pod_answers_its_probes_and_ends_within_its_grace(name: str, image: st
 @pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl to make a certificate with")
 def test_a_pod_with_tls_has_it_for_clients_alone(image: str, tmp_path: Path) -> None:
     objects = rendered("tls.secretName=safeserve-tls")
-    spec = pod_of(objects)
+    spec = pod(objects)
     with run(objects, spec, image, tmp_path) as container:
         engine.wait_until(probe(container, spec, "readinessProbe"), 20, "it is ready")
         host, number = container.address()
@@ -180,7 +175,7 @@ def test_helms_test_asks_the_service(image: str, tmp_path: Path) -> None:
 
     with engine.network() as network:
         there = ("--network", network, "--network-alias", alias)
-        with run(objects, pod_of(objects), image, tmp_path, *there) as container:
+        with run(objects, pod(objects), image, tmp_path, *there) as container:
             container.wait_ready()
             assert ask(network) == (0, "")
         code, said = ask(network)
@@ -190,7 +185,7 @@ def test_helms_test_asks_the_service(image: str, tmp_path: Path) -> None:
 def test_operators_get_in_by_the_pod_alone(image: str, tmp_path: Path) -> None:
     """kubectl port-forward connects within the pod's network, as the second container here."""
     objects = rendered("operators.secretName=safeserve-operators")
-    with run(objects, pod_of(objects), image, tmp_path, "--publish", "127.0.0.1::8082") as container:
+    with run(objects, pod(objects), image, tmp_path, "--publish", "127.0.0.1::8082") as container:
         operations = container.address(8081)
         engine.wait_until(lambda: is_answered(operations), 20, "it is ready")
         assert not is_answered(container.address(8082), "/admin/log-level")
@@ -218,7 +213,7 @@ def test_a_pod_with_a_model_that_cannot_be_served_does_not_start(image: str, tmp
     objects = PODS["kustomize, models as an image"]()
     scratch = tmp_path / "mounts"
     scratch.mkdir()
-    with run(objects, pod_of(objects), image, scratch, models=models) as container:
+    with run(objects, pod(objects), image, scratch, models=models) as container:
         engine.wait_until(lambda: not container.state()["Running"], 20, "it has ended")
         assert container.state()["ExitCode"] == 3
         assert "bad" in container.log()
@@ -227,7 +222,7 @@ def test_a_pod_with_a_model_that_cannot_be_served_does_not_start(image: str, tmp
 def test_the_init_container_copies_the_models_for_the_server(image: str, tmp_path: Path) -> None:
     """With an image of models as the page has it, on a base that is here."""
     objects = kustomize(KUBERNETES / "overlays" / "init-container")
-    spec = pod_of(objects)
+    spec = pod(objects)
     (copying,) = spec["initContainers"]
     context, volume, scratch = (tmp_path / name for name in ("context", "volume", "mounts"))
     shutil.copytree(ROOT / "models", context / "models")
