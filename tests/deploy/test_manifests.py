@@ -664,6 +664,18 @@ def test_the_pages_name_all_that_there_is() -> None:
         assert f"`{name}`" in page, name
 
 
+def test_the_pages_say_which_namespaces_are_let_in() -> None:
+    (policy,) = of_kind(kustomized("base"), "NetworkPolicy")
+    (labels,) = (
+        peer["namespaceSelector"]["matchLabels"]
+        for peer in policy["spec"]["ingress"][0]["from"]
+        if "namespaceSelector" in peer
+    )
+    ((key, value),) = labels.items()
+    for page in (KUBERNETES / "README.md", CHART.parent / "README.md"):
+        assert f"`{key}={value}`" in page.read_text(), page
+
+
 def test_links_lead_somewhere() -> None:
     for page in (KUBERNETES / "README.md", CHART.parent / "README.md", KSERVE / "README.md"):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
