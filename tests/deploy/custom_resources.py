@@ -6,9 +6,8 @@ import ast
 import json
 import re
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
-
-import importlib_resources
 
 import kubernetes_tools as tools
 
@@ -54,7 +53,7 @@ def of_kind(kind: str, version: str) -> Schema:
     """The schema of a kind; what it has of Kubernetes' own, a container for example, is strict and of this version.
 
     Raises tools.Unavailable if the classes cannot be had."""
-    schemas = importlib_resources.files("kubernetes_validate") / "kubernetes-json-schema"
+    schemas = files("kubernetes_validate") / "kubernetes-json-schema"
     native = json.loads((schemas / f"v{version}-local-strict" / "_definitions.json").read_text())["$defs"]
     if kind in KSERVE:
         return kserve(tools.kserve(), KSERVE[kind], native)

@@ -21,6 +21,9 @@ KSERVE = "kserve==0.21.0"
 PROMETHEUS_OPERATOR = "cloudcoil-models-prometheus-operator==0.93.1.1"
 KEDA = "cloudcoil-models-keda==2.20.2.1"
 
+# The largest has 60 MB.
+FETCH_SECONDS = 300
+
 
 class Unavailable(Exception):
     """A package cannot be had."""
@@ -44,14 +47,14 @@ def unpacked(package: str, unpack: Callable[[Path, Path], None]) -> Path:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         # Some are of another Python, which does not matter: they are read, not run.
         wheels = ["--only-binary=:all:", "--ignore-requires-python"]
-        done = subprocess.run(
-            [*pip, *wheels, "--dest", download, package],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            refused[package] = f"{package} cannot be fetched from PyPI: {done.stderr.strip().splitlines()[-1]}"
+        command = [*pip, *wheels, "--dest", download, package]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
+            reason = done.stderr.strip().rpartition("\n")[2] if done.returncode else ""
+        except subprocess.TimeoutExpired:
+            reason = f"not within {FETCH_SECONDS} s"
+        if reason:
+            refused[package] = f"{package} cannot be fetched from PyPI: {reason}"
             raise Unavailable(refused[package])
         unpack(next(download.glob("*.whl")), content)
         # Somebody else may have been as quick.

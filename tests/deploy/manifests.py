@@ -1,7 +1,6 @@
 """What is promised of the manifests: their schemas, and policies that look at a set of objects and say what is
 wrong with it. Nothing here runs anything."""
 
-import copy
 import json
 import re
 import tomllib
@@ -102,6 +101,20 @@ def pods(objects: Objects) -> Iterator[tuple[Object, dict, dict]]:
         yield item, {"labels": {}}, item["spec"]
 
 
+def deployment(objects: Objects) -> dict:
+    """The specification of the only one."""
+    (found,) = of_kind(objects, "Deployment")
+    return found["spec"]
+
+
+def pod(objects: Objects) -> dict:
+    return deployment(objects)["template"]["spec"]
+
+
+def container(objects: Objects) -> dict:
+    return pod(objects)["containers"][0]
+
+
 def all_pods(objects: Objects) -> Iterator[tuple[Object, dict, dict]]:
     """The same with pods that are no servers."""
     yield from pods(objects)
@@ -114,7 +127,9 @@ def containers(spec: dict) -> list[dict]:
 
 
 def environment(container: dict) -> dict[str, str]:
-    return IMAGE_ENVIRONMENT | {variable["name"]: variable["value"] for variable in container.get("env", [])}
+    """Without what only a cluster knows, such as a Secret's value."""
+    variables = container.get("env", [])
+    return IMAGE_ENVIRONMENT | {variable["name"]: variable["value"] for variable in variables if "value" in variable}
 
 
 def settings_file(objects: Objects, spec: dict) -> str:
@@ -124,6 +139,10 @@ def settings_file(objects: Objects, spec: dict) -> str:
             if volume.get("configMap", {}).get("name") == item["metadata"]["name"]:
                 return item["data"]["config.toml"]
     return ""
+
+
+def is_canary(item: Object) -> bool:
+    return item["kind"] == "Deployment" and item["spec"]["template"]["metadata"]["labels"].get("track") == "canary"
 
 
 def setting(objects: Objects, spec: dict, section: str, key: str) -> object:
@@ -187,6 +206,12 @@ def a_rollout_takes_no_capacity(objects: Objects) -> Iterator[str]:
         if update.get("maxUnavailable") != 0 or not update.get("maxSurge"):
             yield f"{title(item)}: maxUnavailable is not 0, or maxSurge is"
         template = item["spec"]["template"]
+        start = template["spec"]["containers"][0].get("startupProbe", {})
+        patience = start.get("periodSeconds", 0) * start.get("failureThreshold", 0)
+        # Kubernetes' default, where nobody says another.
+        deadline = item["spec"].get("progressDeadlineSeconds", 600)
+        if deadline <= patience:
+            yield f"{title(item)}: the rollout has failed after {deadline} s, a start may take {patience} s and a pull"
         mounted = [volume["configMap"]["name"] for volume in template["spec"]["volumes"] if "configMap" in volume]
         by_hash = all(re.search(r"-[a-z0-9]{10}$", name) for name in mounted)
         if not by_hash and "checksum/config" not in template["metadata"].get("annotations", {}):
@@ -266,7 +291,8 @@ def matches(selector: dict, labels: dict) -> bool:
 
 
 def selectors_match(objects: Objects) -> Iterator[str]:
-    """What selects pods selects the server's, and nothing selects the pod of helm's test."""
+    """What selects pods selects the server's, what counts them counts no canary's, and nothing selects the pod of
+    helm's test."""
     for item, metadata, spec in pods(objects):
         if item["kind"] != "Deployment":
             continue
@@ -282,8 +308,12 @@ def selectors_match(objects: Objects) -> Iterator[str]:
         selecting += [(f"{title(item)}: topologySpreadConstraints", each["labelSelector"]) for each in spread]
         for other in of_kind(objects, "Service"):
             selecting.append((title(other), {"matchLabels": other["spec"]["selector"]}))
-        for other in of_kind(objects, "PodDisruptionBudget"):
-            selecting.append((title(other), other["spec"]["selector"]))
+        budgets = [(title(other), other["spec"]["selector"]) for other in of_kind(objects, "PodDisruptionBudget")]
+        for name, selector in [*budgets, (title(item), item["spec"]["selector"])]:
+            for other, others_metadata, _ in pods(objects):
+                if other is not item and is_canary(other) and matches(selector, others_metadata["labels"]):
+                    yield f"{name}: counts the pods of {title(other)}"
+        selecting += [] if is_canary(item) else budgets
         for other in of_kind(objects, "NetworkPolicy"):
             selecting.append((title(other), other["spec"]["podSelector"]))
         for name, selector in selecting:
@@ -336,7 +366,7 @@ def ports_exist(objects: Objects) -> Iterator[str]:
 
 def operations_are_not_for_clients(objects: Objects) -> Iterator[str]:
     """The operations port is on a Service of its own without an address, and open to other peers than the
-    clients'; the pods reach nobody."""
+    clients'; operators get into the pod first; the pods reach nobody."""
     for item in of_kind(objects, "Service"):
         targets = {port["targetPort"] for port in item["spec"]["ports"]}
         if "operations" in targets and (len(targets) > 1 or item["spec"].get("clusterIP") != "None"):
@@ -357,6 +387,18 @@ def operations_are_not_for_clients(objects: Objects) -> Iterator[str]:
     for item, _, spec in pods(objects):
         if not setting(objects, spec, "operations", "bind"):
             yield f"{title(item)}: the metrics page is on the clients' port"
+        operators = setting(objects, spec, "admin", "bind")
+        if operators and not operators.startswith("127.0.0.1:"):
+            yield f"{title(item)}: the operators' API is at {operators}, where others than port-forward get"
+    for item in of_kind(objects, "Ingress"):
+        for name in services_of(item):
+            if any(title(other) == f"Service/{name}" and "clusterIP" in other["spec"] for other in objects):
+                yield f"{title(item)}: leads clients to {name}"
+
+
+def services_of(ingress: Object) -> set[str]:
+    paths = [path for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
+    return {path["backend"]["service"]["name"] for path in paths}
 
 
 def references_exist(objects: Objects) -> Iterator[str]:
@@ -381,14 +423,23 @@ def references_exist(objects: Objects) -> Iterator[str]:
     for item in of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject"):
         if f"Deployment/{item['spec']['scaleTargetRef']['name']}" not in names:
             yield f"{title(item)}: what it scales is not there"
+    for item in of_kind(objects, "Ingress"):
+        for name in services_of(item):
+            if f"Service/{name}" not in names:
+                yield f"{title(item)}: Service/{name} is not there"
 
 
 def replicas_have_one_owner(objects: Objects) -> Iterator[str]:
-    """One autoscaler at most, and with it no number in the Deployment; never to zero, which nobody would wake."""
+    """One autoscaler at most, and with it no number in the Deployment, but in a canary's; never to zero, which
+    nobody would wake."""
     scalers = of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject")
     if len(scalers) > 1:
         yield f"{' and '.join(map(title, scalers))} scale the same"
     for item in of_kind(objects, "Deployment"):
+        if is_canary(item):
+            if item["spec"].get("replicas") != 1:
+                yield f"{title(item)}: a canary with {item['spec'].get('replicas', 'no number of')} replicas"
+            continue
         if scalers and "replicas" in item["spec"]:
             yield f"{title(item)}: each apply sets back the replicas of {title(scalers[0])}"
         if not scalers and item["spec"].get("replicas", 1) < 2:
@@ -432,105 +483,23 @@ POLICIES: list[Callable[[Objects], Iterator[str]]] = [
 ]
 
 
-# Kustomize and Helm side by side
+# What Prometheus makes of a target
 
 
-def drop_namespace(item: Object) -> None:
-    item["metadata"].pop("namespace", None)
-
-
-def drop_release_labels(item: Object) -> None:
-    """Wherever labels are: in metadata, templates and selectors."""
-    release = {
-        "app.kubernetes.io/instance",
-        "app.kubernetes.io/version",
-        "app.kubernetes.io/managed-by",
-        "helm.sh/chart",
-    }
-
-    def clean(part: object) -> None:
-        if isinstance(part, dict):
-            for key in release & part.keys():
-                del part[key]
-        for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
-            clean(inner)
-
-    clean(item)
-
-
-def drop_checksum(item: Object) -> None:
-    if item["kind"] == "Deployment":
-        metadata = item["spec"]["template"]["metadata"]
-        metadata.get("annotations", {}).pop("checksum/config", None)
-        if metadata.get("annotations") == {}:
-            del metadata["annotations"]
-
-
-def drop_hash(item: Object) -> None:
-    named = [item["metadata"]] if item["kind"] == "ConfigMap" else []
-    if item["kind"] == "Deployment":
-        named += [
-            volume["configMap"] for volume in item["spec"]["template"]["spec"]["volumes"] if "configMap" in volume
-        ]
-    for place in named:
-        place["name"] = re.sub(r"-config-[a-z0-9]{10}$", "-config", place["name"])
-
-
-def read_settings(item: Object) -> None:
-    if item["kind"] == "ConfigMap":
-        item["data"]["config.toml"] = tomllib.loads(item["data"]["config.toml"])
-
-
-def drop_default_type(item: Object) -> None:
-    if item["kind"] == "Service" and item["spec"].get("type") == "ClusterIP":
-        del item["spec"]["type"]
-
-
-def drop_keep(item: Object) -> None:
-    if item["kind"] == "PersistentVolumeClaim":
-        item["metadata"].pop("annotations", None)
-
-
-def order_by_name(item: Object) -> None:
-    if item["kind"] == "Deployment":
-        spec = item["spec"]["template"]["spec"]
-        spec["volumes"].sort(key=lambda volume: volume["name"])
-        for container in containers(spec):
-            container.get("env", []).sort(key=lambda variable: variable["name"])
-            container.get("volumeMounts", []).sort(key=lambda mount: mount["mountPath"])
-
-
-# What may differ between the chart and kustomize, and why.
-ALLOWED: dict[Callable[[Object], None], str] = {
-    drop_namespace: "helm install --namespace says it, kustomize writes it into the objects",
-    drop_release_labels: "a namespace may have several releases; kustomize has nameSuffix for that",
-    drop_checksum: "Helm's ConfigMap keeps its name, so that the pods have to change otherwise",
-    drop_hash: "kustomize's ConfigMap has a name for each content",
-    read_settings: "the same settings with other comments",
-    drop_default_type: "the chart offers other types and so writes the default",
-    drop_keep: "kustomize deletes nothing by itself, a release that goes would",
-    order_by_name: "order has no meaning there; components and conditions come in another",
-}
-
-
-def normalised(objects: Objects, allowed: list[Callable[[Object], None]] | None = None) -> dict[str, Object]:
-    """Objects by kind and name, without what may differ. Pods of tests are left out: kustomize has none."""
-    result = {}
-    for item in copy.deepcopy(objects):
-        if "helm.sh/hook" in item["metadata"].get("annotations", {}):
-            continue
-        for apply in ALLOWED if allowed is None else allowed:
-            apply(item)
-        result[title(item)] = item
+def relabelled(labels: dict[str, str], rules: list[dict]) -> dict[str, str] | None:
+    """A target's labels after `relabelings`, as Prometheus reads them; None if it is not kept."""
+    result = dict(labels)
+    for rule in rules:
+        value = rule.get("separator", ";").join(result.get(name, "") for name in rule.get("sourceLabels", []))
+        found = re.fullmatch(rule.get("regex", "(.*)"), value)
+        match rule.get("action", "replace"):
+            case "keep":
+                if not found:
+                    return None
+            case "replace":
+                if found:
+                    replacement = re.sub(r"\$(\d)", r"\\\1", rule.get("replacement", "$1"))
+                    result[rule["targetLabel"]] = found.expand(replacement)
+            case other:
+                raise AssertionError(other)
     return result
-
-
-def differences(left: object, right: object, path: str = "") -> Iterator[str]:
-    if isinstance(left, dict) and isinstance(right, dict):
-        for key in sorted(left.keys() | right.keys()):
-            yield from differences(left.get(key), right.get(key), f"{path}.{key}")
-    elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
-        for place, (one, other) in enumerate(zip(left, right, strict=True)):
-            yield from differences(one, other, f"{path}[{place}]")
-    elif left != right:
-        yield f"{path}: {left!r} or {right!r}"

@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,20 +18,31 @@ import yaml
 
 import kubernetes_tools
 import manifests
-from manifests import ALLOWED, DEFAULTS, POLICIES, ROOT, Objects, load, normalised, of_kind, pods, title
+from cluster import cluster
+from manifests import DEFAULTS, POLICIES, ROOT, Objects, container, deployment, load, of_kind, pod, pods, title
+from rendering import (
+    CHART,
+    KSERVE,
+    KUBERNETES,
+    block,
+    helm,
+    kustomize,
+    kustomized,
+    overlay_of,
+    rendered,
+    schema_findings,
+    template,
+)
+from sameness import ALLOWED, differences, normalised
 from server import Server, ended
 from suite import Skip
 from tools import promtool
 
-KUBERNETES = ROOT / "deploy" / "kubernetes"
-CHART = ROOT / "deploy" / "helm" / "safeserve"
-KSERVE = ROOT / "deploy" / "kserve"
 OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
 COMPONENTS = sorted(path.name for path in (KUBERNETES / "components").iterdir())
 EXAMPLES = sorted(path.name for path in (KSERVE / "examples").iterdir())
 
-# Renders something of kustomize by its name; says what the server has against the settings of its pods.
-Render = Callable[[str], Objects]
+# Says what the server has against the settings of the pods.
 Accepts = Callable[[Objects, Path], Iterator[str]]
 
 # Sets of values that render to the same as something of kustomize: the base, an overlay, or components on it.
@@ -54,7 +64,18 @@ SAME = {
         "serviceMonitor.enabled=true",
         "keda.enabled=true",
     ],
+    # A release of its own.
+    "overlays/production-canary": [
+        "apiKeys.secretName=safeserve-api-keys",
+        "tls.secretName=safeserve-tls",
+        "serviceMonitor.enabled=true",
+        "hpa.enabled=true",
+        "canaryOf=safeserve",
+        "image.tag=0.1.1",
+    ],
     "components/grpc": ["models.source=builtin", "grpc.enabled=true"],
+    "components/operators": ["models.source=builtin", "operators.secretName=safeserve-operators"],
+    "components/canary": ["models.source=builtin", "canaryOf=safeserve"],
 }
 # Sets of values that kustomize has no counterpart of.
 OTHERS = {
@@ -86,79 +107,39 @@ OTHERS = {
         "imagePullSecrets[0].name=registry",
     ],
     "a load balancer": ["service.type=LoadBalancer", "service.port=80"],
+    "an Ingress": [
+        "ingress.enabled=true",
+        "ingress.className=haproxy",
+        "ingress.host=models.example.org",
+        "ingress.tlsSecretName=models-example-org",
+        "ingress.annotations.note=yes",
+    ],
+    "a user of the cluster's choice": ["podSecurityContext.runAsUser=null", "podSecurityContext.runAsGroup=null"],
+    "clients' certificates": [
+        "tls.secretName=safeserve-tls",
+        "extraEnv[0].name=SAFESERVE__TLS__CLIENT_CA",
+        "extraEnv[0].value=/run/safeserve/clients/ca.crt",
+        "extraVolumes[0].name=clients",
+        "extraVolumes[0].secret.secretName=clients-ca",
+        "extraVolumeMounts[0].name=clients",
+        "extraVolumeMounts[0].mountPath=/run/safeserve/clients",
+        "extraVolumeMounts[0].readOnly=true",
+    ],
 }
 
 
-@cache
-def kustomize(path: Path) -> Objects:
-    try:
-        done = kubernetes_tools.run("kubectl", "kustomize", path)
-    except kubernetes_tools.Unavailable as reason:
-        pytest.skip(str(reason))
-    assert done.returncode == 0, done.stderr
-    return load(done.stdout)
+def made(*values: str) -> Objects:
+    """By a release of its own, if they are a canary's."""
+    is_canary = any(value.startswith("canaryOf=") for value in values)
+    return copy.deepcopy(rendered(*values, release="candidate" if is_canary else "safeserve"))
 
 
-def overlay_of(component: str, scratch: Path) -> Path:
-    """An overlay that puts one component on the base."""
-    overlay = scratch / component
-    overlay.mkdir()
-    base, path = (os.path.relpath(KUBERNETES / part, overlay.resolve()) for part in ("base", f"components/{component}"))
-    (overlay / "kustomization.yaml").write_text(
-        yaml.safe_dump(
-            {
-                "apiVersion": "kustomize.config.k8s.io/v1beta1",
-                "kind": "Kustomization",
-                "resources": [base],
-                "components": [path],
-            }
-        )
-    )
-    return overlay
+# What a canary is applied beside.
+STABLE = {"overlays/production-canary": "overlays/production", "components/canary": "base"}
 
 
-@pytest.fixture(scope="session")
-def kustomized(tmp_path_factory: pytest.TempPathFactory) -> Render:
-    """Renders the base, an overlay, or a component on the base. Each gets its own copy."""
-    scratch = tmp_path_factory.mktemp("overlays")
-    made = {}
-
-    def render(name: str) -> Objects:
-        kind, _, component = name.partition("/")
-        path = KUBERNETES / name
-        if kind == "components":
-            path = made[component] = made.get(component) or overlay_of(component, scratch)
-        return copy.deepcopy(kustomize(path))
-
-    return render
-
-
-def helm(*arguments: object) -> subprocess.CompletedProcess:
-    try:
-        return kubernetes_tools.run("helm", *arguments)
-    except kubernetes_tools.Unavailable as reason:
-        pytest.skip(str(reason))
-
-
-def template(*values: str, release: str = "safeserve") -> subprocess.CompletedProcess:
-    """Renders the chart as for the newest Kubernetes that is known here."""
-    version = manifests.newest_versions(1)[0]
-    flags = [flag for value in values for flag in ("--set", value)]
-    return helm("template", release, CHART, "--namespace", "safeserve", "--kube-version", version, *flags)
-
-
-@cache
-def rendered(*values: str, release: str = "safeserve") -> Objects:
-    done = template(*values, release=release)
-    assert done.returncode == 0, done.stderr
-    return load(done.stdout)
-
-
-def schema_findings(objects: Objects) -> list[str]:
-    try:
-        return [finding for item in objects for finding in manifests.schema_findings(item)]
-    except kubernetes_tools.Unavailable as reason:
-        pytest.skip(str(reason))
+def applied(name: str) -> Objects:
+    return [*(kustomized(STABLE[name]) if name in STABLE else []), *kustomized(name)]
 
 
 def policy_findings(objects: Objects) -> list[str]:
@@ -166,11 +147,8 @@ def policy_findings(objects: Objects) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def accepts() -> Accepts:
+def accepts(program: str) -> Accepts:
     """Gives the program the settings that a pod would have, and says what it has against them."""
-    program = os.environ.get("SAFESERVE")
-    if not program or not Path(program).is_file():
-        pytest.skip("SAFESERVE names no program")
 
     def refusals(objects: Objects, scratch: Path) -> Iterator[str]:
         for item, _, spec in pods(objects):
@@ -201,12 +179,25 @@ def accepts() -> Accepts:
     "name", ["base", *(f"overlays/{name}" for name in OVERLAYS), *(f"components/{name}" for name in COMPONENTS)]
 )
 def test_kustomize_renders_valid_objects_that_keep_the_promises(
-    name: str, kustomized: Render, accepts: Accepts, tmp_path: Path
+    name: str, accepts: Accepts, tmp_path: Path
 ) -> None:
-    objects = kustomized(name)
+    objects = applied(name)
     assert schema_findings(objects) == []
     assert policy_findings(objects) == []
     assert list(accepts(objects, tmp_path)) == []
+
+
+@pytest.mark.parametrize("name", ["overlays/production-canary", "components/canary"])
+def test_a_canary_is_a_pod_like_the_others_and_nothing_else(name: str) -> None:
+    canary = kustomized(name)
+    assert sorted(item["kind"] for item in canary) == ["ConfigMap", "Deployment"]
+    stable = kustomized(STABLE[name])
+    assert not {title(item) for item in canary} & {title(item) for item in stable}
+    left, right = pod(stable), pod(canary)
+    for spec in (left, right):
+        spec["containers"][0].pop("image")
+        next(volume for volume in spec["volumes"] if "configMap" in volume)["configMap"].pop("name")
+    assert left == right
 
 
 def test_the_versions_of_kubernetes_are_the_newest_two_that_are_known() -> None:
@@ -246,22 +237,30 @@ def test_the_chart_passes_lint() -> None:
 
 @pytest.mark.parametrize("name", [*SAME, *OTHERS])
 def test_the_chart_renders_valid_objects_that_keep_the_promises(name: str, accepts: Accepts, tmp_path: Path) -> None:
-    objects = rendered(*(SAME | OTHERS)[name])
+    objects = made(*(SAME | OTHERS)[name])
+    if name in STABLE:
+        objects = made(*SAME[STABLE[name]]) + objects
     assert schema_findings(objects) == []
     findings = policy_findings(objects)
     if name == "without policies":
         assert [finding.split(": ")[1] for finding in findings] == ["no PodDisruptionBudget", "no NetworkPolicy"]
     elif name == "somebody else's account and claim":
         assert len(findings) == 2 and all(finding.endswith("is not there") for finding in findings)
+    elif name == "a user of the cluster's choice":
+        # Of the server and of Helm's test.
+        assert sorted({finding.partition(": ")[2].partition(": ")[2] for finding in findings}) == [
+            "runAsGroup is None, not 65532",
+            "runAsUser is None, not 65532",
+        ]
     else:
         assert findings == []
     assert list(accepts(objects, tmp_path)) == []
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_the_chart_is_the_same_as_kustomize(name: str, kustomized: Render) -> None:
-    left, right = normalised(kustomized(name)), normalised(rendered(*SAME[name]))
-    assert list(manifests.differences(left, right)) == []
+def test_the_chart_is_the_same_as_kustomize(name: str) -> None:
+    left, right = normalised(kustomized(name)), normalised(made(*SAME[name]))
+    assert list(differences(left, right)) == []
 
 
 def test_the_chart_is_compared_with_every_overlay() -> None:
@@ -269,34 +268,57 @@ def test_the_chart_is_compared_with_every_overlay() -> None:
 
 
 @pytest.mark.parametrize("allowed", ALLOWED, ids=lambda allowed: allowed.__name__)
-def test_an_allowed_difference_is_one(allowed: Callable[[dict], None], kustomized: Render) -> None:
+def test_an_allowed_difference_is_one(allowed: Callable[[dict], None]) -> None:
     """Each of them makes up for something: without it some pair differs."""
     others = [other for other in ALLOWED if other is not allowed]
     assert any(
-        normalised(kustomized(name), others) != normalised(rendered(*values), others) for name, values in SAME.items()
+        normalised(kustomized(name), others) != normalised(made(*values), others) for name, values in SAME.items()
     )
 
 
-def test_the_comparison_notices_what_is_not_allowed(kustomized: Render) -> None:
+def test_the_comparison_notices_what_is_not_allowed() -> None:
     left, right = normalised(kustomized("base")), normalised(rendered(*SAME["base"], "resources.cpu=3"))
-    found = list(manifests.differences(left, right))
+    found = list(differences(left, right))
     assert [path.partition(": ")[0].rpartition(".")[2] for path in found] == ["cpu", "cpu"]
 
 
 def test_a_second_release_in_the_namespace_shares_nothing_with_the_first() -> None:
-    first, second = rendered(), rendered(release="second")
+    first, second = (rendered("models.source=pvc", release=release) for release in ("safeserve", "second"))
     assert not {title(item) for item in first} & {title(item) for item in second}
     labels = [item["spec"]["template"]["metadata"]["labels"] for item in of_kind(second, "Deployment")]
     for service in of_kind(first, "Service"):
         assert not service["spec"]["selector"].items() <= labels[0].items()
 
 
-def test_a_changed_setting_changes_the_pods(kustomized: Render) -> None:
+def test_a_changed_setting_changes_the_pods() -> None:
     def annotations(*values: str) -> dict:
         (deployment,) = of_kind(rendered(*values), "Deployment")
         return deployment["spec"]["template"]["metadata"]["annotations"]
 
     assert annotations() != annotations("config.log.level=debug")
+
+
+def test_a_user_is_written_as_a_whole_number() -> None:
+    """Helm's numbers have fractions: OpenShift's users would be 1.00068e+09."""
+    spec = pod(rendered("podSecurityContext.runAsUser=1000680000", "podSecurityContext.fsGroup=1000680000"))
+    assert spec["securityContext"]["runAsUser"] == spec["securityContext"]["fsGroup"] == 1000680000
+
+
+def test_an_autoscaler_that_is_turned_on_finds_the_replicas_that_there_are() -> None:
+    """By Helm's lookup, in a cluster that has the Deployment, and in one that has none yet."""
+    wanted = rendered("hpa.enabled=true")
+    (running,) = copy.deepcopy(of_kind(rendered(), "Deployment"))
+    # As Helm leaves it.
+    owner = {f"meta.helm.sh/release-{key}": "safeserve" for key in ("name", "namespace")}
+    running["metadata"] |= {"namespace": "safeserve", "annotations": owner}
+    running["spec"]["replicas"] = 7
+    for there, replicas in (([running], 7), ([], None)):
+        with cluster(wanted, there) as address:
+            asking = ("--dry-run=server", "--kube-apiserver", address, "--disable-openapi-validation")
+            chosen = ("--namespace", "safeserve", "--set", "hpa.enabled=true")
+            done = helm("template", "safeserve", CHART, *chosen, *asking)
+        assert done.returncode == 0, done.stderr
+        assert deployment(load(done.stdout)).get("replicas") == replicas
 
 
 def test_a_setting_goes_before_what_the_chart_would_choose() -> None:
@@ -322,7 +344,6 @@ def test_the_schema_has_every_setting_that_the_chart_does_not_give() -> None:
         ("server", "api_keys"),
         ("models", "dir"),
         *(("tls", key) for key in DEFAULTS["tls"]),
-        # A listener of its own, which no Service leads to.
         *(("admin", key) for key in DEFAULTS["admin"]),
         # Vertex AI has no charts.
         *(("vertex", key) for key in DEFAULTS["vertex"]),
@@ -336,6 +357,45 @@ def test_the_schema_has_every_setting_that_the_chart_does_not_give() -> None:
         described = schema[section]["properties"][key]
         of_type = {bool: "boolean", int: "integer", str: "string"}[type(DEFAULTS[section][key])]
         assert described.get("type") == of_type or DEFAULTS[section][key] in described["enum"], (section, key)
+
+
+def test_the_schema_has_the_ranges_of_the_settings(program: str) -> None:
+    """The program takes the least and the most, and nothing beyond. It looks at some settings together: these are
+    given room."""
+    room = {
+        "SAFESERVE__SCHEDULER__MAX_QUEUED_ROWS": str(2**24),
+        "SAFESERVE__LIMITS__MAX_DEADLINE_MS": str(24 * 60 * 60 * 1000),
+    }
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["config"]["properties"]
+
+    def is_refused(section: str, key: str, value: object) -> bool:
+        variable = f"SAFESERVE__{section}__{key}".upper()
+        done = subprocess.run(
+            [program, "print-config"],
+            capture_output=True,
+            text=True,
+            env=room | {variable: str(value)},
+            check=False,
+        )
+        # With the least of some, another one is refused, by its own name.
+        return f"variable {variable}: {section}.{key}: expected" in done.stderr
+
+    for section, part in schema.items():
+        for key, described in part["properties"].items():
+            if described.get("type") == "integer":
+                least, most = described["minimum"], described["maximum"]
+                taken = [value for value in (least - 1, least, most, most + 1) if not is_refused(section, key, value)]
+                assert taken == [least, most], (section, key)
+    texts = {
+        "versions": ["all", "latest", "latest:2", " latest:2 ,digits=all, iris = 1+30 ", "7"]
+        + ["", "bogus", "latest:0", "iris=", "=all", "iris=1+", "01", "all,"],
+        "labels": ["", "digits/stable=1, digits/canary=2", " a/b = 3 "]
+        + ["bogus", "a=1", "a/b/c=1", "/a=1", "a/=1", "a/b=0", "a/b=1,"],
+    }
+    for key, listed in texts.items():
+        for text in listed:
+            fits = bool(re.search(schema["models"]["properties"][key]["pattern"], text))
+            assert fits is not is_refused("models", key, text), (key, text)
 
 
 def test_the_schema_has_every_value() -> None:
@@ -374,6 +434,9 @@ def test_the_schema_has_every_value() -> None:
         (["config.server.bind=0.0.0.0:80"], "bind"),
         (["config.server.drain_delay_ms=-1"], "/config/server/drain_delay_ms"),
         (["config.server.drain_delay_ms=null"], "drain_delay_ms"),
+        (["config.scheduler.max_batch_rows=0"], "/config/scheduler/max_batch_rows"),
+        (["config.limits.max_connections=0"], "/config/limits/max_connections"),
+        (["config.models.versions=bogus"], "/config/models/versions"),
         (["config.models.strict=1"], "/config/models/strict"),
         (["config.queue.rows=1"], "queue"),
         (["config.log.level=loud"], "/config/log/level"),
@@ -396,6 +459,13 @@ def test_the_schema_has_every_value() -> None:
         (["autoscaling.cpuUtilizationPercentage=150"], "/autoscaling/cpuUtilizationPercentage"),
         (["keda.prometheusAddress=prometheus"], "/keda/prometheusAddress"),
         (["serviceAccount.create=false"], "serviceAccount.name"),
+        (["ingress.enabled=true"], "ingress.host"),
+        (["ingress.host=a b"], "/ingress/host"),
+        (["operators.secretName=My_Secret"], "/operators/secretName"),
+        (["podSecurityContext.runAsUser=0"], "/podSecurityContext/runAsUser"),
+        (["podSecurityContext.runAsNonRoot=false"], "runAsNonRoot"),
+        (["extraEnv[0].value=a"], "/extraEnv/0"),
+        (["canaryOf=safeserve"], "canaryOf"),
     ],
     ids=lambda part: ",".join(part) if isinstance(part, list) else "",
 )
@@ -416,8 +486,21 @@ def test_the_notes_say_how_to_ask() -> None:
     done = helm("install", "--dry-run=client", "safeserve", CHART, "--set", "tls.secretName=a,apiKeys.secretName=b")
     notes = done.stdout.partition("NOTES:")[2]
     assert "https://safeserve.default.svc:8080" in notes, done.stdout + done.stderr
-    assert "--insecure https://127.0.0.1:8080/v2/repository/index -H" in notes
+    assert "--retry-connrefused https://127.0.0.1:8080/v2/repository/index -H" in notes
     assert "helm test" not in notes
+
+
+def test_the_notes_say_whom_the_policy_keeps_out() -> None:
+    def notes(*values: str) -> str:
+        flags = [flag for value in values for flag in ("--set", value)]
+        return helm("install", "--dry-run=client", "safeserve", CHART, *flags).stdout.partition("NOTES:")[2]
+
+    warning, balancer = "Nobody from outside the cluster", "service.type=LoadBalancer"
+    assert warning in notes(balancer)
+    assert warning not in notes()
+    assert warning not in notes(balancer, "networkPolicy.enabled=false")
+    assert warning not in notes(balancer, "networkPolicy.clients[0].ipBlock.cidr=192.0.2.0/24")
+    assert "A canary of stable" in notes("canaryOf=stable")
 
 
 # KServe
@@ -454,7 +537,7 @@ def test_kserve_examples_are_what_their_names_say() -> None:
     assert examples["canary-serverless.yaml"]["metadata"]["name"] == examples["serverless.yaml"]["metadata"]["name"]
     assert examples["canary-serverless.yaml"]["spec"]["predictor"].pop("canaryTrafficPercent") == 10
     stable, canary = examples["serverless.yaml"]["spec"], examples["canary-serverless.yaml"]["spec"]
-    assert [path.partition(": ")[0] for path in manifests.differences(stable, canary)] == [
+    assert [path.partition(": ")[0] for path in differences(stable, canary)] == [
         ".predictor.model.storageUri"
     ]
     (split,) = examples["canary-standard.yaml"]["spec"].pop("canary")
@@ -496,19 +579,26 @@ def test_kserves_pods_are_scraped_where_their_metrics_are() -> None:
     named = {spec["containers"][0]["ports"][0]["name"] for spec in specs}
     assert {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]} == named
     for endpoint in monitor["spec"]["podMetricsEndpoints"]:
-        kept, address, job = endpoint["relabelings"]
         for spec in specs:
             port = spec["annotations"]["prometheus.kserve.io/port"]
-            assert kept["regex"] == port and address["replacement"] == f"$1:{port}"
-        assert job["replacement"] == "safeserve"
+            target = {
+                "__meta_kubernetes_namespace": "prod",
+                "__meta_kubernetes_pod_annotation_prometheus_kserve_io_port": port,
+                "__meta_kubernetes_pod_ip": "192.0.2.1",
+                "__meta_kubernetes_pod_label_app": "isvc.iris-v2-predictor",
+                "__meta_kubernetes_pod_name": "iris-v2-predictor-1",
+            }
+            labels = manifests.relabelled(target, endpoint["relabelings"])
+            assert labels["__address__"] == f"192.0.2.1:{port}"
+            # A canary of the service, or another service, is another job.
+            assert labels["job"] == "safeserve/prod/iris-v2"
+            assert labels["instance"] == "iris-v2-predictor-1"
+            assert re.fullmatch(job_of_the_rules(), labels["job"])
+            others = target | {"__meta_kubernetes_pod_annotation_prometheus_kserve_io_port": "8080"}
+            assert manifests.relabelled(others, endpoint["relabelings"]) is None
 
 
 # Pages
-
-
-def block(page: Path, language: str) -> str:
-    """The first block of a language in a page."""
-    return page.read_text().partition(f"```{language}\n")[2].partition("```")[0]
 
 
 def test_the_overlay_of_the_page_is_what_it_says(accepts: Accepts, tmp_path: Path) -> None:
@@ -554,6 +644,15 @@ def test_the_rules_become_objects_of_the_operator() -> None:
     files = list((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
     assert [item["metadata"]["name"] for item in objects] == [f"safeserve-{file.stem}" for file in sorted(files)]
     assert schema_findings(objects) == []
+    # What the chart kube-prometheus-stack has its operator select by.
+    assert {item["metadata"]["labels"]["release"] for item in objects} == {"kube-prometheus-stack"}
+
+
+def test_what_the_pages_ask_waits_for_the_port(tmp_path: Path) -> None:
+    """A port-forward in the background does not listen yet when the next line runs."""
+    for page in (KUBERNETES / "README.md", CHART / "templates" / "NOTES.txt", KSERVE / "README.md"):
+        lines = [line for line in page.read_text().splitlines() if line.lstrip().startswith("curl")]
+        assert lines and all("--retry 5 --retry-connrefused" in line for line in lines), page
 
 
 def test_the_pages_name_all_that_there_is() -> None:
@@ -565,6 +664,18 @@ def test_the_pages_name_all_that_there_is() -> None:
         assert f"`{name}`" in page, name
 
 
+def test_the_pages_say_which_namespaces_are_let_in() -> None:
+    (policy,) = of_kind(kustomized("base"), "NetworkPolicy")
+    (labels,) = (
+        peer["namespaceSelector"]["matchLabels"]
+        for peer in policy["spec"]["ingress"][0]["from"]
+        if "namespaceSelector" in peer
+    )
+    ((key, value),) = labels.items()
+    for page in (KUBERNETES / "README.md", CHART.parent / "README.md"):
+        assert f"`{key}={value}`" in page.read_text(), page
+
+
 def test_links_lead_somewhere() -> None:
     for page in (KUBERNETES / "README.md", CHART.parent / "README.md", KSERVE / "README.md"):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
@@ -574,10 +685,7 @@ def test_links_lead_somewhere() -> None:
 # Names that others give
 
 
-def test_what_scales_is_a_metric_that_the_server_has(kustomized: Render, tmp_path: Path) -> None:
-    program = os.environ.get("SAFESERVE")
-    if not program or not Path(program).is_file():
-        pytest.skip("SAFESERVE names no program")
+def test_what_scales_is_a_metric_that_the_server_has(program: str, tmp_path: Path) -> None:
     asked = {
         target["series"]
         for name in ("components/hpa", "components/keda")
@@ -594,10 +702,10 @@ def test_what_scales_is_a_metric_that_the_server_has(kustomized: Render, tmp_pat
         assert server.value(rule["name"]["as"], model="iris") == 0
 
 
-def test_the_queries_count_the_rows_that_wait(kustomized: Render, tmp_path: Path) -> None:
+def test_the_queries_count_the_rows_that_wait(tmp_path: Path) -> None:
     """Prometheus' own promtool evaluates both: of each pod all models together, averaged, and nobody else's."""
     try:
-        program = promtool()
+        check = promtool()
     except Skip as reason:
         pytest.skip(str(reason))
     (scaled,) = of_kind(kustomized("components/keda"), "ScaledObject")
@@ -610,7 +718,7 @@ def test_the_queries_count_the_rows_that_wait(kustomized: Render, tmp_path: Path
     filled = filled.replace("<<.LabelMatchers>>", matchers)
 
     def waiting(pod: str, model: str, values: str, namespace: str = "safeserve") -> dict:
-        labels = f'job="safeserve",namespace="{namespace}",service="safeserve-operations",pod="{pod}"'
+        labels = f'namespace="{namespace}",service="safeserve-operations",pod="{pod}"'
         return {"series": f'{series}{{{labels},model="{model}",version="1"}}', "values": values}
 
     cases = {
@@ -624,6 +732,7 @@ def test_the_queries_count_the_rows_that_wait(kustomized: Render, tmp_path: Path
                     waiting("a", "digits", "5x8"),
                     waiting("b", "iris", "100x8"),
                     waiting("c", "iris", "1000x8", namespace="other"),
+                    waiting("safeserve-canary-d", "iris", "1000x8"),
                 ],
                 "promql_expr_test": [
                     {
@@ -642,11 +751,11 @@ def test_the_queries_count_the_rows_that_wait(kustomized: Render, tmp_path: Path
     }
     file = tmp_path / "cases.yml"
     file.write_text(yaml.safe_dump(cases))
-    done = subprocess.run([program, "test", "rules", file], capture_output=True, text=True, check=False)
+    done = subprocess.run([check, "test", "rules", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_query_of_keda_asks_for_its_own_namespace_and_service(kustomized: Render) -> None:
+def test_the_query_of_keda_asks_for_its_own_namespace_and_service() -> None:
     objects = kustomized("overlays/production-keda")
     (scaled,) = of_kind(objects, "ScaledObject")
     query = scaled["spec"]["triggers"][0]["metadata"]["query"]
@@ -655,296 +764,44 @@ def test_the_query_of_keda_asks_for_its_own_namespace_and_service(kustomized: Re
     assert dict(re.findall(r'(\w+)="([^"]*)"', query)).pop("service") in services
 
 
-def test_the_series_have_the_job_that_rules_and_adapter_count_with(kustomized: Render) -> None:
-    objects = kustomized("components/monitoring")
-    (monitor,) = of_kind(objects, "ServiceMonitor")
-    (service,) = (
-        item
-        for item in of_kind(objects, "Service")
-        if manifests.matches(monitor["spec"]["selector"], item["metadata"]["labels"])
-    )
-    assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "safeserve"
-    assert 'job="safeserve"' in (KUBERNETES / "prometheus-adapter-values.yaml").read_text()
+def job_of_the_rules() -> str:
+    """The expression by which the alerts find what they watch."""
+    alerts = (ROOT / "deploy" / "prometheus" / "rules" / "alerts.yml").read_text()
+    (expression,) = set(re.findall(r'job=~"([^"]*)"', alerts))
+    return expression
 
 
-# That each check can fail
-
-
-def deployment(objects: Objects) -> dict:
-    (found,) = of_kind(objects, "Deployment")
-    return found["spec"]
-
-
-def pod(objects: Objects) -> dict:
-    return deployment(objects)["template"]["spec"]
-
-
-def container(objects: Objects) -> dict:
-    return pod(objects)["containers"][0]
-
-
-def first(objects: Objects, kind: str, name: str = "") -> dict:
-    return next(item for item in of_kind(objects, kind) if item["metadata"]["name"].startswith(name))["spec"]
-
-
-def configure(objects: Objects, text: str) -> None:
-    (found,) = of_kind(objects, "ConfigMap")
-    found["data"]["config.toml"] = text
-
-
-def remove(objects: Objects, kind: str) -> None:
-    objects[:] = [item for item in objects if item["kind"] != kind]
-
-
-BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
-    ("an_end_fits_its_grace", lambda o: pod(o).update(terminationGracePeriodSeconds=32), "the end may take 32 s"),
-    (
-        "an_end_fits_its_grace",
-        lambda o: pod(o).pop("terminationGracePeriodSeconds"),
-        "terminationGracePeriodSeconds is 30",
-    ),
-    (
-        "an_end_fits_its_grace",
-        lambda o: container(o)["lifecycle"]["preStop"]["sleep"].update(seconds=4),
-        "preStop sleeps 4 s",
-    ),
-    ("an_end_fits_its_grace", lambda o: container(o).pop("lifecycle"), "preStop sleeps 0 s"),
-    ("an_end_fits_its_grace", lambda o: configure(o, "[server]\ndrain_timeout_ms = 60000"), "the end may take 75 s"),
-    (
-        "an_end_fits_its_grace",
-        lambda o: container(o)["env"].append({"name": "SAFESERVE__SERVER__DRAIN_DELAY_MS", "value": "10000"}),
-        "the end may take 40 s",
-    ),
-    ("probes_differ", lambda o: container(o).pop("livenessProbe"), "no livenessProbe"),
-    (
-        "probes_differ",
-        lambda o: container(o).update(livenessProbe=container(o)["readinessProbe"]),
-        "two probes are the same",
-    ),
-    (
-        "probes_differ",
-        lambda o: container(o)["livenessProbe"]["httpGet"].update(path="/v2/health/ready"),
-        "livenessProbe asks",
-    ),
-    ("probes_differ", lambda o: container(o)["livenessProbe"].update(periodSeconds=1), "not more patient"),
-    ("probes_differ", lambda o: container(o)["startupProbe"].update(failureThreshold=3), "startupProbe ends before"),
-    ("a_rollout_takes_no_capacity", lambda o: deployment(o).pop("strategy"), "maxUnavailable"),
-    (
-        "a_rollout_takes_no_capacity",
-        lambda o: deployment(o)["strategy"]["rollingUpdate"].update(maxUnavailable=1),
-        "maxUnavailable",
-    ),
-    (
-        "a_rollout_takes_no_capacity",
-        lambda o: [
-            volume["configMap"].update(name="safeserve-config") for volume in pod(o)["volumes"] if "configMap" in volume
-        ],
-        "changes no pod",
-    ),
-    ("limits_are_set", lambda o: container(o)["resources"]["limits"].pop("memory"), "no limits of cpu and memory"),
-    ("limits_are_set", lambda o: container(o)["resources"]["requests"].update(cpu="1"), "other requests"),
-    (
-        "limits_are_set",
-        lambda o: [part.update(cpu="1500m") for part in container(o)["resources"].values()],
-        "1500m cores",
-    ),
-    ("memory_holds_the_budgets", lambda o: configure(o, "[models]\nmax_weight_bytes = 1000000000"), "of 1073741824"),
-    (
-        "memory_holds_the_budgets",
-        lambda o: configure(o, "[limits]\nmax_inflight_body_bytes = 268435456"),
-        "of 1073741824",
-    ),
-    ("nobody_runs_as_root", lambda o: pod(o)["securityContext"].update(runAsNonRoot=False), "runAsNonRoot is False"),
-    ("nobody_runs_as_root", lambda o: container(o)["securityContext"].update(runAsUser=0), "runAsUser is 0"),
-    (
-        "nobody_runs_as_root",
-        lambda o: container(o)["securityContext"]["capabilities"].update(add=["NET_RAW"]),
-        "NET_RAW",
-    ),
-    ("nobody_runs_as_root", lambda o: container(o)["securityContext"].pop("capabilities"), "capabilities is None"),
-    ("nobody_runs_as_root", lambda o: pod(o)["securityContext"].pop("seccompProfile"), "seccompProfile is None"),
-    (
-        "nobody_runs_as_root",
-        lambda o: container(o)["securityContext"].pop("readOnlyRootFilesystem"),
-        "readOnlyRootFilesystem",
-    ),
-    (
-        "nobody_runs_as_root",
-        lambda o: container(o)["securityContext"].pop("allowPrivilegeEscalation"),
-        "allowPrivilege",
-    ),
-    ("nobody_runs_as_root", lambda o: pod(o).pop("automountServiceAccountToken"), "a token"),
-    ("images_are_pinned", lambda o: container(o).update(image="registry:5000/safeserve"), "changes by itself"),
-    ("images_are_pinned", lambda o: container(o).update(image="a/safeserve:latest"), "changes by itself"),
-    (
-        "images_are_pinned",
-        lambda o: [volume["image"].update(reference="a/models") for volume in pod(o)["volumes"] if "image" in volume],
-        "a/models changes by itself",
-    ),
-    (
-        "selectors_match",
-        lambda o: deployment(o)["selector"]["matchLabels"].update(tier="a"),
-        "Deployment/safeserve: does not",
-    ),
-    (
-        "selectors_match",
-        lambda o: first(o, "Service")["selector"].update(tier="a"),
-        "Service/safeserve: does not select",
-    ),
-    (
-        "selectors_match",
-        lambda o: first(o, "PodDisruptionBudget")["selector"]["matchLabels"].update(tier="a"),
-        "PodDisruptionBudget/safeserve: does not select",
-    ),
-    (
-        "selectors_match",
-        lambda o: first(o, "NetworkPolicy").update(podSelector={}),
-        "NetworkPolicy/safeserve: does not select",
-    ),
-    ("selectors_match", lambda o: remove(o, "PodDisruptionBudget"), "no PodDisruptionBudget"),
-    ("selectors_match", lambda o: pod(o)["topologySpreadConstraints"].pop(), "not spread"),
-    (
-        "selectors_match",
-        lambda o: first(o, "ServiceMonitor")["selector"]["matchLabels"].update(tier="a"),
-        "selects no Service",
-    ),
-    (
-        "selectors_match",
-        lambda o: o.append(
-            {"kind": "Pod", "metadata": {"name": "test", "labels": deployment(o)["template"]["metadata"]["labels"]}}
-        ),
-        "selects a pod that is no server",
-    ),
-    ("ports_exist", lambda o: container(o)["ports"].pop(), "port operations is none of"),
-    ("ports_exist", lambda o: first(o, "Service")["ports"][0].update(targetPort=8088), "port 8088 is none of"),
-    (
-        "ports_exist",
-        lambda o: first(o, "NetworkPolicy")["ingress"][0]["ports"][0].update(port="web"),
-        "port web is none of",
-    ),
-    (
-        "ports_exist",
-        lambda o: container(o)["livenessProbe"]["httpGet"].update(port="health"),
-        "livenessProbe: port health",
-    ),
-    (
-        "ports_exist",
-        lambda o: first(o, "ServiceMonitor")["endpoints"][0].update(port="http"),
-        "port http is none of Service",
-    ),
-    ("ports_exist", lambda o: configure(o, '[operations]\nbind = "0.0.0.0:8082"'), "operations.bind is '0.0.0.0:8082'"),
-    (
-        "operations_are_not_for_clients",
-        lambda o: first(o, "Service")["ports"].append({"name": "operations", "port": 8081, "targetPort": "operations"}),
-        "leads clients to the operations port",
-    ),
-    (
-        "operations_are_not_for_clients",
-        lambda o: first(o, "Service", "safeserve-operations").pop("clusterIP"),
-        "leads clients to the operations port",
-    ),
-    (
-        "operations_are_not_for_clients",
-        lambda o: first(o, "NetworkPolicy").update(egress=[{}]),
-        "pods may reach others",
-    ),
-    (
-        "operations_are_not_for_clients",
-        lambda o: first(o, "NetworkPolicy").update(policyTypes=["Ingress"]),
-        "may reach others",
-    ),
-    (
-        "operations_are_not_for_clients",
-        lambda o: first(o, "NetworkPolicy")["ingress"][1].pop("from"),
-        "lets everybody in",
-    ),
-    (
-        "operations_are_not_for_clients",
-        lambda o: first(o, "NetworkPolicy")["ingress"][0]["ports"].append({"port": "operations"}),
-        "clients reach the operations port",
-    ),
-    ("operations_are_not_for_clients", lambda o: configure(o, ""), "the metrics page is on the clients' port"),
-    ("references_exist", lambda o: container(o)["volumeMounts"].pop(), "volumes and mounts differ"),
-    ("references_exist", lambda o: remove(o, "ConfigMap"), "ConfigMap/safeserve-config"),
-    ("references_exist", lambda o: remove(o, "ServiceAccount"), "ServiceAccount/safeserve is not there"),
-    (
-        "references_exist",
-        lambda o: first(o, "HorizontalPodAutoscaler")["scaleTargetRef"].update(name="a"),
-        "what it scales",
-    ),
-    ("replicas_have_one_owner", lambda o: deployment(o).update(replicas=3), "each apply sets back"),
-    ("replicas_have_one_owner", lambda o: remove(o, "HorizontalPodAutoscaler"), "a single replica"),
-    ("replicas_have_one_owner", lambda o: first(o, "HorizontalPodAutoscaler").update(minReplicas=0), "from 0 to 12"),
-    (
-        "replicas_have_one_owner",
-        lambda o: o.append(
-            {
-                "kind": "ScaledObject",
-                "metadata": {"name": "a"},
-                "spec": {"minReplicaCount": 2, "maxReplicaCount": 3, "triggers": []},
+def test_each_installation_is_a_job_of_its_own() -> None:
+    monitored = "serviceMonitor.enabled=true"
+    installations = {
+        "safeserve": kustomized("components/monitoring"),
+        "second-safeserve": rendered(monitored, release="second"),
+        # Whatever it is called, the rules find it.
+        "first-scorer": rendered(monitored, "nameOverride=scorer", release="first"),
+        "fraud": rendered(monitored, "fullnameOverride=fraud"),
+    }
+    for name, objects in installations.items():
+        (monitor,) = of_kind(objects, "ServiceMonitor")
+        (service,) = (
+            item
+            for item in of_kind(objects, "Service")
+            if manifests.matches(monitor["spec"]["selector"], item["metadata"]["labels"])
+        )
+        (endpoint,) = monitor["spec"]["endpoints"]
+        for namespace in ("prod", "staging"):
+            target = {
+                "__meta_kubernetes_namespace": namespace,
+                "__meta_kubernetes_service_name": service["metadata"]["name"],
+                "__meta_kubernetes_pod_name": "pod-1",
             }
-        ),
-        "scale the same",
-    ),
-    (
-        "replicas_have_one_owner",
-        lambda o: first(o, "HorizontalPodAutoscaler")["metrics"][0]["pods"]["target"].update(averageValue="8192"),
-        "queues are full before 8192 rows wait",
-    ),
-]
+            labels = manifests.relabelled(target, endpoint["relabelings"])
+            assert labels["job"] == f"safeserve/{namespace}/{name}"
+            assert re.fullmatch(job_of_the_rules(), labels["job"])
+            assert labels["instance"] == "pod-1"
 
 
-@pytest.mark.parametrize(("policy", "broken", "finding"), BREAKS, ids=[f"{name}-{text}" for name, _, text in BREAKS])
-def test_a_broken_promise_is_found(
-    policy: str, broken: Callable[[Objects], object], finding: str, kustomized: Render
-) -> None:
-    objects = kustomized("overlays/production")
-    broken(objects)
-    (check,) = (known for known in POLICIES if known.__name__ == policy)
-    assert any(finding in text for text in check(objects)), list(check(objects))
-
-
-def test_every_policy_is_seen_to_fail() -> None:
-    assert {policy for policy, _, _ in BREAKS} == {policy.__name__ for policy in POLICIES}
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "broken", "finding"),
-    [
-        ("overlays/production", "Deployment", lambda spec: spec["template"]["spec"].update(replica=1), "replica"),
-        ("overlays/production", "HorizontalPodAutoscaler", lambda spec: spec.update(minReplicas="three"), "three"),
-        (
-            "overlays/production",
-            "ServiceMonitor",
-            lambda spec: spec["endpoints"][0].update(intervall="1s"),
-            "intervall",
-        ),
-        ("overlays/production", "ServiceMonitor", lambda spec: spec.pop("selector"), "selector"),
-        ("overlays/production-keda", "ScaledObject", lambda spec: spec["triggers"][0].pop("type"), "type"),
-        ("overlays/production-keda", "ScaledObject", lambda spec: spec.update(minReplicas=1), "minReplicas"),
-        ("kserve", "ClusterServingRuntime", lambda spec: spec["containers"][0].update(port=1), "port"),
-        ("kserve", "ClusterServingRuntime", lambda spec: spec.update(protocolVersion="v2"), "protocolVersion"),
-        ("examples", "InferenceService", lambda spec: spec.pop("predictor"), "predictor"),
-        ("examples", "InferenceService", lambda spec: spec["predictor"].update(minReplicas="one"), "one"),
-        ("examples", "InferenceService", lambda spec: spec["predictor"]["model"].update(uri="a"), "uri"),
-    ],
-    ids=lambda part: part if isinstance(part, str) else "",
-)
-def test_an_object_that_its_schema_does_not_know_is_found(
-    name: str, kind: str, broken: Callable[[Objects], object], finding: str, kustomized: Render
-) -> None:
-    if name == "kserve":
-        objects = copy.deepcopy(kustomize(KSERVE))
-    elif name == "examples":
-        objects = load((KSERVE / "examples" / "standard.yaml").read_text())
-    else:
-        objects = kustomized(name)
-    broken(first(objects, kind))
-    assert any(finding in text for text in schema_findings(objects))
-
-
-def test_a_setting_that_does_not_exist_is_found(kustomized: Render, accepts: Accepts, tmp_path: Path) -> None:
+def test_a_setting_that_does_not_exist_is_found(accepts: Accepts, tmp_path: Path) -> None:
     objects = kustomized("base")
-    configure(objects, "[server]\ndrain_delay = 1")
+    of_kind(objects, "ConfigMap")[0]["data"]["config.toml"] = "[server]\ndrain_delay = 1"
     (refusal,) = accepts(objects, tmp_path)
     assert "drain_delay" in refusal

@@ -7,19 +7,21 @@ import ssl
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import engine
 import manifests
-from engine import PREFIX, ROOT, Container, docker, inspect, is_answered, once
-from manifests import Objects, of_kind
-from test_manifests import KSERVE, KUBERNETES, block, kustomize, rendered
+from engine import ROOT, Container, docker, inspect, is_answered, once
+from manifests import Objects, of_kind, pod
+from rendering import KSERVE, KUBERNETES, block, kustomize, rendered
 from wire import exchange, get
 
 KEY = "3f1c9a0e5b7d4c62a8e9"
+# As OpenShift gives one to a namespace.
+CHOSEN = 1000680000
 
 
 def mounts(objects: Objects, spec: dict, models: Path, scratch: Path) -> Iterator[str]:
@@ -32,7 +34,7 @@ def mounts(objects: Objects, spec: dict, models: Path, scratch: Path) -> Iterato
             case {"configMap": _}:
                 source.mkdir()
                 (source / "config.toml").write_text(manifests.settings_file(objects, spec))
-            case {"secret": {"secretName": "safeserve-api-keys"}}:
+            case {"secret": {"secretName": "safeserve-api-keys" | "safeserve-operators"}}:
                 source.mkdir()
                 (source / "keys.txt").write_text(f"somebody {KEY}\n")
             case {"secret": {"secretName": "safeserve-tls"}}:
@@ -40,10 +42,10 @@ def mounts(objects: Objects, spec: dict, models: Path, scratch: Path) -> Iterato
                 make_certificate(source / "tls.crt", source / "tls.key")
             case {"image": _} | {"persistentVolumeClaim": _} | {"emptyDir": _}:
                 source = models
+            case other:
+                raise AssertionError(other)
         yield from ("--volume", f"{source}:{mount['mountPath']}{':ro' if mount.get('readOnly') else ''}")
-    # The directory is pytest's, for its owner alone.
-    for one in (scratch, *scratch.parents[:3]):
-        one.chmod(one.stat().st_mode | 0o555)
+    engine.readable(scratch)
 
 
 def make_certificate(certificate: Path, key: Path) -> None:
@@ -59,7 +61,7 @@ def options(spec: dict, name: str) -> Iterator[str]:
     (container,) = spec["containers"]
     context = spec.get("securityContext", {}) | container["securityContext"]
     limits = container["resources"]["limits"]
-    yield from ("--user", f"{context['runAsUser']}:{context['runAsGroup']}")
+    yield from ("--user", f"{context.get('runAsUser', CHOSEN)}:{context.get('runAsGroup', 0)}")
     yield from ("--cap-drop", *context["capabilities"]["drop"])
     assert context["readOnlyRootFilesystem"] and not context["allowPrivilegeEscalation"]
     yield from ("--read-only", "--security-opt", "no-new-privileges")
@@ -90,21 +92,24 @@ def run(
     )
 
 
-def probe(container: Container, spec: dict, name: str) -> bool:
-    """Asks once what the kubelet would."""
+def probe(container: Container, spec: dict, name: str) -> Callable[[], bool]:
+    """Asks what the kubelet would, each time that it is called."""
     asked = spec["containers"][0][name]["httpGet"]
-    return is_answered(container.address(port(spec, asked["port"])), asked["path"])
+    address = container.address(port(spec, asked["port"]))
+    return lambda: is_answered(address, asked["path"])
 
 
-def pod_of(objects: Objects) -> dict:
-    (deployment,) = of_kind(objects, "Deployment")
-    return deployment["spec"]["template"]["spec"]
+def probes(container: Container, spec: dict) -> Iterator[Callable[[], bool]]:
+    return (probe(container, spec, name) for name in ("startupProbe", "readinessProbe", "livenessProbe"))
 
 
 PODS = {
     "kustomize, models as an image": lambda: kustomize(KUBERNETES / "overlays" / "image-volume"),
     "kustomize, models on a claim": lambda: kustomize(KUBERNETES / "overlays" / "pvc"),
     "the chart, with keys and gRPC": lambda: rendered("apiKeys.secretName=safeserve-api-keys", "grpc.enabled=true"),
+    "the chart, as a user of the cluster's choice": lambda: rendered(
+        "podSecurityContext.runAsUser=null", "podSecurityContext.runAsGroup=null"
+    ),
 }
 
 
@@ -117,10 +122,11 @@ def test_the_image_gives_the_environment_that_the_policies_count_with(image: str
 @pytest.mark.parametrize("name", PODS)
 def test_a_pod_answers_its_probes_and_ends_within_its_grace(name: str, image: str, tmp_path: Path) -> None:
     objects = PODS[name]()
-    spec = pod_of(objects)
+    spec = pod(objects)
     with run(objects, spec, image, tmp_path) as container:
-        engine.wait_until(lambda: probe(container, spec, "startupProbe"), 20, "it has started")
-        assert probe(container, spec, "readinessProbe") and probe(container, spec, "livenessProbe")
+        has_started, is_ready, is_live = probes(container, spec)
+        engine.wait_until(has_started, 20, "it has started")
+        assert is_ready() and is_live()
         assert is_answered(container.address(8081), "/metrics")
         clients, has_keys = container.address(), "keys" in name
         assert exchange(clients, get("/metrics", f"X-API-Key: {KEY}"), 5).status == 404
@@ -133,8 +139,8 @@ def test_a_pod_answers_its_probes_and_ends_within_its_grace(name: str, image: st
         )
         started = time.monotonic()
         docker("kill", "--signal", "SIGTERM", container.name)
-        engine.wait_until(lambda: not probe(container, spec, "readinessProbe"), 1, "it is not ready any more")
-        assert probe(container, spec, "livenessProbe"), "a pod that drains is not started again"
+        engine.wait_until(lambda: not is_ready(), delay / 1000, "it is not ready any more")
+        assert is_live(), "a pod that drains is not started again"
         engine.wait_until(lambda: not container.state()["Running"], 30, "it has ended")
         took = time.monotonic() - started
         assert container.state()["ExitCode"] == 0
@@ -145,9 +151,9 @@ def test_a_pod_answers_its_probes_and_ends_within_its_grace(name: str, image: st
 @pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl to make a certificate with")
 def test_a_pod_with_tls_has_it_for_clients_alone(image: str, tmp_path: Path) -> None:
     objects = rendered("tls.secretName=safeserve-tls")
-    spec = pod_of(objects)
+    spec = pod(objects)
     with run(objects, spec, image, tmp_path) as container:
-        engine.wait_until(lambda: probe(container, spec, "readinessProbe"), 20, "it is ready")
+        engine.wait_until(probe(container, spec, "readinessProbe"), 20, "it is ready")
         host, number = container.address()
         unverified = ssl.create_default_context()
         unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
@@ -162,22 +168,38 @@ def test_helms_test_asks_the_service(image: str, tmp_path: Path) -> None:
     (test,) = of_kind(objects, "Pod")
     (service,) = (one for one in of_kind(objects, "Service") if one["spec"].get("clusterIP") != "None")
     alias = f"{service['metadata']['name']}.safeserve.svc"
-    network = f"{PREFIX}-helm-test"
-    docker("network", "create", network)
-    try:
-        with run(
-            objects, pod_of(objects), image, tmp_path, "--network", network, "--network-alias", alias
-        ) as container:
+    (asking,) = test["spec"]["containers"]
+
+    def ask(network: str) -> tuple[int, str]:
+        return once(image, *options(test["spec"], ""), "--network", network, command=tuple(asking["args"]))
+
+    with engine.network() as network:
+        there = ("--network", network, "--network-alias", alias)
+        with run(objects, pod(objects), image, tmp_path, *there) as container:
             container.wait_ready()
-            (asking,) = test["spec"]["containers"]
-            assert once(image, *options(test["spec"], ""), "--network", network, command=tuple(asking["args"])) == (
-                0,
-                "",
-            )
-        code, said = once(image, *options(test["spec"], ""), "--network", network, command=tuple(asking["args"]))
+            assert ask(network) == (0, "")
+        code, said = ask(network)
         assert code == 1 and alias in said
-    finally:
-        docker("network", "rm", network)
+
+
+def test_operators_get_in_by_the_pod_alone(image: str, tmp_path: Path) -> None:
+    """kubectl port-forward connects within the pod's network, as the second container here."""
+    objects = rendered("operators.secretName=safeserve-operators")
+    with run(objects, pod(objects), image, tmp_path, "--publish", "127.0.0.1::8082") as container:
+        operations = container.address(8081)
+        engine.wait_until(lambda: is_answered(operations), 20, "it is ready")
+        assert not is_answered(container.address(8082), "/admin/log-level")
+
+        def ask(*headers: str) -> str:
+            lines = "\\r\\n".join(["GET /admin/log-level HTTP/1.1", "Host: a", "Connection: close", *headers])
+            script = f"exec 3<>/dev/tcp/127.0.0.1/8082; printf '{lines}\\r\\n\\r\\n' >&3; head -1 <&3"
+            within = ("--network", f"container:{container.name}", "--entrypoint", "bash")
+            code, said = once(engine.debian_image(), *within, command=("-c", script))
+            assert code == 0, said
+            return said
+
+        assert " 401 " in ask()
+        assert " 200 " in ask(f"X-API-Key: {KEY}")
 
 
 def test_a_pod_with_a_model_that_cannot_be_served_does_not_start(image: str, tmp_path: Path) -> None:
@@ -191,7 +213,7 @@ def test_a_pod_with_a_model_that_cannot_be_served_does_not_start(image: str, tmp
     objects = PODS["kustomize, models as an image"]()
     scratch = tmp_path / "mounts"
     scratch.mkdir()
-    with run(objects, pod_of(objects), image, scratch, models=models) as container:
+    with run(objects, pod(objects), image, scratch, models=models) as container:
         engine.wait_until(lambda: not container.state()["Running"], 20, "it has ended")
         assert container.state()["ExitCode"] == 3
         assert "bad" in container.log()
@@ -200,7 +222,7 @@ def test_a_pod_with_a_model_that_cannot_be_served_does_not_start(image: str, tmp
 def test_the_init_container_copies_the_models_for_the_server(image: str, tmp_path: Path) -> None:
     """With an image of models as the page has it, on a base that is here."""
     objects = kustomize(KUBERNETES / "overlays" / "init-container")
-    spec = pod_of(objects)
+    spec = pod(objects)
     (copying,) = spec["initContainers"]
     context, volume, scratch = (tmp_path / name for name in ("context", "volume", "mounts"))
     shutil.copytree(ROOT / "models", context / "models")
@@ -211,9 +233,11 @@ def test_the_init_container_copies_the_models_for_the_server(image: str, tmp_pat
     volume.mkdir()
     # As an emptyDir is.
     volume.chmod(0o777)
-    tag = f"{PREFIX}:models"
+    tag = engine.tag_of("models")
     docker("build", "-q", "-t", tag, context)
     try:
+        # The server's, which KServe's oci:// needs.
+        assert inspect(tag)["Config"]["User"] == "65532:65532"
         asked = options(spec | {"containers": [copying]}, "")
         program, *arguments = copying["command"]
         (mount,) = copying["volumeMounts"]
@@ -233,8 +257,9 @@ def test_kserves_runtime_serves_one_model_under_the_services_name(models: str, i
     spec = runtime["spec"]
     mounted = ("--volume", f"{ROOT / models}:/mnt/models:ro")
     with run([], spec, image, tmp_path, *mounted, name="flower") as container:
-        engine.wait_until(lambda: probe(container, spec, "startupProbe"), 20, "it has started")
-        assert probe(container, spec, "readinessProbe") and probe(container, spec, "livenessProbe")
+        has_started, is_ready, is_live = probes(container, spec)
+        engine.wait_until(has_started, 20, "it has started")
+        assert is_ready() and is_live()
         for path in ("/v2/models/flower", "/v2/models/flower/ready", "/v1/models/flower"):
             assert exchange(container.address(), get(path), 5).status == 200, path
         assert exchange(container.address(), get("/v2/models/models"), 5).status == 404
@@ -248,7 +273,8 @@ def test_kserves_runtime_for_grpc_speaks_http2_and_nothing_else(image: str, tmp_
     (runtime,) = (one for one in kustomize(KSERVE) if one["metadata"]["name"] == "safeserve-grpc")
     mounted = ("--volume", f"{ROOT / 'models' / 'iris'}:/mnt/models:ro")
     with run([], runtime["spec"], image, tmp_path, *mounted, name="flower") as container:
-        engine.wait_until(lambda: is_answered(container.address(8081)), 20, "it is ready")
+        operations = container.address(8081)
+        engine.wait_until(lambda: is_answered(operations), 20, "it is ready")
         empty_settings = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
         with socket.create_connection(container.address(9000), timeout=5) as connection:
             connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + empty_settings)

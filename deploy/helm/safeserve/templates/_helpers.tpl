@@ -2,21 +2,49 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* Room is left for the longest suffix, "-operations". */}}
+{{/* The release that this one is a canary of, or itself. */}}
+{{- define "safeserve.release" -}}
+{{- default .Release.Name .Values.canaryOf -}}
+{{- end -}}
+
+{{- define "safeserve.suffix" -}}
+{{- ternary "-canary" "" (ne .Values.canaryOf "") -}}
+{{- end -}}
+
+{{/* Of what a canary shares with what it is a canary of. Room is left for the longest suffix, "-operations". */}}
 {{- define "safeserve.fullname" -}}
 {{- $name := include "safeserve.name" . -}}
+{{- $release := include "safeserve.release" . -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
-{{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else if contains $name $release -}}
+{{- $release | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- printf "%s-%s" $release $name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "safeserve.deploymentName" -}}
+{{ include "safeserve.fullname" . }}{{ include "safeserve.suffix" . }}
+{{- end -}}
+
+{{- define "safeserve.configName" -}}
+{{ include "safeserve.fullname" . }}-config{{ include "safeserve.suffix" . }}
+{{- end -}}
+
+{{- define "safeserve.claimName" -}}
+{{- default (printf "%s-models" (include "safeserve.fullname" .)) .Values.models.pvc.claimName -}}
 {{- end -}}
 
 {{- define "safeserve.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "safeserve.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ include "safeserve.release" . }}
+{{- end -}}
+
+{{/* Without a canary's pods, or of these alone. */}}
+{{- define "safeserve.trackLabels" -}}
+{{ include "safeserve.selectorLabels" . }}
+track: {{ ternary "canary" "stable" (ne .Values.canaryOf "") }}
 {{- end -}}
 
 {{- define "safeserve.labels" -}}
@@ -60,6 +88,17 @@ bind = "0.0.0.0:8081"
 {{- end }}
 {{- end -}}
 
+{{- define "safeserve.podSecurityContext" -}}
+runAsNonRoot: true
+{{- range $key, $value := .Values.podSecurityContext }}
+{{- if not (kindIs "invalid" $value) }}
+{{ $key }}: {{ int64 $value }}
+{{- end }}
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
 {{- define "safeserve.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -87,6 +126,12 @@ scaleDown:
 {{- $values := .Values -}}
 {{- if and $values.hpa.enabled $values.keda.enabled -}}
 {{- fail "hpa.enabled and keda.enabled: a Deployment has one owner of its replicas; enable one of them" -}}
+{{- end -}}
+{{- if eq $values.canaryOf .Release.Name -}}
+{{- fail "canaryOf: names this release; a canary is a release of its own" -}}
+{{- end -}}
+{{- if and $values.ingress.enabled (not $values.ingress.host) -}}
+{{- fail "ingress.host: an Ingress needs the name that clients ask for" -}}
 {{- end -}}
 {{- with $values.autoscaling -}}
 {{- if gt (int64 .minReplicas) (int64 .maxReplicas) -}}
