@@ -1,4 +1,5 @@
-"""What rules, dashboard and documents are held against: the metrics page of a running server, and promtool."""
+"""What rules, dashboard and documents are held against: the metrics pages of a running server and of HAProxy, what
+rules record, and promtool."""
 
 import json
 import os
@@ -12,13 +13,18 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "reliability"))
 
 import tools  # noqa: E402
-from server import Metrics, Server, ended, free_port  # noqa: E402
+from server import Metrics, Server, end, ended, free_port, start, wait_until  # noqa: E402
 from suite import Skip  # noqa: E402
+
+RULES = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
+REPLICAS = ("REPLICA_1", "REPLICA_2", "REPLICA_3")
+BALANCER = ROOT / "deploy" / "compose" / "haproxy.cfg"
 
 KEY = "0123456789abcdef0123456789abcdef"
 TYPE = re.compile(r"^# TYPE (\S+) (\S+)$", re.MULTILINE)
@@ -28,9 +34,9 @@ PARTS = {"histogram": ("_bucket", "_sum", "_count")}
 OF_PROMETHEUS = {"up": set(), "ALERTS": {"alertname", "alertstate", "severity"}}
 OF_TARGETS = {"job", "instance"}
 
-# A metric with its selector: all of ours, those of processes, what is recorded, and Prometheus' own.
+# A metric with its selector: all of ours, those of processes and of HAProxy, what is recorded, and Prometheus' own.
 SELECTED = re.compile(
-    r"\b(safeserve_\w+|process_\w+|\w+:\w+:\w+|up|ALERTS)\b(?![\w:(])(?:\{([^}]*)\})?"
+    r"\b(safeserve_\w+|process_\w+|haproxy_\w+|\w+:\w+:\w+|up|ALERTS)\b(?![\w:(])(?:\{([^}]*)\})?"
 )  # fmt: skip
 MATCHER = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"[^"]*"')
 LEGEND = re.compile(r"\{\{ *(\w+) *\}\}")
@@ -76,6 +82,12 @@ def page(program: str) -> Page:
     return take(program)
 
 
+@pytest.fixture(scope="session")
+def known(page: Page) -> dict[str, set[str]]:
+    """Every series that rules and queries may name, with its labels: what is scraped, and what is recorded."""
+    return page.labels | take_balancer().labels | recorded()
+
+
 @cache
 def take(program: str) -> Page:
     scratch = ROOT / "target" / "deploy" / "page"
@@ -101,6 +113,37 @@ def take(program: str) -> Page:
             return Page.parse(response.read().decode())
 
 
+@cache
+def take_balancer() -> Page:
+    """The page of Debian's HAProxy with the configuration of deploy/compose; without it the test is skipped."""
+    try:
+        program = tools.haproxy()
+    except Skip as reason:
+        pytest.skip(str(reason).removeprefix("skipped: "))
+    log = ROOT / "target" / "deploy" / "haproxy.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    addresses = {name: f"127.0.0.1:{free_port()}" for name in ("LISTEN", "OPERATIONS", *REPLICAS)}
+    with log.open("wb") as file:
+        command = [program, "-db", "-f", str(BALANCER)]
+        process = start(command, env=os.environ | addresses, stdout=file, stderr=file)
+        try:
+            pages: list[str] = []
+
+            def answers() -> bool:
+                assert process.poll() is None, log.read_text()[-500:]
+                try:
+                    with urllib.request.urlopen(f"http://{addresses['OPERATIONS']}/metrics", timeout=5) as response:
+                        pages.append(response.read().decode())
+                except OSError:
+                    return False
+                return True
+
+            wait_until(answers, 10, "HAProxy answers", 0.05)
+        finally:
+            end(process)
+    return Page.parse(pages[-1])
+
+
 def post(server: Server, path: str, body: object) -> None:
     headers = {"Content-Type": "application/json", "X-API-Key": KEY}
     address = f"http://127.0.0.1:{server.port}{path}"
@@ -111,12 +154,27 @@ def post(server: Server, path: str, body: object) -> None:
         error.close()
 
 
-def unknown(expression: str, page: Page, recorded: dict[str, set[str]], results: set[str] = frozenset()) -> list[str]:
+def rules_of(kind: str) -> list[dict]:
+    """All rules that have this key: "alert" or "record"."""
+    groups = [group for file in RULES for group in yaml.safe_load(file.read_text())["groups"]]
+    return [rule for group in groups for rule in group["rules"] if kind in rule]
+
+
+def recorded() -> dict[str, set[str]]:
+    """What is recorded, with the labels that the level in its name and the rule itself promise."""
+    labels = {}
+    for rule in rules_of("record"):
+        level = set(rule["record"].split(":")[0].split("_"))
+        labels[rule["record"]] = level | set(rule.get("labels", {})) | ({"version"} if "instance" in level else set())
+    return labels
+
+
+def unknown(expression: str, known: dict[str, set[str]], results: set[str] = frozenset()) -> list[str]:
     """What an expression names that is not there: metrics, labels of a selector, labels that it groups by.
 
-    `recorded`: what rules record, with their labels; `results`: further names that are to be labels, as of legends.
+    `known`: series with their labels; `results`: further names that are to be labels, as of legends.
     """
-    known = page.labels | recorded | OF_PROMETHEUS
+    known = known | OF_PROMETHEUS
     problems, have = [], set(OF_TARGETS)
     found = SELECTED.findall(GROUPING.sub("", expression))
     if not found:

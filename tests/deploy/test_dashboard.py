@@ -13,12 +13,11 @@ import dashboard as reader
 import pytest
 import scraped
 import yaml
+from documents import anchors
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models import dashboard as schema
 from scraped import ROOT, Page
-from test_operations_doc import anchors
-from test_rules import recorded
 
 FOLDER = ROOT / "deploy" / "grafana"
 REPOSITORY = "https://github.com/safeserve/safeserve/blob/main/"
@@ -192,12 +191,11 @@ def test_prometheus_can_read_every_query(promtool: str, board: dict, tmp_path: P
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_query_names_metrics_and_labels_that_there_are(board: dict, page: Page) -> None:
-    known = recorded()
+def test_every_query_names_metrics_and_labels_that_there_are(board: dict, known: dict[str, set[str]]) -> None:
     problems = []
     for query in all_queries(board):
         shown = set(scraped.LEGEND.findall(query.legend))
-        problems += [f"{query.name}: {problem}" for problem in scraped.unknown(query.expression, page, known, shown)]
+        problems += [f"{query.name}: {problem}" for problem in scraped.unknown(query.expression, known, shown)]
     assert not problems, "\n".join(problems)
 
 

@@ -7,14 +7,11 @@ from pathlib import Path
 import pytest
 import scraped
 import yaml
-from scraped import ROOT, Page
-from test_rules import rules_of
+from documents import HEADING, LINK, anchors, outside_code, plain, section, table
+from scraped import ROOT, Page, rules_of
 
 FILE = ROOT / "docs" / "operations.md"
-HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
-ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
 QUERY = re.compile(r"^```promql\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)]+)\)")
 # Of the enum Exit: name and code.
 EXIT = re.compile(r"^    (\w+) = (\d+),$", re.MULTILINE)
 
@@ -22,36 +19,6 @@ EXIT = re.compile(r"^    (\w+) = (\d+),$", re.MULTILINE)
 @pytest.fixture(scope="module")
 def text() -> str:
     return FILE.read_text()
-
-
-def anchors(text: str) -> set[str]:
-    """The anchors that GitHub gives a document's headings."""
-    named = (re.sub(r"[^\w\- ]", "", title.lower()) for _, title in HEADING.findall(outside_code(text)))
-    return {title.replace(" ", "-") for title in named}
-
-
-def outside_code(text: str) -> str:
-    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-
-
-def section(text: str, title: str) -> str:
-    """What stands below a heading, down to the next of its level or above."""
-    found = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
-    assert found, f"no section {title}"
-    rest = text[found.end() :]
-    end = re.search(rf"^#{{1,{len(found[1])}}} ", rest, re.MULTILINE)
-    return rest[: end.start()] if end else rest
-
-
-def table(text: str) -> list[list[str]]:
-    """The cells of a section's tables, without their heads."""
-    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)] for row in ROW.findall(text)]
-    rules = {number for number, row in enumerate(rows) if set("".join(row)) == {"-"}}
-    return [row for number, row in enumerate(rows) if not {number, number + 1} & rules]
-
-
-def plain(cell: str) -> str:
-    return cell.replace("`", "").strip()
 
 
 def test_every_metric_is_explained_and_nothing_else(text: str, page: Page) -> None:
@@ -99,12 +66,12 @@ def test_every_exit_code_is_explained(text: str, program: str) -> None:
     assert {code for code in codes if re.search(rf"^  {code} +\S", said, re.MULTILINE)} == codes
 
 
-def test_prometheus_can_read_its_queries(text: str, promtool: str, page: Page, tmp_path: Path) -> None:
+def test_prometheus_can_read_its_queries(text: str, promtool: str, known: dict[str, set[str]], tmp_path: Path) -> None:
     queries = QUERY.findall(text)
     assert len(queries) >= 3
     # A label that a query makes itself.
     made = {"no label build to group by"}
-    assert [problem for query in queries for problem in scraped.unknown(query, page, {}) if problem not in made] == []
+    assert [problem for query in queries for problem in scraped.unknown(query, known) if problem not in made] == []
     rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
     file = tmp_path / "queries.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "document", "rules": rules}]}))

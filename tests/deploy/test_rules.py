@@ -7,27 +7,11 @@ from pathlib import Path
 import pytest
 import scraped
 import yaml
-from scraped import ROOT, Page
+from scraped import ROOT, RULES, Page, recorded, rules_of
 
 FOLDER = ROOT / "deploy" / "prometheus"
-RULES = sorted((FOLDER / "rules").glob("*.yml"))
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))
 SEVERITIES = {"critical", "warning", "info"}
-
-
-def rules_of(kind: str) -> list[dict]:
-    """All rules that have this key: "alert" or "record"."""
-    groups = [group for file in RULES for group in yaml.safe_load(file.read_text())["groups"]]
-    return [rule for group in groups for rule in group["rules"] if kind in rule]
-
-
-def recorded() -> dict[str, set[str]]:
-    """What is recorded, with the labels that the level in its name and the rule itself promise."""
-    labels = {}
-    for rule in rules_of("record"):
-        level = set(rule["record"].split(":")[0].split("_"))
-        labels[rule["record"]] = level | set(rule.get("labels", {})) | ({"version"} if "instance" in level else set())
-    return labels
 
 
 def unit_tests() -> list[dict]:
@@ -52,12 +36,16 @@ def test_promtool_accepts_the_configuration(promtool: str) -> None:
     said(promtool, "check", "config", FOLDER / "prometheus.yml")
 
 
-def test_the_configuration_scrapes_three_replicas_and_reads_all_rules() -> None:
+def test_the_configuration_scrapes_replicas_and_balancer_and_reads_all_rules() -> None:
     configuration = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
-    (job,) = configuration["scrape_configs"]
-    (targets,) = job["static_configs"]
-    assert job["job_name"] == "safeserve"
-    assert targets["targets"] == [f"replica-{number}:8081" for number in (1, 2, 3)]
+    scraped_targets = {
+        job["job_name"]: [target for targets in job["static_configs"] for target in targets["targets"]]
+        for job in configuration["scrape_configs"]
+    }
+    assert scraped_targets == {
+        "safeserve": [f"replica-{number}:8081" for number in (1, 2, 3)],
+        "balancer": ["balancer:8404"],
+    }
     read = {file for pattern in configuration["rule_files"] for file in FOLDER.glob(pattern)}
     assert read == set(RULES)
 
@@ -116,18 +104,17 @@ def test_alerts_say_how_bad_it_is_what_it_is_and_where_to_read_on() -> None:
         assert notes["description"].endswith("."), name
 
 
-def test_rules_name_metrics_and_labels_that_there_are(page: Page) -> None:
-    known = recorded()
+def test_rules_name_metrics_and_labels_that_there_are(known: dict[str, set[str]]) -> None:
     problems = []
     for rule in rules_of("alert") + rules_of("record"):
         name = rule.get("alert") or rule["record"]
-        problems += [f"{name}: {problem}" for problem in scraped.unknown(rule["expr"], page, known)]
+        problems += [f"{name}: {problem}" for problem in scraped.unknown(rule["expr"], known)]
     assert not problems, "\n".join(problems)
 
 
 def test_a_name_that_is_nowhere_is_found(page: Page) -> None:
     good = "sum by (model) (rate(safeserve_requests_total{code=~'5..'}[5m]))"
-    assert scraped.unknown(good.replace("'", '"'), page, {}) == []
+    assert scraped.unknown(good.replace("'", '"'), page.labels) == []
     for bad, problem in {
         "rate(safeserve_request_total[5m])": "no metric safeserve_request_total",
         'safeserve_queued_rows{code="200"}': "no label code of safeserve_queued_rows",
@@ -135,10 +122,10 @@ def test_a_name_that_is_nowhere_is_found(page: Page) -> None:
         "job:safeserve_errors:ratio_rate5m": "no metric job:safeserve_errors:ratio_rate5m",
         "vector(1)": "no metric",
     }.items():
-        assert scraped.unknown(bad, page, {}) == [problem], bad
+        assert scraped.unknown(bad, page.labels) == [problem], bad
 
 
-def test_what_is_recorded_is_named_by_level_metric_and_operation(page: Page) -> None:
+def test_what_is_recorded_is_named_by_level_metric_and_operation() -> None:
     for name in recorded():
         level, metric, operation = name.split(":")
         assert set(level.split("_")) <= {"job", "model", "instance", "le"}, name
