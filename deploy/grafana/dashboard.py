@@ -19,8 +19,11 @@ DOCS = "https://github.com/safeserve/safeserve/blob/main/docs/operations.md"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 # Which series a query takes: of the replicas that are chosen, and of the models.
+BALANCER = 'job="balancer"'
 REPLICA = 'job=~"$job",instance=~"$instance"'
 MODEL = f'{REPLICA},model=~"$model"'
+# Of the chosen jobs, of the balancer, and of no job: SafeserveAbsent has none. Without those that go to nobody.
+FIRING = 'ALERTS{alertname=~"Safeserve.+",alertstate="firing",severity!="info",job=~"$job|balancer|"}'
 
 
 GREEN, YELLOW, RED = "green", "yellow", "red"
@@ -65,8 +68,8 @@ def quantiles(metric: str) -> list[dict]:
 
 
 def of_limit(expression: str, legend: str, limit: str, name: str = "limit") -> list[dict]:
-    """Series and the least limit of all replicas; 0 where there is none."""
-    return [query(expression, legend), query(or_zero(f"min({limit}{{{REPLICA}}} > 0)"), name)]
+    """Series of one replica and the least limit of all; no line where there is no limit (-1)."""
+    return [query(expression, legend), query(f"min({limit}{{{REPLICA}}} > 0)", name)]
 
 
 def steps(*steps: tuple[str, float | None]) -> dict:
@@ -250,7 +253,7 @@ class Page:
 
 def panels() -> list[dict]:
     page = Page()
-    for row in (now, traffic, errors, latency, queue, batches, resources, models, life):
+    for row in (now, traffic, errors, latency, queue, batches, resources, models, life, balancer):
         row(page)
     return page.panels
 
@@ -258,12 +261,13 @@ def panels() -> list[dict]:
 def now(page: Page) -> None:
     page.row("Now")
     page.stat(
-        "Replicas up", "Targets that Prometheus can scrape. Normal: as many as are deployed.",
-        total(f"up{{{REPLICA}}}"), "none", steps((RED, None), (GREEN, 1)),
+        "Replicas up", "Share of the targets that Prometheus can scrape. Normal: 100 %.",
+        f"avg(up{{{REPLICA}}})", "percentunit", steps((RED, None), (GREEN, 1)), decimals=0,
     )  # fmt: skip
     page.stat(
-        "Replicas ready", "Normal: as many as are up. One less for half a minute while it drains.",
-        total(f"safeserve_ready{{{REPLICA}}}"), "none", steps((RED, None), (GREEN, 1)),
+        "Replicas ready", "Share of the targets. Normal: 100 %, less for half a minute while one drains.",
+        f"sum(safeserve_ready{{{REPLICA}}}) / count(up{{{REPLICA}}})", "percentunit",
+        steps((RED, None), (GREEN, 1)), decimals=0,
     )  # fmt: skip
     page.stat(
         "Requests", "Predict requests that reached a model, over all chosen replicas.", total(REQUESTS), "reqps", PLAIN
@@ -288,8 +292,8 @@ def now(page: Page) -> None:
         total(f'safeserve_models{{{REPLICA},state="unavailable"}}'), "none", steps((GREEN, None), (RED, 1)),
     )  # fmt: skip
     page.stat(
-        "Alerts", "Alerts of deploy/prometheus that fire now. Normal: 0.",
-        or_zero('count(ALERTS{alertname=~"Safeserve.+",alertstate="firing"})'), "none", steps((GREEN, None), (RED, 1)),
+        "Alerts", "Alerts of deploy/prometheus that fire now, without those of severity info. Normal: 0.",
+        or_zero(f"count({FIRING})"), "none", steps((GREEN, None), (RED, 1)),
     )  # fmt: skip
 
 
@@ -382,8 +386,8 @@ def queue(page: Page) -> None:
     page.row("Queue")
     page.lines(
         "Rows waiting by model",
-        "Over the chosen replicas; the limit is that of one version on one replica. Normal: near 0.",
-        of_limit(by("model", f"safeserve_queued_rows{{{MODEL}}}"), "{{model}}", "safeserve_queue_limit_rows"),
+        "The fullest queue of each model: of one version on one replica, as the limit is. Normal: near 0.",
+        of_limit(f"max by (model) (safeserve_queued_rows{{{MODEL}}})", "{{model}}", "safeserve_queue_limit_rows"),
         "short", limits=("limit",),
     )  # fmt: skip
     page.lines(
@@ -450,9 +454,18 @@ def resources(page: Page) -> None:
         of_limit(f"process_resident_memory_bytes{{{REPLICA}}}", "{{instance}}", "safeserve_memory_limit_bytes"),
         "bytes", limits=("limit",),
     )  # fmt: skip
+    weights = "max by (model) ({})".format(by("instance, model", f"safeserve_model_weight_bytes{{{MODEL}}}"))
     page.lines(
-        "Weights", "Memory of the prepared weights, by model, on all chosen replicas; the limit is one replica's.",
-        of_limit(by("model", f"safeserve_model_weight_bytes{{{MODEL}}}"), "{{model}}", "safeserve_weight_limit_bytes"),
+        "Weights",
+        "Memory of the prepared weights on the replica that has most: by model, and of all models, which the limit "
+        "is for.",
+        [
+            query(weights, "{{model}}"),
+            *of_limit(
+                f"max({by('instance', f'safeserve_model_weight_bytes{{{REPLICA}}}')})", "all models",
+                "safeserve_weight_limit_bytes",
+            ),
+        ],
         "bytes", limits=("limit",),
     )  # fmt: skip
     page.lines(
@@ -560,6 +573,45 @@ def life(page: Page) -> None:
     )  # fmt: skip
 
 
+def balancer(page: Page) -> None:
+    page.row("Balancer")
+    backend = f'{BALANCER},proxy="replicas"'
+    page.lines(
+        "Answers by code", "As clients see them. Normal: 2xx. All of this row is empty without the HAProxy of "
+        "deploy/compose.",
+        [query(by("code", rate("haproxy_frontend_http_responses_total", f'{BALANCER},proxy="clients"')), "{{code}}")],
+        "reqps", stacked="normal",
+    )  # fmt: skip
+    page.lines(
+        "Errors of the balancer itself", "5xx that no replica sent: none was up, or none answered in time. Normal: 0.",
+        [query(f"instance:safeserve_balancer_errors:ratio_rate5m{{{BALANCER}}}", "{{instance}}")],
+        "percentunit", thresholds=steps((GREEN, None), (RED, 0.01)),
+    )  # fmt: skip
+    page.lines(
+        "Asked again",
+        "Requests that were sent a second time. redispatched: to another replica. Normal: none, a few while a replica "
+        "goes.",
+        [
+            query(total(rate(f"haproxy_backend_{kind}_warnings_total", backend)), name)
+            for kind, name in (("retry", "again"), ("redispatch", "redispatched"))
+        ],
+        "reqps",
+    )  # fmt: skip
+    page.timeline(
+        "Replicas by the balancer", "Whether its checks find them ready. Normal: up.",
+        [query(f'haproxy_server_status{{{backend},state="UP"}}', "{{server}}")],
+        {"0": ("down", RED), "1": ("up", GREEN)}, width=12,
+    )  # fmt: skip
+    page.lines(
+        "Sessions of the balancer", "Requests that are with a replica, and those that wait for one. Normal: none wait.",
+        [
+            query(total(f"haproxy_backend_current_sessions{{{backend}}}"), "with a replica"),
+            query(total(f"haproxy_backend_current_queue{{{backend}}}"), "waiting"),
+        ],
+        "short", width=12,
+    )  # fmt: skip
+
+
 def variable(name: str, label: str, expression: str, **options: object) -> dict:
     return {
         "type": "query", "name": name, "label": label, "datasource": SOURCE,
@@ -604,11 +656,13 @@ def dashboard() -> dict:
             "list": [
                 {
                     "name": "Alerts", "datasource": SOURCE, "enable": True, "hide": False, "iconColor": RED,
-                    "expr": 'ALERTS{alertname=~"Safeserve.+",alertstate="firing",severity!="info"}',
+                    "expr": FIRING,
                 },
+                # Annotations are asked for each minute: of each start, also of a new pod's, at least one is in the
+                # first minute and a half.
                 {
                     "name": "Starts", "datasource": SOURCE, "enable": True, "hide": False, "iconColor": "blue",
-                    "expr": f"changes(process_start_time_seconds{{{REPLICA}}}[1m]) > 0",
+                    "expr": f"time() - process_start_time_seconds{{{REPLICA}}} < 90",
                 },
             ]
         },

@@ -176,7 +176,7 @@ def test_every_part_that_operators_look_for_is_there(board: dict) -> None:
     rows = [panel["title"] for panel in board["panels"] if panel["type"] == "row"]
     assert rows == [
         "Now", "Traffic", "Errors and refusals", "Latency", "Queue", "Batches", "Resources", "Models",
-        "Life and faults",
+        "Life and faults", "Balancer",
     ]  # fmt: skip
     kinds = {panel["type"] for panel in reader.panels(board)}
     assert {"heatmap", "table", "timeseries", "stat", "state-timeline"} <= kinds
