@@ -4,6 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import dashboard
 import pytest
 import scraped
 import yaml
@@ -41,6 +42,22 @@ def test_every_alert_has_its_section_and_nothing_else(text: str) -> None:
         for severity in {rule["labels"]["severity"] for rule in rules_of("alert") if rule["alert"] == name}:
             assert severity in body.strip().splitlines()[0].lower(), f"{name}: {severity}"
         assert "*Look at*" in body and "*Do*" in body, name
+
+
+def test_every_alert_is_in_the_table_with_its_severities(text: str) -> None:
+    rows = table(section(text, "Alerts").split("\n###")[0])
+    severities = {}
+    for rule in rules_of("alert"):
+        severities.setdefault(rule["alert"], set()).add(rule["labels"]["severity"])
+    assert {LINK.sub("", row[0].lstrip("[")): set(row[1].split(", ")) for row in rows} == severities
+    assert len(rows) == len(severities) and all(row[2] for row in rows)
+
+
+def test_panels_that_it_names_are_on_the_dashboard(text: str) -> None:
+    titles = {panel["title"] for panel in dashboard.panels(dashboard.load())}
+    prose = re.sub(r"`[^`]*`", "", outside_code(text))
+    named = {" ".join(name.split()) for name in re.findall(r'"([^"]+)"', prose)}
+    assert len(named) > 20 and named <= titles, named - titles
 
 
 def test_every_alert_leads_to_its_section(text: str) -> None:
