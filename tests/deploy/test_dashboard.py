@@ -191,6 +191,58 @@ def test_prometheus_can_read_every_query(promtool: str, board: dict, tmp_path: P
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def series(name: str, labels: str, values: str, job: str = "safeserve") -> dict:
+    return {"series": f'{name}{{job="{job}",{labels}}}', "values": values}
+
+
+def test_what_panels_say_of_replicas(promtool: str, board: dict, tmp_path: Path) -> None:
+    """Of three replicas the third is down; the second has no limit of memory and started a minute ago."""
+    a, b, c = ('instance="a"', 'instance="b"', 'instance="c"')
+    firing = 'alertstate="firing",alertname="Safeserve'
+    given = [
+        *(series("up", one, f"{up}x20") for one, up in ((a, 1), (b, 1), (c, 0))),
+        *(series("safeserve_ready", one, "1x20") for one in (a, b)),
+        *(series("safeserve_memory_limit_bytes", one, f"{limit}x20") for one, limit in ((a, 1000), (b, -1))),
+        series("safeserve_weight_limit_bytes", a, "-1x20"),
+        series("process_start_time_seconds", a, "-9000x20"),
+        series("process_start_time_seconds", b, "_x17 240x3"),
+        *(
+            series("safeserve_model_weight_bytes", f'{one},model="{model}",version="{version}"', f"{size}x20")
+            for one in (a, b)
+            for model, version, size in (("iris", 1, 10), ("iris", 2, 20), ("digits", 1, 70))
+        ),
+        series("ALERTS", f'{firing}ReplicaDown",severity="warning",{c}', "1x20"),
+        series("ALERTS", f'{firing}WorkersBusy",severity="info",{a}', "1x20"),
+        series("ALERTS", f'{firing}ReplicaDown",severity="warning",{a}', "1x20", job="another-safeserve"),
+        series("ALERTS", f'{firing}BalancerErrors",severity="critical",instance="b:8404"', "1x20", job="balancer"),
+        {"series": f'ALERTS{{{firing}Absent",severity="critical"}}', "values": "1x20"},
+    ]
+    said = {
+        "Replicas up A": [("{}", 2 / 3)],
+        "Replicas ready A": [("{}", 2 / 3)],
+        "Alerts A": [("{}", 3)],
+        "Memory B": [("{}", 1000)],
+        "Weights A": [('{model="iris"}', 30), ('{model="digits"}', 70)],
+        "Weights B": [("{}", 100)],
+        "Weights C": [],
+        "annotation Starts": [('{job="safeserve", instance="b"}', 60)],
+    }
+    expressions = {query.name: query.expression for query in all_queries(board)}
+    asked = [
+        {
+            "expr": expressions[name],
+            "eval_time": "5m",
+            "exp_samples": [{"labels": labels, "value": value} for labels, value in samples],
+        }
+        for name, samples in said.items()
+    ]
+    test = {"interval": "15s", "input_series": given, "promql_expr_test": asked}
+    file = tmp_path / "panels.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [], "evaluation_interval": "15s", "tests": [test]}))
+    done = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_query_names_metrics_and_labels_that_there_are(board: dict, known: dict[str, set[str]]) -> None:
     problems = []
     for query in all_queries(board):
