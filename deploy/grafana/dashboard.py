@@ -262,7 +262,7 @@ def now(page: Page) -> None:
     page.row("Now")
     page.stat(
         "Replicas up", "Share of the targets that Prometheus can scrape. Normal: 100 %.",
-        f"avg(up{{{REPLICA}}})", "percentunit", steps((RED, None), (GREEN, 1)), decimals=0,
+        f"sum(up{{{REPLICA}}}) / count(up{{{REPLICA}}})", "percentunit", steps((RED, None), (GREEN, 1)), decimals=0,
     )  # fmt: skip
     page.stat(
         "Replicas ready", "Share of the targets. Normal: 100 %, less for half a minute while one drains.",
