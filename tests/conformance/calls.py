@@ -1,7 +1,6 @@
 """What a client's calls are run against, and how what they do is told."""
 
 import json
-import os
 import shutil
 import tempfile
 import traceback

@@ -32,13 +32,18 @@ def docker_engine() -> None:
 
 
 @pytest.fixture(scope="session")
-def image(docker_engine: None) -> str:
-    """The server's image, without models."""
-    revision = engine.output("git", "-C", str(ROOT), "rev-parse", "HEAD")
-    return engine.built("server", "--build-arg", f"REVISION={revision}")
+def revision() -> tuple[str, str]:
+    """The build argument that labels an image with its commit."""
+    return "--build-arg", f"REVISION={engine.output('git', '-C', str(ROOT), 'rev-parse', 'HEAD')}"
 
 
 @pytest.fixture(scope="session")
-def samples_image(image: str) -> str:
+def image(docker_engine: None, revision: tuple[str, str]) -> str:
+    """The server's image, without models."""
+    return engine.built("server", *revision)
+
+
+@pytest.fixture(scope="session")
+def samples_image(image: str, revision: tuple[str, str]) -> str:
     """The image with the models of models/."""
-    return engine.built("samples", "--target", "samples")
+    return engine.built("samples", "--target", "samples", *revision)
