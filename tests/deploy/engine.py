@@ -7,6 +7,7 @@ Everything that is made carries PREFIX in its name. Base images stay for the nex
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -180,7 +181,10 @@ def build(name: str, *options: str, context: Path = ROOT) -> subprocess.Complete
     """Builds the project's Dockerfile on the tests' own base images, as `tag_of(name)`."""
     base = f"BUILD_IMAGE={build_image()}"
     command = ("build", "--force-rm", "--build-arg", base, "-t", tag_of(name), *options, context)
-    return call(*command, seconds=1500, stderr=subprocess.STDOUT)
+    done = call(*command, seconds=1500, stderr=subprocess.STDOUT)
+    # The old builder colours what it passes on, wherever a piece of it begins.
+    done.stdout = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    return done
 
 
 def built(name: str, *options: str) -> str:
