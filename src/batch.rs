@@ -39,9 +39,10 @@ use self::rows::Rows;
 use self::sink::{Opened, Piece, Sink, Start};
 use self::source::{Blocks, Body, Layouts, Source};
 use self::table::Table;
-use crate::engine::Workspace;
+use crate::engine::{Batch, Workspace};
 use crate::json::Writer;
 use crate::model::Model;
+use crate::tensor::View;
 
 /// The name of standard input and of standard output.
 pub const STANDARD: &str = "-";
@@ -386,11 +387,12 @@ impl Run<'_> {
             tally.blank += rows.blank;
             tally.rows += (rows.count() + rows.faults.len()) as u64;
             if rows.count() > 0 {
-                let inputs: Vec<&[f32]> = rows.inputs.iter().map(|values| &**values).collect();
+                let inputs: Vec<View<'_>> = rows.inputs.iter().map(|v| View::F32(v)).collect();
+                let batch = Batch::of_rows(rows.lines.len(), &inputs);
                 let answers = Answers {
                     lines: &rows.lines,
                     kept: &rows.kept,
-                    outputs: self.model.engine.run(rows.lines.len(), &inputs, workspace),
+                    outputs: self.model.engine.run(batch, workspace, None),
                 };
                 tally.scored += piece.rows(self.encoder, &answers, &mut rows.faults);
             }
@@ -415,7 +417,7 @@ impl Run<'_> {
     fn pass_rows(&self) -> usize {
         let engine = &self.model.engine;
         let specs = engine.inputs().iter().chain(engine.outputs());
-        let widest = specs.map(|spec| spec.row_elements()).max().unwrap_or(1);
+        let widest = specs.map(|spec| spec.shape.elements()).max().unwrap_or(1);
         (MAX_PASS_VALUES / widest.max(1)).clamp(1, MAX_PASS_ROWS)
     }
 

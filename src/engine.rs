@@ -4,7 +4,7 @@
 //! settles where every value lies; [`Engine::run`] then only computes. The engine knows no file,
 //! clock, environment, thread or wire format.
 //!
-//! Rows never influence each other: a row's answer has the same bits alone or beside any others.
+//! Rows never influence each other: a row's answer has the same bits alone or among any others.
 
 mod graph;
 pub mod kernels;
@@ -12,13 +12,16 @@ mod op;
 pub mod ops;
 mod optimize;
 mod plan;
+mod run;
+mod step;
 #[cfg(test)]
 mod tests;
 mod workspace;
 
-pub use graph::{Graph, GraphBuilder, GraphError, MAX_ROW_ELEMENTS, Node, ValueId};
-pub use op::{Inputs, Kernel, OpError, Operand, Operator, ScaleShift, Side};
+pub use graph::{Graph, GraphBuilder, GraphError, MAX_ROW_ELEMENTS, Node, OutputError, ValueId};
+pub use op::{Comparable, Kernel, OpError, Operand, Operator, ScaleShift, Side};
 pub use plan::Outputs;
+pub use run::{Batch, Counts, Inputs, Run};
 pub use workspace::Workspace;
 
 use std::sync::Arc;
@@ -35,6 +38,7 @@ pub struct Engine {
     plan: Plan,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
+    axes: usize,
     parameters: usize,
 }
 
@@ -66,6 +70,7 @@ impl Engine {
         Self {
             inputs: specs(&graph.inputs),
             outputs: specs(&graph.outputs),
+            axes: graph.axes,
             parameters: graph.parameters,
             plan: Plan::compile(graph, isa, release),
         }
@@ -83,61 +88,61 @@ impl Engine {
         &self.outputs
     }
 
-    /// Computes the outputs for `rows` rows.
+    /// The number of axes along which a row has as many items as its request says.
+    #[must_use]
+    pub fn axes(&self) -> usize {
+        self.axes
+    }
+
+    /// Computes the outputs for a batch, with the help of the threads that help `team`, which is
+    /// open, if there is one. The outputs are the same to the last bit.
     ///
-    /// `inputs` holds one slice an input, `rows` rows of its elements each, row-major.
     /// Allocates only while `workspace` grows to its largest run.
     ///
     /// # Panics
-    /// If an input is missing or has another length.
+    /// If an input or the offsets of an axis are missing, or an input has another type or length.
     pub fn run<'w>(
         &'w self,
-        rows: usize,
-        inputs: &'w [&'w [f32]],
+        batch: Batch<'w>,
         workspace: &'w mut Workspace,
+        team: Option<&Team>,
     ) -> Outputs<'w> {
-        self.check(rows, inputs);
-        self.plan.run(rows, inputs, workspace, None)
+        self.check(batch);
+        self.plan.run(batch, workspace, team)
     }
 
-    /// As [`Engine::run`], with the help of whoever helps `team`, which is open. The outputs are
-    /// the same to the last bit.
-    ///
-    /// # Panics
-    /// As [`Engine::run`].
-    pub fn run_shared<'w>(
-        &'w self,
-        rows: usize,
-        inputs: &'w [&'w [f32]],
-        workspace: &'w mut Workspace,
-        team: &Team,
-    ) -> Outputs<'w> {
-        self.check(rows, inputs);
-        self.plan.run(rows, inputs, workspace, Some(team))
-    }
-
-    /// Whether this many rows are so much work that several threads should share them.
+    /// Whether a batch of so many rows, and of so many tokens along its longest axis, is so much
+    /// work that several threads should share it.
     #[must_use]
-    pub fn pays_to_share(&self, rows: usize) -> bool {
-        self.plan.pays_to_share(rows)
+    pub fn pays_to_share(&self, rows: usize, tokens: usize) -> bool {
+        self.plan.pays_to_share(rows, tokens)
     }
 
-    fn check(&self, rows: usize, inputs: &[&[f32]]) {
-        assert_eq!(inputs.len(), self.inputs.len(), "one slice an input");
-        for (values, spec) in inputs.iter().zip(&self.inputs) {
+    fn check(&self, batch: Batch<'_>) {
+        assert_eq!(batch.inputs.len(), self.inputs.len(), "one view an input");
+        assert_eq!(batch.offsets.len(), self.axes, "offsets for each axis");
+        for offsets in batch.offsets {
             assert_eq!(
-                values.len(),
-                rows * spec.row_elements(),
-                "input {}",
-                spec.name
+                offsets.len(),
+                batch.rows + 1,
+                "an offset for each row's start and end"
             );
+            assert!(
+                offsets[0] == 0 && offsets.is_sorted(),
+                "rows follow each other"
+            );
+        }
+        let counts = batch.counts();
+        for (values, spec) in batch.inputs.iter().zip(&self.inputs) {
+            let expected = counts.items(spec.shape.domain) * spec.shape.elements();
+            assert_eq!(values.len(), expected, "input {}", spec.name);
         }
     }
 
-    /// Floating-point operations for one row.
+    /// The number of kernels that a pass runs.
     #[must_use]
-    pub fn flops_per_row(&self) -> u64 {
-        self.plan.flops_per_row()
+    pub fn steps(&self) -> usize {
+        self.plan.steps()
     }
 
     /// Bytes that the weights take, packed as the kernels want them.

@@ -23,7 +23,7 @@ use self::weights::{INDEX_FILE, SINGLE_FILE, Weights};
 use crate::engine::kernels::Isa;
 use crate::engine::{Engine, GraphError};
 use crate::request::InferResponse;
-use crate::tensor::{DataType, TensorSpec};
+use crate::tensor::{DataType, Shape, TensorSpec};
 use fingerprint::Fingerprint;
 
 pub use self::columns::{CellError, Column, ColumnKind, Columns};
@@ -307,7 +307,7 @@ impl Output {
     #[must_use]
     pub fn with_rows(&self, rows: usize) -> Vec<usize> {
         let mut shape = vec![rows];
-        shape.extend(&self.spec.row_shape);
+        shape.extend(&self.spec.shape.extents);
         shape
     }
 }
@@ -401,8 +401,8 @@ impl Signature {
     #[must_use]
     pub fn cell_names(&self, output: &Output) -> Vec<String> {
         let name = &output.spec.name;
-        let elements = output.spec.row_elements();
-        if output.spec.row_shape.is_empty() || elements == 1 {
+        let elements = output.spec.shape.elements();
+        if output.spec.shape.extents.is_empty() || elements == 1 {
             return vec![name.clone()];
         }
         // The task is the first output's.
@@ -419,7 +419,7 @@ impl Signature {
     /// The classes of an answer's rows, or `None` if the task has no classes.
     #[must_use]
     pub fn classes(&self, response: &InferResponse) -> Option<Vec<usize>> {
-        let columns = self.outputs.first()?.spec.row_elements();
+        let columns = self.outputs.first()?.spec.shape.elements();
         response
             .outputs
             .first()?
@@ -433,10 +433,8 @@ impl Signature {
 pub(crate) fn class_outputs() -> [Output; 2] {
     let output = |name: &str, datatype, description: &str, source| Output {
         spec: TensorSpec {
-            name: name.to_owned(),
-            datatype,
-            row_shape: Vec::new(),
             description: description.to_owned(),
+            ..TensorSpec::new(name, datatype, Shape::rows([]))
         },
         source,
     };

@@ -25,7 +25,7 @@ use prost::Message;
 
 use crate::model::LoadError;
 use crate::model::graph::{Lowering, Node, has_operator, operators};
-use crate::tensor::{DataType, TensorSpec};
+use crate::tensor::{DataType, Shape, TensorSpec};
 use constants::{Constant, Whole};
 use proto::tensor_proto::DataType as Element;
 use proto::type_proto;
@@ -447,12 +447,7 @@ impl<'m> Reader<'m> {
             .map(|(axis, dimension)| self.extent(axis + 1, dimension))
             .collect::<Result<Vec<_>, _>>()
             .map_err(refuse)?;
-        let spec = TensorSpec {
-            name: input.name.clone(),
-            datatype: DataType::Fp32,
-            row_shape,
-            description: String::new(),
-        };
+        let spec = TensorSpec::new(input.name.clone(), DataType::Fp32, Shape::rows(row_shape));
         self.network.inputs.push(spec.clone());
         self.lowering.input(spec).map_err(refuse)
     }

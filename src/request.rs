@@ -3,13 +3,20 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::tensor::Values;
+
 /// A request whose inputs were checked against the model's signature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InferRequest {
     /// The number of rows, at least 1.
     pub rows: usize,
-    /// One buffer an input, in the order of the signature: `rows` rows, row-major.
-    pub inputs: Vec<Vec<f32>>,
+    /// For each axis of the engine where the items of each row start among those of all rows, and
+    /// where the last row's end: `rows + 1` places, the first 0, none smaller than the one before.
+    /// Empty for a network without such axes.
+    pub offsets: Vec<Vec<usize>>,
+    /// One buffer an input, in the order of the signature and in the type that holds its
+    /// datatype: the items of all rows, row-major.
+    pub inputs: Vec<Values>,
     /// When the answer stops being of use; `None` waits as long as it takes.
     pub deadline: Option<Instant>,
 }

@@ -24,9 +24,10 @@ mod target;
 
 use std::path::PathBuf;
 
-use crate::engine::Workspace;
+use crate::engine::{Batch, Workspace};
 use crate::model::Model;
 use crate::model::publish::Place;
+use crate::tensor::View;
 
 pub use self::error::TrainError;
 pub use self::findings::{Finding, Trouble};
@@ -146,9 +147,11 @@ fn answers(model: &Model, features: &Features) -> Vec<f32> {
     let mut workspace = Workspace::new();
     let mut answers = Vec::new();
     for rows in features.values.chunks(ROWS * features.width()) {
-        let inputs = [rows];
+        let inputs = [View::F32(rows)];
         let count = rows.len() / features.width();
-        let outputs = model.engine.run(count, &inputs, &mut workspace);
+        let outputs = model
+            .engine
+            .run(Batch::of_rows(count, &inputs), &mut workspace, None);
         answers.extend_from_slice(outputs.get(0));
     }
     answers

@@ -26,8 +26,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use ndarray::Array2;
-use safeserve::engine::Workspace;
 use safeserve::engine::kernels::{Isa, Team};
+use safeserve::engine::{Batch, Workspace};
+use safeserve::tensor::View;
 
 use baseline::Baseline;
 use limits::Limits;
@@ -126,7 +127,7 @@ fn main() -> ExitCode {
             network.name,
             limits.bytes_a_second(network.widths) / 1e9
         );
-        if network.engine.pays_to_share(1) {
+        if network.engine.pays_to_share(1, 1) {
             share(network, lines);
         }
     }
@@ -142,7 +143,8 @@ fn main() -> ExitCode {
 fn measure(criterion: &mut Criterion, network: &Network, rows: usize) -> Option<Line> {
     let reference = Reference::new(network.widths);
     let x = input(network, rows);
-    let input = [x.as_slice().expect("row-major")];
+    let input = [View::F32(x.as_slice().expect("row-major"))];
+    let batch = Batch::of_rows(rows, &input);
     let mut workspace = Workspace::new();
     let mut group = criterion.benchmark_group(network.name);
     group.throughput(Throughput::Elements(rows as u64));
@@ -150,7 +152,7 @@ fn measure(criterion: &mut Criterion, network: &Network, rows: usize) -> Option<
     group.bench_function(BenchmarkId::new("safeserve", rows), |bencher| {
         bencher.iter_custom(|iterations| {
             let mut run = || {
-                black_box(network.engine.run(rows, &input, &mut workspace).get(0));
+                black_box(network.engine.run(batch, &mut workspace, None).get(0));
             };
             fastest(&mut run, iterations, &ours)
         });
@@ -183,7 +185,7 @@ fn micros(time: Duration) -> f64 {
 }
 
 fn row(network: &Network, line: &Line, limit: Duration, ratio: f64, before: &str) -> String {
-    let flops = network.engine.flops_per_row() as f64 * line.rows as f64;
+    let flops = network.flops_per_row() as f64 * line.rows as f64;
     let seconds = line.ours.as_secs_f64();
     format!(
         "| {} | {} | {:.2} | {:.0} | {:.1} | {:.2} | {ratio:.2} | {before} | {:.2} | {:.1} |",
@@ -206,7 +208,8 @@ fn share(network: &Network, lines: &[Line]) {
     for line in lines {
         let rows = line.rows;
         let x = input(network, rows);
-        let input = [x.as_slice().expect("row-major")];
+        let input = [View::F32(x.as_slice().expect("row-major"))];
+        let batch = Batch::of_rows(rows, &input);
         let mut workspace = Workspace::new();
         let team = Team::new();
         let is_over = AtomicBool::new(false);
@@ -220,13 +223,11 @@ fn share(network: &Network, lines: &[Line]) {
             });
             for _ in 0..TURNS {
                 let started = Instant::now();
-                black_box(network.engine.run(rows, &input, &mut workspace).get(0));
+                black_box(network.engine.run(batch, &mut workspace, None).get(0));
                 best[0] = best[0].min(started.elapsed());
                 team.open();
                 let started = Instant::now();
-                let outputs = network
-                    .engine
-                    .run_shared(rows, &input, &mut workspace, &team);
+                let outputs = network.engine.run(batch, &mut workspace, Some(&team));
                 black_box(outputs.get(0));
                 best[1] = best[1].min(started.elapsed());
                 team.close();

@@ -7,13 +7,21 @@ use safeserve::engine::kernels::Activation;
 use safeserve::engine::ops::{Elementwise, Gemm, Softmax};
 use safeserve::engine::{Engine, GraphBuilder};
 use safeserve::model::Model;
-use safeserve::tensor::{DataType, TensorSpec};
+use safeserve::tensor::{DataType, Shape, TensorSpec};
 
 /// A network: its engine, and the widths of its dense layers for the reference.
 pub(crate) struct Network {
     pub(crate) name: &'static str,
     pub(crate) engine: Engine,
     pub(crate) widths: &'static [usize],
+}
+
+impl Network {
+    /// Floating-point operations of the dense layers for one row.
+    pub(crate) fn flops_per_row(&self) -> usize {
+        let layers = self.widths.windows(2);
+        layers.map(|widths| 2 * widths[0] * widths[1]).sum()
+    }
 }
 
 pub(crate) fn sample(name: &'static str, version: &str, widths: &'static [usize]) -> Network {
@@ -33,12 +41,11 @@ pub(crate) fn sample(name: &'static str, version: &str, widths: &'static [usize]
 /// Dense layers with ReLU between them and a softmax at the end, with made-up weights.
 pub(crate) fn dense(name: &'static str, widths: &'static [usize]) -> Network {
     let mut graph = GraphBuilder::new();
-    let mut x = graph.input(TensorSpec {
-        name: "x".into(),
-        datatype: DataType::Fp32,
-        row_shape: vec![widths[0]],
-        description: String::new(),
-    });
+    let mut x = graph.input(TensorSpec::new(
+        "x",
+        DataType::Fp32,
+        Shape::rows(vec![widths[0]]),
+    ));
     for (index, pair) in widths.windows(2).enumerate() {
         let weight =
             graph.constant(ArrayD::from_shape_vec(IxDyn(pair), weights(pair)).expect("fits"));
@@ -57,7 +64,7 @@ pub(crate) fn dense(name: &'static str, widths: &'static [usize]) -> Network {
         }
     }
     let x = graph.node("softmax", Softmax, &[x]).expect("has columns");
-    graph.output("y", x);
+    graph.output("y", x).expect("computed");
     Network {
         name,
         engine: Engine::compile(graph.build()),

@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use safeserve::engine::kernels::Team;
-use safeserve::engine::{Engine, Workspace};
+use safeserve::engine::{Batch, Engine, Workspace};
 use safeserve::model::Model;
+use safeserve::tensor::View;
 
 /// How long one batch size is measured, after a fifth of it to warm up.
 const LENGTH: Duration = Duration::from_millis(500);
@@ -52,25 +53,26 @@ fn main() {
 /// The median and the least time of a pass, in microseconds, by rows.
 fn over(rows: &[usize], engine: &Engine, team: Option<&Team>) -> BTreeMap<usize, [f64; 2]> {
     let mut workspace = Workspace::new();
-    let columns = engine.inputs()[0].row_elements();
+    let columns = engine.inputs()[0].shape.elements();
     let mut each = BTreeMap::new();
     for &rows in rows {
         let x: Vec<f32> = (0..rows * columns)
             .map(|index| (index * 37 % 101) as f32 / 6.3125)
             .collect();
-        let input = [x.as_slice()];
+        let input = [View::F32(&x)];
+        let batch = Batch::of_rows(rows, &input);
         let mut run = || {
             let started = Instant::now();
             match team {
                 // As the scheduler does: a pass is shared only if that pays.
-                Some(team) if engine.pays_to_share(rows) => {
+                Some(team) if engine.pays_to_share(rows, rows) => {
                     team.open();
-                    let outputs = engine.run_shared(rows, &input, &mut workspace, team);
+                    let outputs = engine.run(batch, &mut workspace, Some(team));
                     black_box(outputs.get(0));
                     team.close();
                 }
                 _ => {
-                    black_box(engine.run(rows, &input, &mut workspace).get(0));
+                    black_box(engine.run(batch, &mut workspace, None).get(0));
                 }
             }
             started.elapsed().as_secs_f64() * 1e6

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use safeserve::engine::Workspace;
+use safeserve::engine::{Batch, Workspace};
 use safeserve::model::Model;
+use safeserve::tensor::View;
 use tempfile::TempDir;
 
 use super::choose;
@@ -132,7 +133,7 @@ fn load_and_run(directory: &Path) {
     };
     let engine = &model.engine;
     let specs = || engine.inputs().iter().chain(engine.outputs());
-    let elements = specs().map(safeserve::tensor::TensorSpec::row_elements);
+    let elements = specs().map(|spec| spec.shape.elements());
     if elements.fold(0, usize::saturating_add) > MAX_RUN_ELEMENTS {
         return;
     }
@@ -140,12 +141,12 @@ fn load_and_run(directory: &Path) {
     for rows in [1, 3] {
         let inputs = engine.inputs().iter();
         let inputs: Vec<_> = inputs
-            .map(|spec| vec![0.5; rows * spec.row_elements()])
+            .map(|spec| vec![0.5; rows * spec.shape.elements()])
             .collect();
-        let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        let outputs = engine.run(rows, &inputs, &mut workspace);
+        let inputs: Vec<View<'_>> = inputs.iter().map(|values| View::F32(values)).collect();
+        let outputs = engine.run(Batch::of_rows(rows, &inputs), &mut workspace, None);
         for (index, spec) in engine.outputs().iter().enumerate() {
-            assert_eq!(outputs.get(index).len(), rows * spec.row_elements());
+            assert_eq!(outputs.get(index).len(), rows * spec.shape.elements());
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Answers<'a> {
 impl Answers<'_> {
     /// The values that the engine's output `index` has for a row.
     pub(super) fn of_row(&self, index: usize, output: &Output, row: usize) -> &[f32] {
-        let elements = output.spec.row_elements();
+        let elements = output.spec.shape.elements();
         &self.outputs.get(index)[row * elements..][..elements]
     }
 }
@@ -158,7 +158,10 @@ impl<'m> Encoder<'m> {
 
     /// How many numbers or texts a row of the output has.
     pub(super) fn width(&self) -> usize {
-        let outputs = self.outputs.iter().map(|output| output.spec.row_elements());
+        let outputs = self
+            .outputs
+            .iter()
+            .map(|output| output.spec.shape.elements());
         usize::from(self.has_line) + self.keep.len() + outputs.sum::<usize>()
     }
 
@@ -219,7 +222,7 @@ impl<'m> Encoder<'m> {
             match output.source {
                 OutputSource::Engine(index) => {
                     let values = answers.of_row(index, output, row);
-                    into.nested_f32s(values, &output.spec.row_shape);
+                    into.nested_f32s(values, &output.spec.shape.extents);
                 }
                 OutputSource::ClassId => into.integer(self.class(answers, row)),
                 OutputSource::Label => into.string(self.label(answers, row)),

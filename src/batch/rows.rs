@@ -7,7 +7,6 @@ pub(super) use csv::{CsvRows, names};
 pub(super) use ndjson::NdjsonRows;
 
 use super::table::Table;
-use crate::tensor::TensorSpec;
 
 /// Why a row is not scored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +66,11 @@ impl Rows {
     pub(super) fn new(table: &Table) -> Self {
         Self {
             inputs: vec![Vec::new(); table.inputs.len()],
-            elements: table.inputs.iter().map(TensorSpec::row_elements).collect(),
+            elements: table
+                .inputs
+                .iter()
+                .map(|spec| spec.shape.elements())
+                .collect(),
             lines: Vec::new(),
             kept: Kept::default(),
             faults: Vec::new(),

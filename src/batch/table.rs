@@ -29,7 +29,7 @@ impl Table {
     pub(super) fn new(signature: &Signature, keep: &[String]) -> Self {
         let columns = match (&*signature.inputs, &signature.columns) {
             (_, Some(columns)) => columns.columns().to_vec(),
-            ([spec], None) => (0..spec.row_elements())
+            ([spec], None) => (0..spec.shape.elements())
                 .map(|index| Column {
                     name: match signature.feature_names.get(index) {
                         Some(name) => name.clone(),

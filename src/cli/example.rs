@@ -76,7 +76,8 @@ fn zeros(signature: &Signature) -> Value {
 /// One row of an input.
 fn zero(input: &TensorSpec) -> Value {
     input
-        .row_shape
+        .shape
+        .extents
         .iter()
         .rev()
         .fold(Value::from(0), |inner, &extent| {
@@ -103,15 +104,10 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::Task;
-    use crate::tensor::DataType;
+    use crate::tensor::{DataType, Shape};
 
     fn input(name: &str, row_shape: &[usize]) -> TensorSpec {
-        TensorSpec {
-            name: name.to_owned(),
-            datatype: DataType::Fp32,
-            row_shape: row_shape.to_vec(),
-            description: String::new(),
-        }
+        TensorSpec::new(name, DataType::Fp32, Shape::rows(row_shape))
     }
 
     fn signature(inputs: Vec<TensorSpec>) -> Signature {

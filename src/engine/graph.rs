@@ -1,19 +1,20 @@
 //! A network as a graph of operators over named inputs and outputs.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ndarray::ArrayD;
 
 use super::op::{OpError, Operand, Operator};
-use crate::tensor::{DataType, TensorSpec};
+use crate::tensor::{Axis, DataType, Domain, Shape, TensorSpec};
 
 /// A value of one graph: an input, a constant, or what a node computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub(super) usize);
 
-/// The most numbers in one row of a value: 64 MiB, as much as a picture of 2000 by 2000 with four
-/// channels. So few that no product of extents and rows overflows and scratch memory is had.
+/// The most numbers in one item of a value: 64 MiB, as much as a picture of 2000 by 2000 with four
+/// channels. So few that no product of extents and rows overflows and scratch memory can be had.
 pub const MAX_ROW_ELEMENTS: usize = 1 << 24;
 
 /// One operator applied to values.
@@ -25,11 +26,21 @@ pub struct Node {
     pub operator: Arc<dyn Operator>,
     /// The operands, in the operator's order.
     pub inputs: Vec<ValueId>,
-    /// The value that it defines.
-    pub output: ValueId,
+    /// The values that it defines, in the operator's order; at least one.
+    pub outputs: Vec<ValueId>,
 }
 
-/// A network: a directed acyclic graph whose nodes stand in an order in which they can run.
+impl Node {
+    /// The value that the node defines, if it is only one.
+    pub(super) fn only_output(&self) -> Option<ValueId> {
+        match self.outputs[..] {
+            [output] => Some(output),
+            _ => None,
+        }
+    }
+}
+
+/// A network: a directed acyclic graph whose nodes are in an order in which they can run.
 #[derive(Clone, Debug)]
 pub struct Graph {
     /// By [`ValueId`].
@@ -37,6 +48,8 @@ pub struct Graph {
     pub(super) nodes: Vec<Node>,
     pub(super) inputs: Vec<(ValueId, TensorSpec)>,
     pub(super) outputs: Vec<(ValueId, TensorSpec)>,
+    /// The axes along which rows have several items.
+    pub(super) axes: usize,
     pub(super) parameters: usize,
 }
 
@@ -59,8 +72,6 @@ impl Graph {
 #[derive(Debug)]
 pub struct GraphBuilder {
     graph: Graph,
-    /// Whether a value depends on an input, by [`ValueId`].
-    dynamic: Vec<bool>,
 }
 
 impl Default for GraphBuilder {
@@ -79,15 +90,26 @@ impl GraphBuilder {
                 nodes: Vec::new(),
                 inputs: Vec::new(),
                 outputs: Vec::new(),
+                axes: 0,
                 parameters: 0,
             },
-            dynamic: Vec::new(),
         }
     }
 
     /// Adds an input that each request sends.
+    ///
+    /// # Panics
+    /// If its items are constants, or tokens of an axis while an earlier axis has no input.
     pub fn input(&mut self, spec: TensorSpec) -> ValueId {
-        let value = self.value(spec.row_shape.clone(), None, true);
+        assert!(spec.shape.domain != Domain::Once, "each request sends it");
+        if let Some(Axis(axis)) = spec.shape.axis() {
+            assert!(axis <= self.graph.axes, "axes are numbered in order");
+            self.graph.axes = self.graph.axes.max(axis + 1);
+        }
+        let value = self.value(Operand {
+            datatype: spec.datatype,
+            ..Operand::computed(spec.shape.clone())
+        });
         self.graph.inputs.push((value, spec));
         value
     }
@@ -101,11 +123,10 @@ impl GraphBuilder {
 
     /// Adds values that are known at load.
     pub fn constant(&mut self, values: impl Into<Arc<ArrayD<f32>>>) -> ValueId {
-        let values = values.into();
-        self.value(values.shape().to_vec(), Some(values), false)
+        self.value(Operand::known(values.into()))
     }
 
-    /// Adds a node and returns the value that it computes.
+    /// Adds a node and returns the value that it computes; of several the first.
     ///
     /// # Errors
     /// [`GraphError`] if the operator refuses the operands.
@@ -115,58 +136,91 @@ impl GraphBuilder {
     pub fn node(
         &mut self,
         name: &str,
-        operator: impl Operator + 'static,
+        operator: impl Operator,
         inputs: &[ValueId],
     ) -> Result<ValueId, GraphError> {
+        Ok(self.node_with_outputs(name, operator, inputs)?[0])
+    }
+
+    /// Adds a node and returns the values that it computes, in the operator's order.
+    ///
+    /// # Errors
+    /// As [`GraphBuilder::node`].
+    ///
+    /// # Panics
+    /// As [`GraphBuilder::node`].
+    pub fn node_with_outputs(
+        &mut self,
+        name: &str,
+        operator: impl Operator,
+        inputs: &[ValueId],
+    ) -> Result<Vec<ValueId>, GraphError> {
         let operator: Arc<dyn Operator> = Arc::new(operator);
         let operands: Vec<Operand> = inputs
             .iter()
             .map(|input| self.graph.values[input.0].clone())
             .collect();
-        let shape = operator
-            .infer_shape(&operands)
-            .and_then(limited)
-            .map_err(|error| GraphError {
-                node: name.to_owned(),
-                operator: operator.name(),
-                error,
-            })?;
-        let dynamic = inputs.iter().any(|input| self.dynamic[input.0]);
-        let output = self.value(shape, None, dynamic);
+        let shapes = shapes(&*operator, &operands).map_err(|error| GraphError {
+            node: name.to_owned(),
+            operator: operator.name(),
+            error,
+        })?;
+        for (position, input) in inputs.iter().enumerate() {
+            if let Some(range) = operator.range(&operands, position) {
+                self.hold_to(*input, &range);
+            }
+        }
+        let outputs: Vec<ValueId> = shapes
+            .into_iter()
+            .map(|shape| self.value(Operand::computed(shape)))
+            .collect();
         self.graph.nodes.push(Node {
             name: name.to_owned(),
             operator,
             inputs: inputs.to_vec(),
-            output,
+            outputs: outputs.clone(),
         });
-        Ok(output)
+        Ok(outputs)
     }
 
-    /// The extents of one row of a value.
+    /// The extents of one item of a value.
     ///
     /// # Panics
     /// If the value is of another graph.
     #[must_use]
     pub fn shape(&self, value: ValueId) -> &[usize] {
-        &self.graph.values[value.0].shape
+        self.graph.values[value.0].extents()
+    }
+
+    /// What the items of a value are.
+    ///
+    /// # Panics
+    /// If the value is of another graph.
+    #[must_use]
+    pub fn domain(&self, value: ValueId) -> Domain {
+        self.graph.values[value.0].shape.domain
     }
 
     /// Makes a value an output under this name.
     ///
+    /// # Errors
+    /// [`OutputError`] if the value is the same in every pass, or not of single precision.
+    ///
     /// # Panics
-    /// If the value is of another graph, or depends on no input.
-    pub fn output(&mut self, name: &str, value: ValueId) {
-        assert!(
-            self.dynamic[value.0],
-            "output {name:?} is the same for every row"
-        );
-        let spec = TensorSpec {
-            name: name.to_owned(),
-            datatype: DataType::Fp32,
-            row_shape: self.shape(value).to_vec(),
-            description: String::new(),
-        };
+    /// If the value is of another graph.
+    pub fn output(&mut self, name: &str, value: ValueId) -> Result<(), OutputError> {
+        let Operand {
+            shape, datatype, ..
+        } = &self.graph.values[value.0];
+        if shape.domain == Domain::Once {
+            return Err(OutputError::Constant);
+        }
+        if *datatype != DataType::Fp32 {
+            return Err(OutputError::Datatype(*datatype));
+        }
+        let spec = TensorSpec::new(name, DataType::Fp32, shape.clone());
         self.graph.outputs.push((value, spec));
+        Ok(())
     }
 
     /// The finished graph.
@@ -175,33 +229,76 @@ impl GraphBuilder {
         self.graph
     }
 
-    fn value(
-        &mut self,
-        shape: Vec<usize>,
-        constant: Option<Arc<ArrayD<f32>>>,
-        dynamic: bool,
-    ) -> ValueId {
-        self.graph.values.push(Operand { shape, constant });
-        self.dynamic.push(dynamic);
+    fn value(&mut self, operand: Operand) -> ValueId {
+        self.graph.values.push(operand);
         ValueId(self.graph.values.len() - 1)
+    }
+
+    /// Lets an input of the network have no other values than these.
+    fn hold_to(&mut self, value: ValueId, range: &RangeInclusive<i64>) {
+        let mut inputs = self.graph.inputs.iter_mut();
+        if let Some((_, spec)) = inputs.find(|(input, _)| *input == value) {
+            let (start, end) = match &spec.range {
+                Some(own) => (*own.start().max(range.start()), *own.end().min(range.end())),
+                None => (*range.start(), *range.end()),
+            };
+            spec.range = Some(start..=end);
+        }
     }
 }
 
-/// Refuses rows of more than [`MAX_ROW_ELEMENTS`].
-fn limited(shape: Vec<usize>) -> Result<Vec<usize>, OpError> {
-    let mut elements: usize = 1;
-    for extent in &shape {
-        elements = elements.saturating_mul(*extent);
+/// The shapes of a node's outputs, of no more than [`MAX_ROW_ELEMENTS`] an item.
+fn shapes(operator: &dyn Operator, operands: &[Operand]) -> Result<Vec<Shape>, OpError> {
+    for (index, operand) in operands.iter().enumerate() {
+        let expected = operator.datatype(index);
+        if operand.datatype != expected {
+            return Err(OpError::Datatype {
+                operand: index,
+                expected,
+                actual: operand.datatype,
+            });
+        }
     }
-    if elements <= MAX_ROW_ELEMENTS {
-        return Ok(shape);
+    let shapes = operator.infer_shapes(operands)?;
+    for shape in &shapes {
+        let elements = shape.extents.iter().fold(1, |elements: usize, extent| {
+            elements.saturating_mul(*extent)
+        });
+        if elements > MAX_ROW_ELEMENTS {
+            return Err(OpError::Shape {
+                operand: "output",
+                expected: format!("at most {MAX_ROW_ELEMENTS} numbers a row"),
+                actual: shape.extents.clone(),
+            });
+        }
     }
-    Err(OpError::Shape {
-        operand: "output",
-        expected: format!("at most {MAX_ROW_ELEMENTS} numbers a row"),
-        actual: shape,
-    })
+    Ok(shapes)
 }
+
+/// A value that cannot be an output of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputError {
+    /// It depends on no input.
+    Constant,
+    /// It is of this type: an input of look-ups.
+    Datatype(DataType),
+}
+
+impl fmt::Display for OutputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Constant => {
+                f.write_str("it is a weight: the same for every row; expected what a node computes")
+            }
+            Self::Datatype(datatype) => write!(
+                f,
+                "it is an input of {datatype}; expected what a node computes"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OutputError {}
 
 /// A node whose operator refuses its operands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,41 +1,74 @@
 //! What an operator is: a rule for shapes, and a kernel prepared once at load.
 //!
-//! Operators carry ONNX names and semantics. Their values are rows of a batch, so an
-//! operator sees the extents of *one row*; axis 0, the rows, is never among them. That is why no
-//! operator can mix rows.
+//! Operators carry ONNX names and semantics. Their values are items: the rows of a batch, or the
+//! tokens of all rows, packed. An operator sees the extents of *one item*; axis 0, the items, is
+//! never among them, and only the few operators that ask for offsets know where a row's tokens
+//! begin. That is why no operator can mix rows.
 
+use std::any::Any;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ndarray::ArrayD;
 
-use super::kernels::{Activation, Isa, Team};
+use super::kernels::{Activation, Isa};
+use super::run::Run;
+use crate::tensor::{DataType, Domain, Shape};
 
 /// One input of a node as its operator sees it.
 #[derive(Clone, Debug)]
 pub struct Operand {
-    /// The extents of one row, or of the whole constant.
-    pub shape: Vec<usize>,
+    /// What its items are and the extents of one item; the whole shape of a constant.
+    pub shape: Shape,
+    /// The type of its elements: single precision, but for inputs of the network.
+    pub datatype: DataType,
     /// The values, if they are known at load.
     pub constant: Option<Arc<ArrayD<f32>>>,
 }
 
 impl Operand {
-    /// The number of elements in one row, or in the constant.
+    /// An operand of single precision that is computed in each pass.
+    #[must_use]
+    pub fn computed(shape: Shape) -> Self {
+        Self {
+            shape,
+            datatype: DataType::Fp32,
+            constant: None,
+        }
+    }
+
+    /// An operand that is known at load.
+    #[must_use]
+    pub fn known(values: Arc<ArrayD<f32>>) -> Self {
+        Self {
+            shape: Shape::once(values.shape()),
+            datatype: DataType::Fp32,
+            constant: Some(values),
+        }
+    }
+
+    /// The extents of one item, or of the whole constant.
+    #[must_use]
+    pub fn extents(&self) -> &[usize] {
+        &self.shape.extents
+    }
+
+    /// The number of elements in one item, or in the constant.
     #[must_use]
     pub fn elements(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.elements()
     }
 
     /// The weight that this operand is.
     ///
     /// # Panics
-    /// If it is computed from the inputs; [`Operator::infer_shape`] refuses that.
+    /// If it is computed from the inputs; [`Operator::infer_shapes`] refuses that.
     #[must_use]
     pub fn weight(&self) -> &ArrayD<f32> {
         self.constant
             .as_deref()
-            .expect("infer_shape accepted the operand as a weight")
+            .expect("infer_shapes accepted the operand as a weight")
     }
 
     /// The weight's numbers, row-major.
@@ -47,31 +80,56 @@ impl Operand {
         self.weight().iter().copied().collect()
     }
 
-    /// The extent of the last axis; 1 for a row of one number.
+    /// The extent of the last axis; 1 for an item of one number.
     #[must_use]
     pub fn columns(&self) -> usize {
-        self.shape.last().copied().unwrap_or(1)
+        self.extents().last().copied().unwrap_or(1)
+    }
+}
+
+/// What tells two operators of the same type apart, so that nodes with the same operator and the
+/// same weights can share one kernel. Whatever can be compared has it.
+pub trait Comparable: Any {
+    /// Whether `other` is of the same type and equal.
+    fn equals(&self, other: &dyn Any) -> bool;
+}
+
+impl<T: Any + PartialEq> Comparable for T {
+    fn equals(&self, other: &dyn Any) -> bool {
+        other.downcast_ref::<T>().is_some_and(|other| self == other)
     }
 }
 
 /// A step of a network: how shapes follow, and which kernel computes it.
 ///
 /// See ARCHITECTURE.md, "Adding an operator".
-pub trait Operator: fmt::Debug + Send + Sync {
+pub trait Operator: Comparable + fmt::Debug + Send + Sync {
     /// The ONNX name, for example `Gemm`.
     fn name(&self) -> &'static str;
 
-    /// The extents of one row of the output.
+    /// The shapes of the outputs, at least one. Most operators have one, and compute it item by
+    /// item: [`itemwise`].
     ///
     /// # Errors
     /// [`OpError`] if the operands do not fit the operator.
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError>;
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError>;
 
-    /// Builds the kernel for these operands: packs weights, computes what rows share.
+    /// Builds the kernel for these operands: packs weights, computes what items share.
     ///
     /// The kernel is later given the operands that are not constants, in order.
-    /// Only called after [`Operator::infer_shape`] accepted the same operands.
+    /// Only called after [`Operator::infer_shapes`] accepted the same operands.
     fn prepare(&self, inputs: &[Operand], isa: Isa) -> Box<dyn Kernel>;
+
+    /// The type that the operand must have. Integers feed look-ups only.
+    fn datatype(&self, _operand: usize) -> DataType {
+        DataType::Fp32
+    }
+
+    /// The values that an operand of integers may have, if not all: an input of the network that
+    /// is this operand is held to them when a request is decoded.
+    fn range(&self, _inputs: &[Operand], _operand: usize) -> Option<RangeInclusive<i64>> {
+        None
+    }
 
     /// Whether the output equals the first input, element for element.
     fn is_identity(&self) -> bool {
@@ -105,7 +163,20 @@ pub trait Operator: fmt::Debug + Send + Sync {
     }
 }
 
-/// Where a scale and shift stands beside the operator that absorbs it.
+/// The output of an operator that computes each item from the same item of each operand, and from
+/// constants.
+///
+/// # Errors
+/// [`OpError::Domains`] if the operands' items are not the same.
+pub(super) fn itemwise(inputs: &[Operand], extents: Vec<usize>) -> Result<Vec<Shape>, OpError> {
+    let domain = inputs.iter().try_fold(Domain::Once, |domain, operand| {
+        let other = operand.shape.domain;
+        domain.with(other).ok_or(OpError::Domains(domain, other))
+    })?;
+    Ok(vec![Shape { domain, extents }])
+}
+
+/// Where a scale and shift is applied, as seen from the operator that absorbs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// It was applied to the operator's first input.
@@ -140,20 +211,11 @@ impl ScaleShift {
 
 /// The computation of one node, ready to run.
 pub trait Kernel: fmt::Debug + Send + Sync {
-    /// Computes `rows` rows.
-    ///
-    /// `output` holds `rows` rows of the output's elements, row-major. For a kernel that works
-    /// [in place](Kernel::in_place) it holds the first input on entry, and `inputs` leaves that
-    /// one out.
-    fn run(&self, rows: usize, inputs: Inputs<'_>, output: &mut [f32]);
+    /// Computes all items of the outputs, with the help of the team if there is one.
+    fn run(&self, run: Run<'_>);
 
-    /// As [`Kernel::run`], with the help of whoever helps the team; the same to the last bit.
-    fn run_shared(&self, rows: usize, inputs: Inputs<'_>, output: &mut [f32], _team: &Team) {
-        self.run(rows, inputs, output);
-    }
-
-    /// Whether several threads should share this many rows: [`Kernel::run_shared`] does.
-    fn pays_to_share(&self, _rows: usize) -> bool {
+    /// Whether several threads should share this many items of the output.
+    fn pays_to_share(&self, _items: usize) -> bool {
         false
     }
 
@@ -162,75 +224,15 @@ pub trait Kernel: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Floating-point operations for one row, to a rough factor for what is not a product.
-    fn flops_per_row(&self) -> u64;
+    /// The scratch memory that a run needs apart from inputs and outputs, as the shape of a value;
+    /// `None` for none.
+    fn scratch(&self) -> Option<Shape> {
+        None
+    }
 
     /// Bytes of weights that the kernel owns.
     fn weight_bytes(&self) -> usize {
         0
-    }
-}
-
-/// The inputs of a running kernel: `rows` rows each, row-major.
-#[derive(Clone, Copy, Debug)]
-pub struct Inputs<'a> {
-    pub(super) rows: usize,
-    pub(super) sources: &'a [Source],
-    pub(super) external: &'a [&'a [f32]],
-    pub(super) layout: &'a super::workspace::Layout,
-    /// The arena before and after the slot of the output.
-    pub(super) before: &'a [f32],
-    pub(super) after: &'a [f32],
-    /// Where in the arena `after` starts.
-    pub(super) after_start: usize,
-}
-
-/// Where a value lies during a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// The request's input of this index.
-    Input(usize),
-    /// A slot of the workspace and the elements of a row in it.
-    Slot { slot: usize, elements: usize },
-}
-
-impl<'a> Inputs<'a> {
-    /// The number of inputs.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.sources.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.sources.is_empty()
-    }
-
-    /// The values of one input.
-    ///
-    /// # Panics
-    /// If there is no input `index`.
-    #[must_use]
-    pub fn get(&self, index: usize) -> &'a [f32] {
-        match self.sources[index] {
-            Source::Input(input) => self.external[input],
-            Source::Slot { slot, elements } => {
-                let start = self.layout.start(slot, self.rows);
-                let len = elements * self.rows;
-                if start < self.before.len() {
-                    &self.before[start..start + len]
-                } else {
-                    let start = start - self.after_start;
-                    &self.after[start..start + len]
-                }
-            }
-        }
-    }
-
-    /// The inputs in order.
-    pub fn iter(self) -> impl Iterator<Item = &'a [f32]> {
-        (0..self.len()).map(move |index| self.get(index))
     }
 }
 
@@ -252,6 +254,26 @@ pub enum OpError {
         expected: String,
         /// The extents it has.
         actual: Vec<usize>,
+    },
+    /// The items of an operand are not what the operator works on.
+    Domain {
+        /// The operand's name in the operator's documentation.
+        operand: &'static str,
+        /// What it works on.
+        expected: &'static str,
+        /// What the operand's items are.
+        actual: Domain,
+    },
+    /// The items of the operands are not the same, so that none belongs to another.
+    Domains(Domain, Domain),
+    /// The elements of an operand are of the wrong type.
+    Datatype {
+        /// The position of the operand, from 0.
+        operand: usize,
+        /// The type that the operator takes.
+        expected: DataType,
+        /// The type that it has.
+        actual: DataType,
     },
     /// An operand must be known at load.
     NotConstant {
@@ -278,6 +300,21 @@ impl fmt::Display for OpError {
                 expected,
                 actual,
             } => write!(f, "{operand}: expected {expected}, got shape {actual:?}"),
+            Self::Domain {
+                operand,
+                expected,
+                actual,
+            } => write!(f, "{operand}: expected {expected}, got {actual}"),
+            Self::Domains(first, second) => write!(
+                f,
+                "expected operands with the same items, got {first} and {second}; pool the tokens \
+                 of each row first"
+            ),
+            Self::Datatype {
+                operand,
+                expected,
+                actual,
+            } => write!(f, "operand {operand}: expected {expected}, got {actual}"),
             Self::NotConstant { operand } => {
                 write!(
                     f,
@@ -328,15 +365,15 @@ pub(super) fn expect_shape(
     name: &'static str,
     expected: &[usize],
 ) -> Result<(), OpError> {
-    if operand.shape == expected {
+    if operand.extents() == expected {
         return Ok(());
     }
     Err(OpError::Shape {
         operand: name,
         expected: format!("shape {expected:?}"),
-        actual: operand.shape.clone(),
+        actual: operand.shape.extents.clone(),
     })
 }
 
 #[cfg(test)]
-pub(super) mod trial;
+pub(super) mod testing;

@@ -6,14 +6,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ndarray::{ArrayD, IxDyn};
+use ndarray::ArrayD;
 
 use super::graph::{Graph, ValueId};
 use super::kernels::Isa;
-use super::op::{Inputs, Operand, ScaleShift, Side};
-use super::workspace::Layout;
+use super::op::{Operand, Operator, ScaleShift, Side};
+use super::run::{Counts, Place, Source};
+use super::step::Step;
+use super::workspace::{Layout, Workspace};
+use crate::tensor::{Domain, Shape, View};
 
-/// The largest shift that is folded into the product behind it. A larger one is there to cancel a
+/// The largest shift that is folded into the product after it. A larger one is there to cancel a
 /// mean as large, and would cancel only after the product was rounded.
 const MAX_FOLDED_SHIFT: f64 = 8.0;
 
@@ -27,53 +30,67 @@ pub(super) fn optimize(graph: &mut Graph, isa: Isa) {
     drop_unused(graph);
 }
 
-/// Computes nodes whose operands are all known at load.
+/// Computes the nodes whose outputs are the same in every pass.
 fn fold_constants(graph: &mut Graph, isa: Isa) {
     let nodes = std::mem::take(&mut graph.nodes);
     for node in nodes {
-        let operands = graph.operands(&node);
-        if operands.iter().all(|operand| operand.constant.is_some()) {
-            let shape = graph.values[node.output.0].shape.clone();
-            let values = compute_once(&node.operator, operands, &shape, isa);
-            graph.values[node.output.0].constant = Some(Arc::new(values));
-        } else {
+        let is_constant = |value: &ValueId| graph.values[value.0].shape.domain == Domain::Once;
+        if !node.outputs.iter().all(is_constant) {
             graph.nodes.push(node);
+            continue;
+        }
+        let operands = graph.operands(&node);
+        let shapes = node.outputs.iter();
+        let shapes: Vec<Shape> = shapes.map(|v| graph.values[v.0].shape.clone()).collect();
+        let computed = compute_once(&*node.operator, operands, &shapes, isa);
+        for (output, values) in node.outputs.iter().zip(computed) {
+            graph.values[output.0].constant = Some(Arc::new(values));
         }
     }
 }
 
-/// Runs an operator on constants, one operand standing for the one row of a batch: the first that
-/// has the shape of the result, since that is where a kernel may work in place.
+/// Runs an operator on constants, for which there is one item.
+///
+/// A kernel takes at least one operand when it runs. That is the first of the output's shape,
+/// since a kernel may work in place on it; the others it knows when it is prepared.
 fn compute_once(
-    operator: &Arc<dyn super::op::Operator>,
+    operator: &dyn Operator,
     mut operands: Vec<Operand>,
-    shape: &[usize],
+    shapes: &[Shape],
     isa: Isa,
-) -> ArrayD<f32> {
-    let like_result = operands.iter().position(|operand| operand.shape == shape);
-    let row = &mut operands[like_result.unwrap_or(0)];
-    let first = row.constant.take().expect("all are constants");
-    let first: Vec<f32> = first.iter().copied().collect();
+) -> Vec<ArrayD<f32>> {
+    let like_output = operands.iter().position(|o| o.shape == shapes[0]);
+    let operand = &mut operands[like_output.unwrap_or(0)];
+    let values = operand.constant.take().expect("all are constants");
+    let values = values.as_standard_layout();
+    let values = [View::F32(values.as_slice().expect("standard layout"))];
     let kernel = operator.prepare(&operands, isa);
-    let mut output = vec![0.0; shape.iter().product()];
-    let sources = [super::op::Source::Input(0)];
-    let sources = if kernel.in_place() {
-        output.copy_from_slice(&first);
-        &sources[1..]
-    } else {
-        &sources[..]
+    let sources = [Source::Input(0)];
+    let mut workspace = Workspace::new();
+    let scratch = kernel.scratch();
+    let layout = Layout::new(shapes, &scratch);
+    let step = Step {
+        inputs: if kernel.in_place() {
+            Vec::new()
+        } else {
+            sources.to_vec()
+        },
+        copy: kernel.in_place().then_some(sources[0]),
+        kernel: kernel.into(),
+        outputs: shapes
+            .iter()
+            .enumerate()
+            .map(|(slot, shape)| Place::new(slot, shape))
+            .collect(),
+        scratch,
     };
-    let inputs = Inputs {
-        rows: 1,
-        sources,
-        external: &[&first],
-        layout: &Layout::default(),
-        before: &[],
-        after: &[],
-        after_start: 0,
-    };
-    kernel.run(1, inputs, &mut output);
-    ArrayD::from_shape_vec(IxDyn(shape), output).expect("the shape gave the length")
+    let arena = workspace.arena(&layout, Counts::ONCE);
+    step.run(Counts::ONCE, &values, &layout, arena, None);
+    let computed = step.outputs.iter().zip(shapes).map(|(place, shape)| {
+        let values = place.values(&layout, Counts::ONCE, arena).to_vec();
+        ArrayD::from_shape_vec(shape.extents.clone(), values).expect("the shape gave the length")
+    });
+    computed.collect()
 }
 
 /// Removes nodes whose output is their input, in the same shape.
@@ -88,10 +105,13 @@ fn drop_identities(graph: &mut Graph) {
             *input = *same.get(input).unwrap_or(input);
         }
         let shape = |value: ValueId| &graph.values[value.0].shape;
-        if node.operator.is_identity() && shape(node.inputs[0]) == shape(node.output) {
-            same.insert(node.output, node.inputs[0]);
-        } else {
-            graph.nodes.push(node);
+        match node.only_output() {
+            Some(output)
+                if node.operator.is_identity() && shape(node.inputs[0]) == shape(output) =>
+            {
+                same.insert(output, node.inputs[0]);
+            }
+            _ => graph.nodes.push(node),
         }
     }
     for (output, _) in &mut graph.outputs {
@@ -99,7 +119,7 @@ fn drop_identities(graph: &mut Graph) {
     }
 }
 
-/// Who computes each value of a graph and how many operands and outputs refer to it, by
+/// Which node computes each value of a graph and how many operands and outputs refer to it, by
 /// [`ValueId`]. A rewrite that moves a value to another node keeps this up to date.
 struct Links {
     producers: Vec<Option<usize>>,
@@ -113,7 +133,9 @@ impl Links {
             uses: vec![0; graph.values.len()],
         };
         for (index, node) in graph.nodes.iter().enumerate() {
-            links.producers[node.output.0] = Some(index);
+            for output in &node.outputs {
+                links.producers[output.0] = Some(index);
+            }
             for input in &node.inputs {
                 links.uses[input.0] += 1;
             }
@@ -124,9 +146,10 @@ impl Links {
         links
     }
 
-    /// The node that computes a value for one single user.
-    fn producer_of_one(&self, value: ValueId) -> Option<usize> {
-        self.producers[value.0].filter(|_| self.uses[value.0] == 1)
+    /// The node that computes this value and no other, for one single user.
+    fn producer_of_one(&self, graph: &Graph, value: ValueId) -> Option<usize> {
+        self.producers[value.0]
+            .filter(|node| self.uses[value.0] == 1 && graph.nodes[*node].only_output().is_some())
     }
 }
 
@@ -151,18 +174,18 @@ fn fold_scale_shifts(graph: &mut Graph) {
             && let Some(affine) = composed(graph, &run.nodes)
             && absorb(graph, &mut links, producer, Side::Output, &affine)
         {
-            graph.nodes[producer].output = graph.nodes[last].output;
+            graph.nodes[producer].outputs = graph.nodes[last].outputs.clone();
             run.nodes.iter().for_each(|node| folded[*node] = true);
             continue;
         }
         let Some(consumer) = run.consumer else {
             continue;
         };
-        let behind_large_shifts = run.nodes.iter().rposition(|node| {
+        let after_large_shifts = run.nodes.iter().rposition(|node| {
             let affine = scale_shift(graph, *node);
             affine.is_none_or(|affine| affine.shift.iter().any(|s| s.abs() > MAX_FOLDED_SHIFT))
         });
-        let near = &run.nodes[behind_large_shifts.map_or(0, |index| index + 1)..];
+        let near = &run.nodes[after_large_shifts.map_or(0, |index| index + 1)..];
         if let Some(first) = near.first()
             && let Some(affine) = composed(graph, near)
             && absorb(graph, &mut links, consumer, Side::Input, &affine)
@@ -203,13 +226,13 @@ fn runs(graph: &Graph, links: &Links) -> Vec<Run> {
         let run = before.unwrap_or_else(|| {
             runs.push(Run {
                 nodes: Vec::new(),
-                producer: links.producer_of_one(input),
+                producer: links.producer_of_one(graph, input),
                 consumer: None,
             });
             runs.len() - 1
         });
         runs[run].nodes.push(index);
-        ends.insert(node.output, run);
+        ends.insert(node.outputs[0], run);
     }
     runs
 }
@@ -244,10 +267,7 @@ fn absorb(
     for (position, constant) in constants.into_iter().enumerate() {
         let Some(values) = constant else { continue };
         let replacement = ValueId(graph.values.len());
-        graph.values.push(Operand {
-            shape: values.shape().to_vec(),
-            constant: Some(Arc::new(values)),
-        });
+        graph.values.push(Operand::known(Arc::new(values)));
         links.producers.push(None);
         links.uses.push(1);
         let inputs = &mut graph.nodes[index].inputs;
@@ -272,13 +292,13 @@ fn fuse_activations(graph: &mut Graph) {
     for (index, fused) in fused.iter_mut().enumerate() {
         let node = &graph.nodes[index];
         if let Some(activation) = node.operator.as_activation()
-            && let Some(producer) = links.producer_of_one(node.inputs[0])
+            && let Some(producer) = links.producer_of_one(graph, node.inputs[0])
             && let Some(operator) = graph.nodes[producer].operator.with_activation(activation)
         {
-            let output = node.output;
+            let outputs = node.outputs.clone();
+            links.producers[outputs[0].0] = Some(producer);
             graph.nodes[producer].operator = operator;
-            graph.nodes[producer].output = output;
-            links.producers[output.0] = Some(producer);
+            graph.nodes[producer].outputs = outputs;
             *fused = true;
         }
     }
@@ -290,7 +310,7 @@ fn drop_unused(graph: &mut Graph) {
     let mut uses = Links::of(graph).uses;
     let mut unused = vec![false; graph.nodes.len()];
     for (index, node) in graph.nodes.iter().enumerate().rev() {
-        if uses[node.output.0] == 0 {
+        if node.outputs.iter().all(|output| uses[output.0] == 0) {
             unused[index] = true;
             for input in &node.inputs {
                 uses[input.0] -= 1;

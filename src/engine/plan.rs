@@ -1,5 +1,6 @@
 //! A graph compiled to steps over a workspace: everything that does not depend on a request.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -7,32 +8,19 @@ use ndarray::ArrayD;
 
 use super::graph::{Graph, Node, ValueId};
 use super::kernels::{Isa, Team};
-use super::op::{Inputs, Kernel, Operand, Source};
+use super::op::{Kernel, Operand, Operator};
+use super::run::{Batch, Counts, Place, Source};
+use super::step::Step;
 use super::workspace::{Layout, Workspace};
+use crate::tensor::{Shape, View};
 
-/// Steps in running order, with every buffer's place settled but for the number of rows.
+/// Steps in running order, with every buffer's place settled but for the numbers of rows and tokens.
 #[derive(Debug)]
 pub(super) struct Plan {
     steps: Vec<Step>,
     layout: Layout,
     outputs: Vec<Source>,
     weight_bytes: usize,
-}
-
-/// One kernel with the places that it reads and writes.
-#[derive(Debug)]
-struct Step {
-    /// The node's name, for whoever looks at a plan.
-    #[allow(dead_code, reason = "shown by Debug")]
-    name: String,
-    kernel: Arc<dyn Kernel>,
-    /// What the kernel reads; without the first input if it works in place.
-    inputs: Vec<Source>,
-    /// What to copy into the output first: the first input of a kernel that works in place,
-    /// if it lies elsewhere.
-    copy: Option<Source>,
-    output: usize,
-    output_elements: usize,
 }
 
 impl Plan {
@@ -50,8 +38,10 @@ impl Plan {
         let mut kernels = Kernels::default();
         for (index, node) in std::mem::take(&mut graph.nodes).into_iter().enumerate() {
             let operands = graph.operands(&node);
-            if node.operator.is_identity() {
-                places.alias(node.output, node.inputs[0]);
+            if let Some(output) = node.only_output()
+                && node.operator.is_identity()
+            {
+                places.alias(output, node.inputs[0]);
                 continue;
             }
             let kernel = kernels.prepare(&node, &operands, isa);
@@ -70,17 +60,22 @@ impl Plan {
                     release(constant);
                 }
             }
-            let elements = graph.values[node.output.0].elements();
-            steps.push(places.step(index, &node, kernel, &dynamic, elements));
+            let outputs: Vec<(ValueId, &Shape)> = node
+                .outputs
+                .iter()
+                .map(|output| (*output, &graph.values[output.0].shape))
+                .collect();
+            steps.push(places.step(index, kernel, &dynamic, &outputs));
         }
         let outputs = graph
             .outputs
             .iter()
             .map(|(value, _)| places.source(*value))
             .collect();
+        let scratch = steps.iter().filter_map(|step: &Step| step.scratch.as_ref());
         Self {
+            layout: Layout::new(&places.slots, scratch),
             steps,
-            layout: Layout::new(&places.slots),
             outputs,
             weight_bytes: kernels.weight_bytes,
         }
@@ -89,53 +84,30 @@ impl Plan {
     /// Runs every step, those that pay it with the team's help; the outputs stay in the workspace.
     pub(super) fn run<'w>(
         &'w self,
-        rows: usize,
-        external: &'w [&'w [f32]],
+        batch: Batch<'w>,
         workspace: &'w mut Workspace,
         team: Option<&Team>,
     ) -> Outputs<'w> {
-        let arena = workspace.arena(&self.layout, rows);
+        let counts = batch.counts();
+        let arena = workspace.arena(&self.layout, counts);
         for step in &self.steps {
-            let start = self.layout.start(step.output, rows);
-            let len = step.output_elements * rows;
-            let (before, rest) = arena.split_at_mut(start);
-            let (output, after) = rest.split_at_mut(len);
-            let inputs = |sources| Inputs {
-                rows,
-                sources,
-                external,
-                layout: &self.layout,
-                before,
-                after,
-                after_start: start + len,
-            };
-            if let Some(source) = &step.copy {
-                output.copy_from_slice(inputs(std::slice::from_ref(source)).get(0));
-            }
-            let inputs = inputs(&step.inputs);
-            match team {
-                None => step.kernel.run(rows, inputs, output),
-                Some(team) => step.kernel.run_shared(rows, inputs, output, team),
-            }
+            step.run(counts, batch.inputs, &self.layout, arena, team);
         }
         Outputs {
             plan: self,
-            rows,
-            external,
+            counts,
+            external: batch.inputs,
             arena,
         }
     }
 
-    pub(super) fn pays_to_share(&self, rows: usize) -> bool {
-        let mut kernels = self.steps.iter().map(|step| &step.kernel);
-        kernels.any(|kernel| kernel.pays_to_share(rows))
+    pub(super) fn pays_to_share(&self, rows: usize, tokens: usize) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|step| step.pays_to_share(rows, tokens))
     }
 
-    pub(super) fn flops_per_row(&self) -> u64 {
-        self.steps
-            .iter()
-            .map(|step| step.kernel.flops_per_row())
-            .sum()
+    pub(super) fn steps(&self) -> usize {
+        self.steps.len()
     }
 
     pub(super) fn weight_bytes(&self) -> usize {
@@ -147,24 +119,21 @@ impl Plan {
 #[derive(Debug)]
 pub struct Outputs<'w> {
     plan: &'w Plan,
-    rows: usize,
-    external: &'w [&'w [f32]],
+    counts: Counts<'w>,
+    external: &'w [View<'w>],
     arena: &'w [f32],
 }
 
 impl<'w> Outputs<'w> {
-    /// The values of the engine's output `index`: `rows` rows, row-major.
+    /// The values of the engine's output `index`: all items, row-major.
     ///
     /// # Panics
     /// If the engine has no output `index`.
     #[must_use]
     pub fn get(&self, index: usize) -> &'w [f32] {
         match self.plan.outputs[index] {
-            Source::Input(input) => self.external[input],
-            Source::Slot { slot, elements } => {
-                let start = self.plan.layout.start(slot, self.rows);
-                &self.arena[start..start + elements * self.rows]
-            }
+            Source::Input(input) => self.external[input].f32s(),
+            Source::Slot(place) => place.values(&self.plan.layout, self.counts, self.arena),
         }
     }
 }
@@ -173,13 +142,18 @@ impl<'w> Outputs<'w> {
 /// that is applied several times wants it.
 #[derive(Default)]
 struct Kernels {
-    made: HashMap<KernelKey, Arc<dyn Kernel>>,
+    /// By all that is cheap to look up, then those whose operators are to be compared.
+    made: HashMap<KernelKey, Vec<(Arc<dyn Operator>, Arc<dyn Kernel>)>>,
     weight_bytes: usize,
 }
 
-/// What makes two nodes' kernels the same: the operator with its attributes, each operand's shape,
-/// and which constant it is.
-type KernelKey = (String, Vec<(Vec<usize>, Option<ValueId>)>);
+/// What makes two nodes' kernels the same, besides equal operators: each operand's shape and which
+/// constant it is.
+#[derive(PartialEq, Eq, Hash)]
+struct KernelKey {
+    operator: &'static str,
+    operands: Vec<(Shape, Option<ValueId>)>,
+}
 
 impl Kernels {
     fn prepare(&mut self, node: &Node, operands: &[Operand], isa: Isa) -> Arc<dyn Kernel> {
@@ -187,13 +161,21 @@ impl Kernels {
             let constant = operand.constant.is_some().then_some(*value);
             (operand.shape.clone(), constant)
         });
-        let key = (format!("{:?}", node.operator), parts.collect());
-        let kernel = self.made.entry(key).or_insert_with(|| {
-            let kernel = node.operator.prepare(operands, isa);
-            self.weight_bytes += kernel.weight_bytes();
-            kernel.into()
-        });
-        Arc::clone(kernel)
+        let key = KernelKey {
+            operator: node.operator.name(),
+            operands: parts.collect(),
+        };
+        let alike = self.made.entry(key).or_default();
+        let known = alike
+            .iter()
+            .find(|(operator, _)| same(&**operator, &*node.operator));
+        if let Some((_, kernel)) = known {
+            return Arc::clone(kernel);
+        }
+        let kernel: Arc<dyn Kernel> = node.operator.prepare(operands, isa).into();
+        self.weight_bytes += kernel.weight_bytes();
+        alike.push((Arc::clone(&node.operator), Arc::clone(&kernel)));
+        kernel
     }
 }
 
@@ -204,8 +186,8 @@ struct Places {
     last_uses: HashMap<ValueId, usize>,
     /// The values that lie in a slot, by slot: an aliased value holds the slot too.
     holders: Vec<Vec<ValueId>>,
-    /// The most elements of a row that a slot ever holds, by slot.
-    slots: Vec<usize>,
+    /// The largest value that a slot ever holds, by slot. All of a slot's values are of one domain.
+    slots: Vec<Shape>,
 }
 
 impl Places {
@@ -243,51 +225,53 @@ impl Places {
     fn alias(&mut self, value: ValueId, original: ValueId) {
         let source = self.source(original);
         self.sources.insert(value, source);
-        if let Source::Slot { slot, .. } = source {
-            self.holders[slot].push(value);
+        if let Source::Slot(place) = source {
+            self.holders[place.slot].push(value);
         }
     }
 
-    /// The step of a node, with a slot for its output.
+    /// The step of a node, with slots for its outputs.
     fn step(
         &mut self,
         index: usize,
-        node: &Node,
         kernel: Arc<dyn Kernel>,
         dynamic: &[ValueId],
-        elements: usize,
+        outputs: &[(ValueId, &Shape)],
     ) -> Step {
         let mut inputs: Vec<Source> = dynamic.iter().map(|value| self.source(*value)).collect();
         let mut copy = None;
-        let mut output = None;
+        let mut own = None;
         if kernel.in_place() {
             let first = inputs.remove(0);
             match first {
-                Source::Slot {
-                    slot,
-                    elements: held,
-                } if held == elements && !inputs.contains(&first) && self.is_done(slot, index) => {
-                    output = Some(slot);
+                Source::Slot(place)
+                    if Place::new(place.slot, outputs[0].1) == place
+                        && !inputs.contains(&first)
+                        && self.is_done(place.slot, index) =>
+                {
+                    own = Some(place.slot);
                 }
                 _ => copy = Some(first),
             }
         }
-        let output = output.unwrap_or_else(|| self.free_slot(index, elements));
-        self.holders[output] = vec![node.output];
-        self.sources.insert(
-            node.output,
-            Source::Slot {
-                slot: output,
-                elements,
-            },
-        );
+        let slot = own.unwrap_or_else(|| match outputs {
+            [(_, shape)] => self.free_slot(index, shape),
+            // Those of one node follow each other, and no slots are looked for that do.
+            _ => self.new_slots(outputs.iter().map(|(_, shape)| *shape)),
+        });
+        let slots = outputs.iter().zip(slot..);
+        let places = slots.map(|((value, shape), slot)| {
+            let place = Place::new(slot, shape);
+            self.holders[slot] = vec![*value];
+            self.sources.insert(*value, Source::Slot(place));
+            place
+        });
         Step {
-            name: node.name.clone(),
+            outputs: places.collect(),
+            scratch: kernel.scratch(),
             kernel,
             inputs,
             copy,
-            output,
-            output_elements: elements,
         }
     }
 
@@ -301,28 +285,42 @@ impl Places {
     /// A slot that node `index` may write: its values were last read before that node.
     ///
     /// Takes the smallest that is large enough, else lets the largest grow, else adds one.
-    fn free_slot(&mut self, index: usize, elements: usize) -> usize {
+    fn free_slot(&mut self, index: usize, shape: &Shape) -> usize {
         let free = (0..self.slots.len()).filter(|slot| {
-            let holders = self.holders[*slot].iter();
-            holders.copied().all(|holder| self.last_use(holder) < index)
+            let mut holders = self.holders[*slot].iter();
+            self.slots[*slot].domain == shape.domain
+                && holders.all(|holder| self.last_use(*holder) < index)
         });
+        let elements = shape.elements();
+        let by_size = |slot: &usize| self.slots[*slot].elements();
         let (fitting, small): (Vec<usize>, Vec<usize>) =
-            free.partition(|slot| self.slots[*slot] >= elements);
-        let by_size = |slot: &usize| self.slots[*slot];
+            free.partition(|slot| by_size(slot) >= elements);
         let best = fitting
             .into_iter()
             .min_by_key(by_size)
             .or_else(|| small.into_iter().max_by_key(by_size));
         match best {
             Some(slot) => {
-                self.slots[slot] = self.slots[slot].max(elements);
+                if self.slots[slot].elements() < elements {
+                    self.slots[slot] = shape.clone();
+                }
                 slot
             }
-            None => {
-                self.slots.push(elements);
-                self.holders.push(Vec::new());
-                self.slots.len() - 1
-            }
+            None => self.new_slots([shape]),
         }
     }
+
+    /// Adds slots that follow each other, and returns the first.
+    fn new_slots<'a>(&mut self, shapes: impl IntoIterator<Item = &'a Shape>) -> usize {
+        let first = self.slots.len();
+        self.slots.extend(shapes.into_iter().cloned());
+        self.holders.resize(self.slots.len(), Vec::new());
+        first
+    }
+}
+
+/// Whether two operators are of the same type and have the same attributes.
+fn same(first: &dyn Operator, second: &dyn Operator) -> bool {
+    let second: &dyn Any = second;
+    first.equals(second)
 }

@@ -3,24 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ndarray::{Array1, Array2, ArrayD, Axis, concatenate};
+use ndarray::{Array1, Array2, ArrayD, concatenate};
 use proptest::prelude::*;
 
 use super::kernels::{Activation, Isa};
 use super::ops::{
-    BatchNormalization, Concat, Elementwise, Gemm, Identity, LayerNormalization, Max, Mean, Mul,
-    Reshape, Scaler, Softmax, Sum,
+    BatchNormalization, Concat, Elementwise, Gather, Gemm, Identity, LayerNormalization, Max, Mean,
+    MeanPooling, Mul, Reshape, Scaler, Softmax, Sum,
 };
 use super::*;
-use crate::tensor::DataType;
+use crate::tensor::{Axis, DataType, Shape, View};
 
 fn spec(name: &str, row_shape: &[usize]) -> TensorSpec {
-    TensorSpec {
-        name: name.to_owned(),
-        datatype: DataType::Fp32,
-        row_shape: row_shape.to_vec(),
-        description: String::new(),
-    }
+    TensorSpec::new(name, DataType::Fp32, Shape::rows(row_shape))
 }
 
 const LINEAR: Gemm = Gemm {
@@ -57,7 +52,8 @@ impl Noise {
 
 fn run(engine: &Engine, rows: usize, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
     let mut workspace = Workspace::new();
-    let outputs = engine.run(rows, inputs, &mut workspace);
+    let inputs: Vec<View<'_>> = inputs.iter().map(|values| View::F32(values)).collect();
+    let outputs = engine.run(Batch::of_rows(rows, &inputs), &mut workspace, None);
     (0..engine.outputs().len())
         .map(|index| outputs.get(index).to_vec())
         .collect()
@@ -73,7 +69,7 @@ fn a_dense_layer_computes_what_was_computed_by_hand() {
     let y = graph
         .node("relu", Elementwise(Activation::Relu), &[y])
         .unwrap();
-    graph.output("y", y);
+    graph.output("y", y).unwrap();
     let engine = Engine::compile(graph.build());
     assert_eq!(engine.parameters(), 9);
     let outputs = run(&engine, 2, &[&[1.0, 1.0, -1.0, 2.0]]);
@@ -93,7 +89,7 @@ fn constants_are_given_away_once_by_the_last_who_had_them_in_the_order_of_use() 
         x = graph.node("dense", LINEAR, &operands).unwrap();
         x = graph.node("softmax", Softmax, &[x]).unwrap();
     }
-    graph.output("y", x);
+    graph.output("y", x).unwrap();
     let mut shapes = Vec::new();
     let engine = Engine::compile_releasing(graph.build(), Isa::detect(), &mut |constant| {
         assert_eq!(Arc::strong_count(&constant), 1);
@@ -148,7 +144,7 @@ fn rewritable(noise: &mut Noise) -> (Graph, impl Fn(&Array2<f64>) -> Array2<f64>
     let x = normalize(&mut graph, "before", x);
     let w = graph.constant(w2.clone().into_dyn());
     let x = graph.node("head", LINEAR, &[x, w]).unwrap();
-    graph.output("y", x);
+    graph.output("y", x).unwrap();
 
     let wide = |array: &Array2<f32>| array.mapv(f64::from);
     let (w1, w2, bias) = (wide(&w1), wide(&w2), bias.mapv(f64::from));
@@ -202,9 +198,9 @@ fn a_value_that_others_need_keeps_its_own_node() {
         .unwrap();
     let shift = graph.constant(ndarray::arr1(&[10.0]).into_dyn());
     let shifted = graph.node("shift", Sum, &[product, shift]).unwrap();
-    graph.output("product", product);
-    graph.output("relu", relu);
-    graph.output("shifted", shifted);
+    graph.output("product", product).unwrap();
+    graph.output("relu", relu).unwrap();
+    graph.output("shifted", shifted).unwrap();
     let engine = Engine::compile(graph.build());
     assert_eq!(
         run(&engine, 2, &[&[1.0, -1.0]]),
@@ -223,7 +219,7 @@ fn nodes_of_constants_are_computed_at_load() {
         .node("reshape", Reshape { shape: vec![2] }, &[sum])
         .unwrap();
     let y = graph.node("scale", Mul, &[x, same]).unwrap();
-    graph.output("y", y);
+    graph.output("y", y).unwrap();
     let mut graph = graph.build();
     optimize::optimize(&mut graph, Isa::detect());
     assert_eq!(graph.nodes().len(), 1);
@@ -239,7 +235,7 @@ fn nodes_that_apply_the_same_weights_share_them() {
     for _ in 0..3 {
         x = graph.node("swap", LINEAR, &[x, w]).unwrap();
     }
-    graph.output("y", x);
+    graph.output("y", x).unwrap();
     let thrice = Engine::compile(graph.build());
     assert_eq!(run(&thrice, 1, &[&[1.0, 2.0]]), [[2.0, 1.0]]);
 
@@ -247,7 +243,7 @@ fn nodes_that_apply_the_same_weights_share_them() {
     let x = graph.input(spec("x", &[2]));
     let w = graph.weight(ndarray::arr2(&[[0.0, 1.0], [1.0, 0.0]]).into_dyn());
     let x = graph.node("swap", LINEAR, &[x, w]).unwrap();
-    graph.output("y", x);
+    graph.output("y", x).unwrap();
     let once = Engine::compile(graph.build());
     assert_eq!(thrice.weight_bytes(), once.weight_bytes());
 }
@@ -265,7 +261,7 @@ fn a_large_shift_is_not_folded_into_the_product_behind_it() {
         let x = graph.node("norm", operator, &operands).unwrap();
         let w = graph.weight(ndarray::arr2(&[[3.0]]).into_dyn());
         let x = graph.node("product", LINEAR, &[x, w]).unwrap();
-        graph.output("y", x);
+        graph.output("y", x).unwrap();
         let mut graph = graph.build();
         optimize::optimize(&mut graph, Isa::detect());
         graph.nodes().len()
@@ -281,13 +277,19 @@ enum Counting {
     Absorb(Arc<AtomicUsize>),
 }
 
+impl PartialEq for Counting {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
 impl Operator for Counting {
     fn name(&self) -> &'static str {
         "Counting"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        Ok(inputs[0].shape.clone())
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        Ok(vec![inputs[0].shape.clone()])
     }
 
     fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
@@ -344,7 +346,7 @@ fn a_chain_of_scales_is_folded_at_once_and_each_is_looked_at_a_few_times() {
         if !before {
             x = absorb(&mut graph, x);
         }
-        graph.output("y", x);
+        graph.output("y", x).unwrap();
         let mut graph = graph.build();
         optimize::optimize(&mut graph, Isa::detect());
         let [node] = graph.nodes() else {
@@ -386,7 +388,7 @@ fn a_large_shift_in_a_chain_keeps_itself_and_what_stands_before_it() {
     }
     let w = graph.weight(ndarray::arr2(&[[3.0]]).into_dyn());
     x = graph.node("product", LINEAR, &[x, w]).unwrap();
-    graph.output("y", x);
+    graph.output("y", x).unwrap();
     let graph = graph.build();
     let mut optimized = graph.clone();
     optimize::optimize(&mut optimized, Isa::detect());
@@ -411,7 +413,7 @@ fn an_output_that_depends_on_no_input_is_a_bug_of_the_caller() {
     let a = graph.constant(ndarray::arr1(&[1.0, 2.0]).into_dyn());
     let b = graph.constant(ndarray::arr1(&[3.0]).into_dyn());
     let sum = graph.node("sum", Sum, &[a, b]).unwrap();
-    graph.output("y", sum);
+    graph.output("y", sum).unwrap();
 }
 
 #[test]
@@ -422,11 +424,11 @@ fn an_output_may_be_an_input_or_stand_twice() {
         .node("flat", Reshape { shape: vec![1, 2] }, &[x])
         .unwrap();
     let double = graph.node("double", Sum, &[x, x]).unwrap();
-    graph.output("same", flat);
-    graph.output("double", double);
-    graph.output("again", double);
+    graph.output("same", flat).unwrap();
+    graph.output("double", double).unwrap();
+    graph.output("again", double).unwrap();
     let engine = Engine::compile(graph.build());
-    assert_eq!(engine.outputs()[0].row_shape, [1, 2]);
+    assert_eq!(engine.outputs()[0].shape.extents, [1, 2]);
     assert_eq!(
         run(&engine, 1, &[&[1.0, -3.0]]),
         [[1.0, -3.0], [2.0, -6.0], [2.0, -6.0]]
@@ -438,7 +440,7 @@ fn an_output_may_be_an_input_or_stand_twice() {
 fn an_input_of_another_length_is_a_bug_of_the_caller() {
     let mut graph = GraphBuilder::new();
     let x = graph.input(spec("x", &[2]));
-    graph.output("y", x);
+    graph.output("y", x).unwrap();
     run(&Engine::compile(graph.build()), 2, &[&[1.0, 2.0, 3.0]]);
 }
 
@@ -542,7 +544,7 @@ impl Random {
             }
             5 => {
                 let (y, other) = self.pick();
-                let joined = concatenate(Axis(1), &[value.view(), other.view()]).unwrap();
+                let joined = concatenate(ndarray::Axis(1), &[value.view(), other.view()]).unwrap();
                 (self.graph.node(&name, Concat { axis: -1 }, &[x, y]), joined)
             }
             6 => {
@@ -610,7 +612,7 @@ proptest! {
         let mut expected = Vec::new();
         for index in [7, 11, 13] {
             let (value, result) = random.values[index].clone();
-            random.graph.output(&index.to_string(), value);
+            random.graph.output(&index.to_string(), value).unwrap();
             expected.push(result);
         }
         let graph = random.graph.build();
@@ -654,7 +656,7 @@ fn a_row_has_the_same_bits_in_every_batch() {
     let operator = LayerNormalization { epsilon: 1e-5 };
     x = graph.node("norm", operator, &[x, scale, bias]).unwrap();
     x = graph.node("softmax", Softmax, &[x]).unwrap();
-    graph.output("y", x);
+    graph.output("y", x).unwrap();
     let graph = graph.build();
 
     let inputs = noise.matrix(ROWS, widths[0]).into_raw_vec_and_offset().0;
@@ -664,13 +666,20 @@ fn a_row_has_the_same_bits_in_every_batch() {
         let mut workspace = Workspace::new();
         let alone: Vec<Vec<u32>> = inputs
             .chunks(widths[0])
-            .map(|row| bits(engine.run(1, &[row], &mut workspace).get(0)))
+            .map(|row| {
+                let row = [View::F32(row)];
+                bits(
+                    engine
+                        .run(Batch::of_rows(1, &row), &mut workspace, None)
+                        .get(0),
+                )
+            })
             .collect();
         for rows in 1..=ROWS {
             // The last rows, so that every row is met in many positions.
             let first = ROWS - rows;
-            let part = [&inputs[first * widths[0]..]];
-            let outputs = engine.run(rows, &part, &mut workspace);
+            let part = [View::F32(&inputs[first * widths[0]..])];
+            let outputs = engine.run(Batch::of_rows(rows, &part), &mut workspace, None);
             for (row, together) in outputs.get(0).chunks(10).enumerate() {
                 assert_eq!(
                     bits(together),
@@ -681,4 +690,143 @@ fn a_row_has_the_same_bits_in_every_batch() {
             }
         }
     }
+}
+
+/// A text classifier in small: embeddings of two inputs over the same tokens, a layer for each token,
+/// the mean of each row, a layer for each row; and the tokens' own values as a second output.
+fn texts(noise: &mut Noise) -> Graph {
+    let mut graph = GraphBuilder::new();
+    let tokens = Axis(0);
+    let ids = |name: &str| TensorSpec::new(name, DataType::Int64, Shape::tokens(tokens, []));
+    let mut embedded = Vec::new();
+    for (name, entries) in [("words", 50), ("segments", 2)] {
+        let input = graph.input(ids(name));
+        let table = graph.weight(noise.matrix(entries, 24).into_dyn());
+        embedded.push(graph.node(name, Gather, &[table, input]).unwrap());
+    }
+    let mut x = graph.node("sum", Sum, &embedded).unwrap();
+    let (scale, bias) = (noise.vector(24), noise.vector(24));
+    let scale = graph.constant(scale.into_dyn());
+    let bias = graph.constant(bias.into_dyn());
+    let operator = LayerNormalization { epsilon: 1e-5 };
+    x = graph.node("norm", operator, &[x, scale, bias]).unwrap();
+    let weight = graph.weight(noise.matrix(24, 37).into_dyn());
+    x = graph.node("token", LINEAR, &[x, weight]).unwrap();
+    x = graph
+        .node("gelu", Elementwise(Activation::Gelu), &[x])
+        .unwrap();
+    let pooled = graph.node("pool", MeanPooling, &[x]).unwrap();
+    let weight = graph.weight(noise.matrix(37, 5).into_dyn());
+    let y = graph.node("row", LINEAR, &[pooled, weight]).unwrap();
+    let y = graph.node("softmax", Softmax, &[y]).unwrap();
+    graph.output("y", y).unwrap();
+    graph.output("tokens", x).unwrap();
+    graph.build()
+}
+
+#[test]
+fn a_text_has_the_same_bits_among_texts_of_any_length_as_alone() {
+    let mut noise = Noise(11);
+    let graph = texts(&mut noise);
+    let lengths = [7, 0, 1, 33, 2, 130, 0, 5];
+    let texts: Vec<[Vec<i64>; 2]> = lengths
+        .iter()
+        .map(|length| {
+            [50, 2].map(|entries| (0..*length).map(|_| noise.below(entries) as i64).collect())
+        })
+        .collect();
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    for isa in Isa::available() {
+        let engine = Engine::compile_for(graph.clone(), isa);
+        assert_eq!(engine.axes(), 1);
+        let mut workspace = Workspace::new();
+        let mut run = |texts: &[[Vec<i64>; 2]]| {
+            let mut offsets = vec![0];
+            for [words, _] in texts {
+                offsets.push(offsets[offsets.len() - 1] + words.len());
+            }
+            let joined = [0, 1].map(|input| {
+                let parts: Vec<&[i64]> = texts.iter().map(|text| &text[input][..]).collect();
+                parts.concat()
+            });
+            let inputs = [View::I64(&joined[0]), View::I64(&joined[1])];
+            let offsets = [offsets];
+            let batch = Batch {
+                rows: texts.len(),
+                offsets: &offsets,
+                inputs: &inputs,
+            };
+            let outputs = engine.run(batch, &mut workspace, None);
+            [bits(outputs.get(0)), bits(outputs.get(1))]
+        };
+        let alone: Vec<[Vec<u32>; 2]> = texts
+            .iter()
+            .map(|text| run(std::slice::from_ref(text)))
+            .collect();
+        for (text, [y, tokens]) in texts.iter().zip(&alone) {
+            assert_eq!((y.len(), tokens.len()), (5, 37 * text[0].len()));
+        }
+        for first in 0..texts.len() {
+            for last in first + 1..=texts.len() {
+                let together = run(&texts[first..last]);
+                for (output, together) in together.iter().enumerate() {
+                    let alone: Vec<&[u32]> = alone[first..last]
+                        .iter()
+                        .map(|text| &text[output][..])
+                        .collect();
+                    assert_eq!(*together, alone.concat(), "{} {first}..{last}", isa.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tokens_and_rows_do_not_go_together() {
+    let mut graph = GraphBuilder::new();
+    let row = graph.input(spec("row", &[2]));
+    let tokens = TensorSpec::new("tokens", DataType::Fp32, Shape::tokens(Axis(0), [2]));
+    let tokens = graph.input(tokens);
+    let error = graph.node("sum", Sum, &[row, tokens]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "layer \"sum\" (Sum): expected operands with the same items, got rows and tokens; pool the \
+         tokens of each row first"
+    );
+}
+
+#[test]
+#[should_panic(expected = "input words")]
+fn tokens_are_as_many_as_the_offsets_say() {
+    let engine = Engine::compile(texts(&mut Noise(1)));
+    let inputs = [View::I64(&[1, 2, 3]), View::I64(&[0, 0])];
+    let offsets = [vec![0, 2]];
+    let batch = Batch {
+        rows: 1,
+        offsets: &offsets,
+        inputs: &inputs,
+    };
+    engine.run(batch, &mut Workspace::new(), None);
+}
+
+/// Nodes with equal operators and weights share a kernel; those whose attributes differ do not.
+#[test]
+fn equal_operators_over_the_same_weights_are_packed_once() {
+    let build = |functions: [Activation; 2]| {
+        let mut graph = GraphBuilder::new();
+        let mut x = graph.input(spec("x", &[16]));
+        let weight = graph.weight(ArrayD::ones(vec![16, 16]));
+        for activation in functions {
+            let operator = Gemm {
+                trans_b: false,
+                activation,
+            };
+            x = graph.node("dense", operator, &[x, weight]).unwrap();
+        }
+        graph.output("y", x).unwrap();
+        Engine::compile(graph.build()).weight_bytes()
+    };
+    let leaky = |alpha| Activation::LeakyRelu { alpha };
+    let once = build([leaky(0.25), leaky(0.25)]);
+    assert_eq!(build([leaky(0.25), leaky(0.5)]), 2 * once);
 }

@@ -1,40 +1,106 @@
 //! One run's scratch memory, reused from run to run.
 
+use super::run::Counts;
+use crate::tensor::{Axis, Domain, Shape};
+
 /// Floats in a cache line: slots start on one, so that no two slots share it.
 const LINE: usize = 16;
 
-/// Where the slots of a plan lie for a given number of rows.
+/// Where the slots of a plan lie for given numbers of rows and tokens.
 ///
-/// Slots lie one behind the other; each is as large as the largest value that it ever holds.
+/// Slots lie one after the other; each is as large as the largest value that it ever holds. What
+/// kernels use as scratch lies after all slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// For each slot the sum of the row elements of the slots before it; then the sum of all.
-    prefix: Vec<usize>,
+    /// For each slot the sums over the slots before it; then the sums over all.
+    before: Vec<Footprint>,
+    /// As much as the step with the most scratch asks for.
+    scratch: Footprint,
+}
+
+/// Elements in proportion to the items of each domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Footprint {
+    once: usize,
+    /// For each row.
+    rows: usize,
+    /// For each token, by axis; axes without any may be missing at the end.
+    tokens: Vec<usize>,
+}
+
+impl Footprint {
+    fn of(shape: &Shape) -> Self {
+        let mut footprint = Self::default();
+        *footprint.of_domain(shape.domain) = shape.elements();
+        footprint
+    }
+
+    fn of_domain(&mut self, domain: Domain) -> &mut usize {
+        match domain {
+            Domain::Once => &mut self.once,
+            Domain::Rows => &mut self.rows,
+            Domain::Tokens(Axis(axis)) => {
+                if self.tokens.len() <= axis {
+                    self.tokens.resize(axis + 1, 0);
+                }
+                &mut self.tokens[axis]
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Self, merge: impl Fn(usize, usize) -> usize) {
+        self.once = merge(self.once, other.once);
+        self.rows = merge(self.rows, other.rows);
+        for (axis, tokens) in other.tokens.iter().enumerate() {
+            let own = self.of_domain(Domain::Tokens(Axis(axis)));
+            *own = merge(*own, *tokens);
+        }
+    }
+
+    fn elements(&self, counts: Counts<'_>) -> usize {
+        let mut elements = self.once + self.rows * counts.rows();
+        for (axis, tokens) in self.tokens.iter().enumerate() {
+            elements += tokens * counts.items(Domain::Tokens(Axis(axis)));
+        }
+        elements
+    }
 }
 
 impl Layout {
-    /// Lays out slots with these numbers of elements a row.
-    pub(super) fn new(elements: &[usize]) -> Self {
-        let mut prefix = vec![0];
-        let mut sum = 0;
-        for elements in elements {
-            sum += elements;
-            prefix.push(sum);
+    /// Lays out slots for values of these shapes, and scratch for the largest of those.
+    pub(super) fn new<'a>(slots: &[Shape], scratch: impl IntoIterator<Item = &'a Shape>) -> Self {
+        let mut sum = Footprint::default();
+        let mut before = vec![sum.clone()];
+        for slot in slots {
+            sum.merge(&Footprint::of(slot), |sum, slot| sum + slot);
+            before.push(sum.clone());
         }
-        Self { prefix }
+        let mut largest = Footprint::default();
+        for shape in scratch {
+            largest.merge(&Footprint::of(shape), usize::max);
+        }
+        Self {
+            before,
+            scratch: largest,
+        }
     }
 
     /// Where the slot starts, in floats; a multiple of a cache line.
     ///
-    /// Rounding each start up and adding one line a slot keeps neighbours apart:
-    /// `start(s) + elements(s) * rows <= start(s + 1)`.
-    pub(super) fn start(&self, slot: usize, rows: usize) -> usize {
-        (self.prefix[slot] * rows).next_multiple_of(LINE) + slot * LINE
+    /// Rounding each start up and adding one line a slot keeps neighbours apart: no slot reaches
+    /// into the next.
+    pub(super) fn start(&self, slot: usize, counts: Counts<'_>) -> usize {
+        self.before[slot].elements(counts).next_multiple_of(LINE) + slot * LINE
     }
 
-    /// The floats that all slots take together.
-    fn len(&self, rows: usize) -> usize {
-        self.start(self.prefix.len() - 1, rows)
+    /// The floats that all slots take together: where scratch starts.
+    pub(super) fn slots_len(&self, counts: Counts<'_>) -> usize {
+        self.start(self.before.len() - 1, counts)
+    }
+
+    /// The floats that slots and scratch take together.
+    pub(super) fn len(&self, counts: Counts<'_>) -> usize {
+        self.slots_len(counts) + self.scratch.elements(counts)
     }
 }
 
@@ -53,8 +119,8 @@ impl Workspace {
     }
 
     /// The arena for a run: starts on a cache line, holds what earlier runs left.
-    pub(super) fn arena(&mut self, layout: &Layout, rows: usize) -> &mut [f32] {
-        let len = layout.len(rows);
+    pub(super) fn arena(&mut self, layout: &Layout, counts: Counts<'_>) -> &mut [f32] {
+        let len = layout.len(counts);
         if self.memory.len() < len + LINE {
             // Nothing of the old contents is needed: do not let a growing vector copy it.
             self.memory = Vec::new();
@@ -71,25 +137,51 @@ impl Workspace {
 mod tests {
     use super::*;
 
+    fn rows(elements: &[usize]) -> Vec<Shape> {
+        elements
+            .iter()
+            .map(|elements| Shape::rows([*elements]))
+            .collect()
+    }
+
     #[test]
     fn slots_never_overlap() {
-        let elements = [1, 0, 17, 64, 3, 10];
-        let layout = Layout::new(&elements);
-        for rows in [1, 2, 3, 7, 16, 130] {
-            for (slot, elements) in elements.iter().enumerate() {
-                let start = layout.start(slot, rows);
-                assert_eq!(start % LINE, 0);
-                assert!(start + elements * rows <= layout.start(slot + 1, rows));
+        let (first, second) = (Axis(0), Axis(1));
+        let slots = [
+            Shape::rows([1]),
+            Shape::tokens(first, [0]),
+            Shape::tokens(second, [17]),
+            Shape::rows([64]),
+            Shape::tokens(first, [3]),
+            Shape::rows([10]),
+        ];
+        let scratch = [Shape::once([5]), Shape::tokens(first, [2])];
+        let layout = Layout::new(&slots, &scratch);
+        for row_tokens in [0, 1, 5, 33] {
+            for rows in [1, 2, 3, 7, 16, 130] {
+                let offsets =
+                    [row_tokens, 3].map(|each| (0..=rows).map(|row| row * each).collect());
+                let counts = Counts::new(rows, &offsets);
+                for (slot, shape) in slots.iter().enumerate() {
+                    let start = layout.start(slot, counts);
+                    assert_eq!(start % LINE, 0);
+                    let len = shape.elements() * counts.items(shape.domain);
+                    assert!(start + len <= layout.start(slot + 1, counts));
+                }
+                // The largest number of items of each domain.
+                let scratch = 5 + 2 * counts.items(Domain::Tokens(first));
+                assert_eq!(layout.len(counts), layout.slots_len(counts) + scratch);
             }
         }
     }
 
     #[test]
     fn a_second_run_of_the_same_size_reuses_the_memory() {
-        let layout = Layout::new(&[64, 10]);
+        let layout = Layout::new(&rows(&[64, 10]), []);
         let mut workspace = Workspace::new();
-        let first = workspace.arena(&layout, 32).as_ptr();
-        assert_eq!(workspace.arena(&layout, 32).as_ptr(), first);
-        assert_eq!(workspace.arena(&layout, 5).as_ptr(), first);
+        let first = workspace.arena(&layout, Counts::new(32, &[])).as_ptr();
+        let mut again = |rows| workspace.arena(&layout, Counts::new(rows, &[])).as_ptr();
+        assert_eq!(again(32), first);
+        assert_eq!(again(5), first);
     }
 }

@@ -8,7 +8,7 @@ use super::rows::{self, Columns};
 use crate::csv::{self, Cells};
 use crate::model::Signature;
 use crate::spelling::excerpt;
-use crate::tensor::TensorSpec;
+use crate::tensor::{Shape, TensorSpec};
 
 /// Reads a body; says too whether its first line named the columns.
 ///
@@ -27,7 +27,7 @@ pub(super) fn decode(
     let spec = rows::single_input(signature, "CSV")?;
     // Excel writes one.
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let width = spec.row_elements();
+    let width = spec.shape.elements();
     let mut table = Table {
         text,
         spec,
@@ -265,7 +265,7 @@ impl Table<'_> {
             (0, _) => "take empty lines out".to_owned(),
             (1, Some(_)) if self.width > 1 => "separate the cells by commas".to_owned(),
             _ => super::predict::row_mend(&TensorSpec {
-                row_shape: vec![self.width],
+                shape: Shape::rows(vec![self.width]),
                 ..self.spec.clone()
             }),
         };

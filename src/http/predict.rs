@@ -18,7 +18,7 @@ use crate::metrics::{Protocol, Rejection};
 use crate::model::repository::Served;
 use crate::model::{Model, Signature};
 use crate::request::{InferError, InferRequest, InferResponse};
-use crate::tensor::TensorSpec;
+use crate::tensor::{TensorSpec, Values};
 
 /// The rows of a request, decoded and checked against the model's signature.
 #[derive(Debug)]
@@ -33,16 +33,20 @@ pub(super) struct Rows {
 
 /// What to do about rows of another size than the model's.
 pub(super) fn row_mend(spec: &TensorSpec) -> String {
-    match &*spec.row_shape {
+    match &*spec.shape.extents {
         [] => "send one value a row".into(),
         [values] => format!("send {values} values a row"),
-        shape => format!("send {} values a row, as {shape:?}", spec.row_elements()),
+        shape => format!("send {} values a row, as {shape:?}", spec.shape.elements()),
     }
 }
 
 /// The shape of an input as people write it: `[rows, 6]`.
 pub(super) fn shape_with_rows(spec: &TensorSpec) -> String {
-    let extents = spec.row_shape.iter().map(|extent| format!(", {extent}"));
+    let extents = spec
+        .shape
+        .extents
+        .iter()
+        .map(|extent| format!(", {extent}"));
     format!("[rows{}]", extents.collect::<String>())
 }
 
@@ -63,7 +67,7 @@ const NUMBER_TEXT_BYTES: usize = 15;
 /// one is written from the other.
 fn answer_bytes(signature: &Signature, rows: usize) -> usize {
     let outputs = signature.outputs.iter();
-    let row: usize = outputs.map(|output| output.spec.row_elements()).sum();
+    let row: usize = outputs.map(|output| output.spec.shape.elements()).sum();
     row.saturating_mul(rows)
         .saturating_mul(size_of::<f32>() + NUMBER_TEXT_BYTES)
 }
@@ -199,7 +203,8 @@ impl<'a> Admitted<'a> {
         let deadline = deadline(asked, rows.timeout, started, limits);
         let submitted = self.served.lane.submit(InferRequest {
             rows: rows.rows,
-            inputs: rows.inputs,
+            offsets: Vec::new(),
+            inputs: rows.inputs.into_iter().map(Values::F32).collect(),
             deadline,
         });
         let response = submitted.await.map_err(|error| match (error, deadline) {
@@ -232,7 +237,11 @@ impl Sizes {
     pub(super) fn of(admitted: &Admitted<'_>, body_bytes: usize, least: Least) -> Self {
         let signature = &admitted.served.model.signature;
         let max_rows = admitted.server.app.limits.max_request_rows;
-        let row: usize = signature.inputs.iter().map(TensorSpec::row_elements).sum();
+        let row: usize = signature
+            .inputs
+            .iter()
+            .map(|spec| spec.shape.elements())
+            .sum();
         Self {
             body_bytes,
             decoded_bytes: least

@@ -51,7 +51,7 @@ pub(super) fn answer(form: Form, model: &Model, response: &InferResponse) -> Res
             }
             for row in 0..response.rows {
                 for (output, values) in &outputs {
-                    let elements = output.spec.row_elements();
+                    let elements = output.spec.shape.elements();
                     let values = &values[row * elements..][..elements];
                     values.iter().for_each(|value| body.f32(*value));
                 }
@@ -68,9 +68,9 @@ pub(super) fn answer(form: Form, model: &Model, response: &InferResponse) -> Res
 /// One row: the values of a single output, or an object with the values of each.
 fn prediction(body: &mut Writer, outputs: &[(&Output, &[f32])], row: usize) {
     let one = |body: &mut Writer, (output, values): &(&Output, &[f32])| {
-        let elements = output.spec.row_elements();
+        let elements = output.spec.shape.elements();
         let values = &values[row * elements..][..elements];
-        body.nested_f32s(values, &output.spec.row_shape);
+        body.nested_f32s(values, &output.spec.shape.extents);
     };
     match outputs {
         [output] => one(body, output),

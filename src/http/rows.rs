@@ -90,7 +90,7 @@ pub(super) fn tensor(
     values: &mut Vec<f32>,
 ) -> Result<usize, ApiError> {
     let place = reader.mark();
-    let max_values = max_rows.saturating_mul(spec.row_elements());
+    let max_values = max_rows.saturating_mul(spec.shape.elements());
     // No body makes more room than its own bytes could fill, two for a number and its comma.
     values.reserve(max_values.min(reader.bytes_left() / 2 + 1));
     let extents = match reader.numbers(values, max_values) {
@@ -101,7 +101,7 @@ pub(super) fn tensor(
         Err(error) => return Err(error.into()),
     };
     match *extents {
-        [rows, ref row_shape @ ..] if *row_shape == *spec.row_shape || rows == 0 => Ok(rows),
+        [rows, ref row_shape @ ..] if *row_shape == *spec.shape.extents || rows == 0 => Ok(rows),
         _ => {
             let mend = nesting_mend(spec, extents.len());
             let expected = format_args!("{spec}");
@@ -127,7 +127,7 @@ fn too_many_values(
     let path = reader.path(place);
     let rows = count(reader, place)?;
     let is_nested = reader.revisit(place, Reader::peek_element)? == Some(Kind::Array);
-    if rows > max_rows && is_nested != spec.row_shape.is_empty() {
+    if rows > max_rows && is_nested != spec.shape.extents.is_empty() {
         return Ok(too_many_rows(&path, rows, max_rows));
     }
     let mend = if is_nested {
@@ -147,7 +147,7 @@ fn too_many_values(
 /// What to do about an input nested in so many arrays.
 fn nesting_mend(spec: &TensorSpec, rank: usize) -> String {
     let shape = shape_with_rows(spec);
-    match rank.cmp(&(spec.row_shape.len() + 1)) {
+    match rank.cmp(&(spec.shape.extents.len() + 1)) {
         Ordering::Equal => row_mend(spec),
         Ordering::Greater => format!("take away brackets: the shape is {shape}"),
         Ordering::Less if rank == 0 => format!("send a list of rows: the shape is {shape}"),
@@ -162,16 +162,16 @@ pub(super) fn row(
     values: &mut Vec<f32>,
 ) -> Result<(), ApiError> {
     let place = reader.mark();
-    let extents = reader.numbers(values, spec.row_elements())?;
-    if *extents == *spec.row_shape {
+    let extents = reader.numbers(values, spec.shape.elements())?;
+    if *extents == *spec.shape.extents {
         return Ok(());
     }
-    let mend = if extents.len() == spec.row_shape.len() {
+    let mend = if extents.len() == spec.shape.extents.len() {
         row_mend(spec)
     } else {
-        format!("nest the row as {:?}", spec.row_shape)
+        format!("nest the row as {:?}", spec.shape.extents)
     };
-    let expected = format_args!("{} {:?}", spec.datatype, spec.row_shape);
+    let expected = format_args!("{} {:?}", spec.datatype, spec.shape.extents);
     Err(mismatch(
         &reader.path(place),
         spec,

@@ -8,8 +8,8 @@ use safetensors::Dtype;
 
 use super::fingerprint::Fingerprint;
 use super::weights::{Tensor, Weights, WeightsError};
-use crate::engine::{Engine, Workspace};
-use crate::tensor::TensorSpec;
+use crate::engine::{Batch, Engine, Workspace};
+use crate::tensor::{TensorSpec, View};
 
 /// Rows that run at a time: a row's answer has the same bits beside any others, and the scratch
 /// memory of this many is small.
@@ -87,16 +87,16 @@ impl Expected {
         let mut answers: Vec<Vec<f32>> = vec![Vec::new(); engine.outputs().len()];
         for start in (0..self.rows).step_by(BATCH_ROWS) {
             let rows = BATCH_ROWS.min(self.rows - start);
-            let inputs: Vec<&[f32]> = self
+            let inputs: Vec<View<'_>> = self
                 .inputs
                 .iter()
                 .zip(engine.inputs())
                 .map(|(values, spec)| {
-                    let elements = spec.row_elements();
-                    &values[start * elements..(start + rows) * elements]
+                    let elements = spec.shape.elements();
+                    View::F32(&values[start * elements..(start + rows) * elements])
                 })
                 .collect();
-            let outputs = engine.run(rows, &inputs, &mut workspace);
+            let outputs = engine.run(Batch::of_rows(rows, &inputs), &mut workspace, None);
             for (index, answer) in answers.iter_mut().enumerate() {
                 answer.extend_from_slice(outputs.get(index));
             }
@@ -126,8 +126,8 @@ impl Expected {
                 let (index, _) = shares.fold((0, 0.0), further);
                 Furthest {
                     output: spec.name.clone(),
-                    row: index / spec.row_elements(),
-                    element: index % spec.row_elements(),
+                    row: index / spec.shape.elements(),
+                    element: index % spec.shape.elements(),
                     answer: answers[index],
                     expected: expected[index],
                     allowed: allowed(f64::from(expected[index])),
@@ -172,10 +172,10 @@ fn checked(
         (Dtype::F32 | Dtype::F64, Some(values)) => values,
         _ => return Err(Problem::Datatype { name, datatype }),
     };
-    if shape.get(1..) != Some(&spec.row_shape[..]) {
+    if shape.get(1..) != Some(&spec.shape.extents[..]) {
         return Err(Problem::Shape {
             name,
-            row_shape: spec.row_shape.clone(),
+            row_shape: spec.shape.extents.clone(),
             shape,
         });
     }

@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
-use crate::engine::{Graph, GraphBuilder, MAX_ROW_ELEMENTS, OpError, Operator, ValueId};
+use crate::engine::{
+    Graph, GraphBuilder, MAX_ROW_ELEMENTS, OpError, Operator, OutputError, ValueId,
+};
 use crate::tensor::TensorSpec;
 
 pub use attributes::{Attribute, Attributes};
@@ -114,12 +116,12 @@ impl Lowering {
     /// What is wrong with its name.
     pub fn input(&mut self, spec: TensorSpec) -> Result<(), String> {
         let name = spec.name.clone();
-        let extents = spec.row_shape.iter();
+        let extents = spec.shape.extents.iter();
         let elements = extents.fold(1, |all: usize, extent| all.saturating_mul(*extent));
         if elements > MAX_ROW_ELEMENTS {
             return Err(format!(
                 "expected at most {MAX_ROW_ELEMENTS} numbers a row, got shape {:?}",
-                spec.row_shape
+                spec.shape.extents
             ));
         }
         let value = self.graph.input(spec);
@@ -186,13 +188,11 @@ impl Lowering {
     /// If there is no such value, or it is the same for all rows.
     pub fn output(&mut self, name: &str, value: &str) -> Result<(), String> {
         match self.values.get(value) {
-            Some(Value::Rows(value)) => {
-                self.graph.output(name, *value);
-                Ok(())
+            Some(Value::Rows(id)) => {
+                let output = self.graph.output(name, *id);
+                output.map_err(|error| format!("{value:?}: {error}"))
             }
-            Some(Value::Constant(_)) => Err(format!(
-                "{value:?} is a weight: the same for every row; expected what a node computes"
-            )),
+            Some(Value::Constant(_)) => Err(format!("{value:?}: {}", OutputError::Constant)),
             None => Err(format!("there is no value {value:?}")),
         }
     }

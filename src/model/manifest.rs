@@ -88,7 +88,7 @@ impl Description {
             None if self.feature_names.is_empty() => return Ok(Vec::new()),
             None => "feature_names",
         };
-        let [TensorSpec { row_shape, .. }] = inputs else {
+        let [TensorSpec { shape, .. }] = inputs else {
             return Err(refuse(
                 key,
                 format!(
@@ -101,11 +101,12 @@ impl Description {
             Some(columns) => columns.feature_names(),
             None => self.feature_names.clone(),
         };
-        if *row_shape != [names.len()] {
+        if shape.extents != [names.len()] {
             return Err(refuse(
                 key,
                 format!(
-                    "expected one name a feature of input shape {row_shape:?}, got {}",
+                    "expected one name a feature of input shape {:?}, got {}",
+                    shape.extents,
                     names.len()
                 ),
             ));
@@ -129,7 +130,7 @@ impl Description {
 
     /// The classes' labels: the configuration's, or the indices in digits.
     fn labels(&self, outputs: &[TensorSpec]) -> Result<Vec<String>, LoadError> {
-        let shape = outputs.first().map_or(&[][..], |spec| &spec.row_shape);
+        let shape = outputs.first().map_or(&[][..], |spec| &spec.shape.extents);
         let classes = match (self.task, shape) {
             (Task::None | Task::Regression, _) if self.labels.is_empty() => return Ok(Vec::new()),
             (Task::None | Task::Regression, _) => {

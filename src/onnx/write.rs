@@ -61,7 +61,7 @@ fn config(network: &Network, options: &Options) -> Value {
     let inputs = network
         .inputs
         .iter()
-        .map(|input| json!({"name": input.name, "shape": input.row_shape, "datatype": "FP32"}));
+        .map(|input| json!({"name": input.name, "shape": input.shape.extents, "datatype": "FP32"}));
     config.insert("inputs".into(), inputs.collect());
     config.insert("nodes".into(), network.nodes.iter().map(node).collect());
     let outputs = network

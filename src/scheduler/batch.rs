@@ -3,45 +3,56 @@
 use super::call::{Pass, rows_of};
 use super::queue::Part;
 use crate::request::InferError;
+use crate::tensor::{Values, View};
 
-/// Where the rows of several calls are put beside each other: one buffer an input. Each worker
+/// Where the rows of several calls are joined: one buffer an input. Each worker
 /// has one, reused from batch to batch.
 #[derive(Debug, Default)]
 pub(super) struct JoinBuffers {
-    inputs: Vec<Vec<f32>>,
+    inputs: Vec<Values>,
 }
 
 impl JoinBuffers {
-    /// Calls `run` with one slice an input: the rows of all parts, in their order. A single
+    /// Calls `run` with one view an input: the rows of all parts, in their order. A single
     /// part's rows are borrowed from the request; only several are copied.
-    pub(super) fn join<R>(&mut self, parts: &[Part], run: impl FnOnce(&[&[f32]]) -> R) -> R {
+    pub(super) fn join<R>(&mut self, parts: &[Part], run: impl FnOnce(&[View<'_>]) -> R) -> R {
         if let [part] = parts {
             let inputs = part.call.inputs();
-            return with_slices(inputs, |i| part.call.input(i, part.rows.clone()), run);
+            return with_views(inputs, |i| part.call.input(i, part.rows.clone()), run);
         }
         let inputs = parts.first().map_or(0, |part| part.call.inputs());
-        if self.inputs.len() < inputs {
-            self.inputs.resize_with(inputs, Vec::new);
-        }
-        for (index, joined) in self.inputs[..inputs].iter_mut().enumerate() {
-            joined.clear();
-            for part in parts {
-                joined.extend_from_slice(part.call.input(index, part.rows.clone()));
+        for index in 0..inputs {
+            for (position, part) in parts.iter().enumerate() {
+                let rows = part.call.input(index, part.rows.clone());
+                if position == 0 {
+                    self.start(index, rows);
+                }
+                self.inputs[index].extend(rows);
             }
         }
-        with_slices(inputs, |i| self.inputs[i].as_slice(), run)
+        with_views(inputs, |i| self.inputs[i].view(), run)
+    }
+
+    /// Empties the buffer of an input for rows of this type. A worker's batches are of any model, so
+    /// the buffer may have held another type before.
+    fn start(&mut self, index: usize, rows: View<'_>) {
+        match self.inputs.get_mut(index) {
+            Some(buffer) if buffer.holds(rows) => buffer.clear(),
+            Some(buffer) => *buffer = rows.to_empty(),
+            None => self.inputs.push(rows.to_empty()),
+        }
     }
 }
 
-/// Calls `run` with `count` slices; nearly every model has one, which takes no allocation.
-pub(super) fn with_slices<'a, R>(
+/// Calls `run` with `count` views; nearly every model has one, which takes no allocation.
+pub(super) fn with_views<'a, R>(
     count: usize,
-    slice: impl Fn(usize) -> &'a [f32],
-    run: impl FnOnce(&[&[f32]]) -> R,
+    view: impl Fn(usize) -> View<'a>,
+    run: impl FnOnce(&[View<'a>]) -> R,
 ) -> R {
     match count {
-        1 => run(&[slice(0)]),
-        _ => run(&(0..count).map(slice).collect::<Vec<_>>()),
+        1 => run(&[view(0)]),
+        _ => run(&(0..count).map(view).collect::<Vec<_>>()),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::sync::{Mutex, MutexGuard};
 use crate::request::{InferError, InferRequest, InferResponse, Timing};
+use crate::tensor::View;
 
 /// What a call's caller gets.
 pub(super) type Answer = Result<InferResponse, InferError>;
@@ -83,8 +84,10 @@ impl Call {
     }
 
     /// Some rows of an input, row-major.
-    pub(super) fn input(&self, input: usize, rows: Range<usize>) -> &[f32] {
-        rows_of(&self.request.inputs[input], self.request.rows, rows)
+    pub(super) fn input(&self, input: usize, rows: Range<usize>) -> View<'_> {
+        let values = self.request.inputs[input].view();
+        let elements = values.len() / self.request.rows;
+        values.slice(rows.start * elements..rows.end * elements)
     }
 
     /// When the call was queued.

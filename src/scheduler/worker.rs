@@ -9,16 +9,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::LaneSettings;
-use super::batch::{JoinBuffers, first_non_finite, split, with_slices};
+use super::batch::{JoinBuffers, first_non_finite, split, with_views};
 use super::call::{Answer, Pass};
 use super::cost::CostTable;
-use super::dispatch::{Batch, Dispatch, Work};
+use super::dispatch::{Batch as Taken, Dispatch, Work};
 use super::queue::Part;
 use super::seats::SeatId;
 use crate::engine::kernels::Team;
-use crate::engine::{Engine, Outputs, Workspace};
+use crate::engine::{Batch, Engine, Outputs, Workspace};
 use crate::metrics::{ModelMetrics, Release};
 use crate::request::{InferError, InferRequest, InferResponse, Timing};
+use crate::tensor::{Values, View};
 
 /// What a lane's rows are computed with. Batches hold it beside the lane, so that one that was
 /// taken finishes after the lane is gone.
@@ -45,7 +46,7 @@ impl Work for LaneWork {
     }
 
     fn pays_to_share(&self, rows: usize) -> bool {
-        self.engine.pays_to_share(rows)
+        self.engine.pays_to_share(rows, rows)
     }
 }
 
@@ -58,7 +59,7 @@ impl LaneWork {
     fn forward<R>(
         &self,
         rows: usize,
-        inputs: &[&[f32]],
+        inputs: &[View<'_>],
         workspace: &mut Workspace,
         team: Option<&Team>,
         read: impl FnOnce(&Outputs<'_>, Duration) -> R,
@@ -76,7 +77,7 @@ impl LaneWork {
     fn pass<R>(
         &self,
         rows: usize,
-        inputs: &[&[f32]],
+        inputs: &[View<'_>],
         workspace: &mut Workspace,
         team: Option<&Team>,
         read: impl FnOnce(&Outputs<'_>, Duration) -> R,
@@ -85,10 +86,7 @@ impl LaneWork {
         let lent = &mut *workspace;
         let run = move || {
             let lent = lent; // Moved in, so that the outputs may outlive the closure.
-            match team {
-                None => self.engine.run(rows, inputs, lent),
-                Some(team) => self.engine.run_shared(rows, inputs, lent, team),
-            }
+            self.engine.run(Batch::of_rows(rows, inputs), lent, team)
         };
         let panic = match catch_unwind(AssertUnwindSafe(run)) {
             Ok(outputs) => return Ok(read(&outputs, started.elapsed())),
@@ -114,11 +112,13 @@ impl LaneWork {
         read: impl FnOnce(&Outputs<'_>, Duration) -> R,
     ) -> Result<R, InferError> {
         let specs = self.engine.inputs();
-        let largest = specs.iter().map(|spec| spec.row_elements()).max();
-        let zeros = vec![0.0; rows * largest.unwrap_or(0)];
-        with_slices(
+        let zeros: Vec<Values> = specs
+            .iter()
+            .map(|spec| Values::zeros(spec.datatype, rows * spec.shape.elements()))
+            .collect();
+        with_views(
             specs.len(),
-            |i| &zeros[..rows * specs[i].row_elements()],
+            |i| zeros[i].view(),
             |inputs| self.pass(rows, inputs, workspace, None, read),
         )
         .map_err(|Panicked| InferError::Panicked)
@@ -159,9 +159,9 @@ impl LaneWork {
         };
         self.metrics.batch_released(Release::Inline);
         WORKSPACE.with_borrow_mut(|workspace| {
-            with_slices(
+            with_views(
                 request.inputs.len(),
-                |i| request.inputs[i].as_slice(),
+                |i| request.inputs[i].view(),
                 |inputs| self.forward(rows, inputs, workspace, None, answer),
             )
             .unwrap_or(Err(InferError::Panicked))
@@ -172,7 +172,7 @@ impl LaneWork {
 /// One thread's state, reused from batch to batch.
 pub(super) struct Worker {
     dispatch: Arc<Dispatch<LaneWork>>,
-    batch: Batch<LaneWork>,
+    batch: Taken<LaneWork>,
     buffers: JoinBuffers,
     workspace: Workspace,
 }
@@ -181,7 +181,7 @@ impl Worker {
     pub(super) fn new(dispatch: Arc<Dispatch<LaneWork>>, seat: SeatId) -> Self {
         Self {
             dispatch,
-            batch: Batch::empty(seat),
+            batch: Taken::empty(seat),
             buffers: JoinBuffers::default(),
             workspace: Workspace::new(),
         }

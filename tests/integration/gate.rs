@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
 use safeserve::engine::kernels::Isa;
-use safeserve::engine::{Engine, GraphBuilder, Inputs, Kernel, OpError, Operand, Operator};
+use safeserve::engine::{Engine, GraphBuilder, Kernel, OpError, Operand, Operator, Run};
 use safeserve::metrics::Metrics;
 use safeserve::request::{InferError, InferRequest, InferResponse};
 use safeserve::scheduler::{Lane, LaneSettings, Scheduler};
-use safeserve::tensor::{DataType, TensorSpec};
+use safeserve::tensor::{DataType, Shape, TensorSpec, Values};
 
 /// Holds a forward pass until the test lets it go.
 pub(super) struct Gate {
@@ -46,18 +46,19 @@ impl Gate {
         let (leave, may_leave) = mpsc::channel();
         let may_leave = Arc::new(Mutex::new(may_leave));
         let mut graph = GraphBuilder::new();
-        let x = graph.input(TensorSpec {
-            name: "x".into(),
-            datatype: DataType::Fp32,
-            row_shape: vec![1],
-            description: String::new(),
-        });
+        let x = graph.input(TensorSpec::new("x", DataType::Fp32, Shape::rows(vec![1])));
         let y = graph
             .node("gate", Gated { enter, may_leave }, &[x])
             .unwrap();
-        graph.output("y", y);
+        graph.output("y", y).unwrap();
         let engine = Engine::compile(graph.build());
         (Self { entered, leave }, engine)
+    }
+}
+
+impl PartialEq for Gated {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.may_leave, &other.may_leave)
     }
 }
 
@@ -66,8 +67,8 @@ impl Operator for Gated {
         "Gated"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        Ok(inputs[0].shape.clone())
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        Ok(vec![inputs[0].shape.clone()])
     }
 
     fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
@@ -76,15 +77,11 @@ impl Operator for Gated {
 }
 
 impl Kernel for Gated {
-    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
+    fn run(&self, run: Run<'_>) {
         // A gate that the test has dropped stands open.
         let _ = self.enter.send(());
         let _ = self.may_leave.lock().unwrap().recv();
-        output.copy_from_slice(inputs.get(0));
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        1
+        run.output.copy_from_slice(run.inputs.get(0));
     }
 }
 
@@ -94,7 +91,8 @@ fn occupy(lane: Lane) {
     let mut submitted: Submitted = Box::pin(async move {
         lane.submit(InferRequest {
             rows: 1,
-            inputs: vec![vec![0.0]],
+            offsets: Vec::new(),
+            inputs: vec![Values::F32(vec![0.0])],
             deadline: None,
         })
         .await

@@ -1,8 +1,9 @@
 //! What a model's numbers mean: its outputs, classes and labels.
 
-use safeserve::engine::Workspace;
+use safeserve::engine::{Batch, Workspace};
 use safeserve::model::{Model, Output, OutputSource, Signature, Task};
 use safeserve::request::{InferResponse, Timing};
+use safeserve::tensor::View;
 
 use crate::model_files::{Stored, directory};
 
@@ -128,9 +129,11 @@ fn layers_may_stand_in_any_order() {
       "outputs": [{"name": "y", "layer": "sum"}, {"name": "x", "layer": "x"}]
     }"#;
     let model = Model::load("m", 1, directory(config, &[]).path()).unwrap();
-    let inputs: [&[f32]; 1] = [&[5.0, -1.0]];
+    let inputs = [View::F32(&[5.0, -1.0])];
     let mut workspace = Workspace::new();
-    let outputs = model.engine.run(2, &inputs, &mut workspace);
+    let outputs = model
+        .engine
+        .run(Batch::of_rows(2, &inputs), &mut workspace, None);
     assert_eq!(outputs.get(0), [15.0, -3.0]);
     assert_eq!(outputs.get(1), [5.0, -1.0]);
     assert_eq!(output_names(&model.signature), ["y", "x"]);
@@ -146,8 +149,10 @@ fn a_variance_of_zero_is_divided_by_as_keras_does() {
         Stored::new("n/variance", &[2], &[0.0, 4.0]),
     ];
     let model = Model::load("m", 1, directory(config, &tensors).path()).unwrap();
-    let inputs: [&[f32]; 1] = [&[2.0, 7.0]];
+    let inputs = [View::F32(&[2.0, 7.0])];
     let mut workspace = Workspace::new();
-    let outputs = model.engine.run(1, &inputs, &mut workspace);
+    let outputs = model
+        .engine
+        .run(Batch::of_rows(1, &inputs), &mut workspace, None);
     assert_eq!(outputs.get(0), [1.0 / 1e-7, 3.0]);
 }

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use safeserve::engine::Workspace;
+use safeserve::engine::{Batch, Workspace};
 use safeserve::model::Model;
+use safeserve::tensor::View;
 use safetensors::Dtype;
 use sha2::{Digest, Sha256};
 
@@ -33,9 +34,11 @@ fn load(config: &str, tensors: &[Stored]) -> Model {
 
 fn answer(model: &Model) -> Vec<f32> {
     let rows = [0.25, -1.0, 2.0, 0.0, 0.5, -0.75];
-    let inputs: [&[f32]; 1] = [&rows];
+    let inputs = [View::F32(&rows)];
     let mut workspace = Workspace::new();
-    let outputs = model.engine.run(2, &inputs, &mut workspace);
+    let outputs = model
+        .engine
+        .run(Batch::of_rows(2, &inputs), &mut workspace, None);
     outputs.get(0).to_vec()
 }
 
@@ -210,8 +213,11 @@ fn every_weight_of_a_large_layer_is_the_one_in_the_file_in_every_datatype() {
             _ => value,
         };
         let mut workspace = Workspace::new();
-        let external: [&[f32]; 1] = [&rows];
-        let answers = model.engine.run(inputs, &external, &mut workspace).get(0);
+        let external = [View::F32(&rows)];
+        let answers = model
+            .engine
+            .run(Batch::of_rows(inputs, &external), &mut workspace, None)
+            .get(0);
         for (input, answer) in answers.chunks_exact(outputs).enumerate() {
             for (output, answer) in answer.iter().enumerate() {
                 let weight = expected(values[output * inputs + input]);
@@ -337,24 +343,24 @@ fn a_warm_run_of_any_model_allocates_nothing() {
         let values: Vec<Vec<f32>> = engine
             .inputs()
             .iter()
-            .map(|spec| vec![0.5; ROWS * spec.row_elements()])
+            .map(|spec| vec![0.5; ROWS * spec.shape.elements()])
             .collect();
-        let inputs = |rows: usize| -> Vec<&[f32]> {
+        let inputs = |rows: usize| -> Vec<View<'_>> {
             let inputs = values.iter().zip(engine.inputs());
             inputs
-                .map(|(values, spec)| &values[..rows * spec.row_elements()])
+                .map(|(values, spec)| View::F32(&values[..rows * spec.shape.elements()]))
                 .collect()
         };
         let mut workspace = Workspace::new();
         let largest = inputs(ROWS);
         let cold = allocation_counter::measure(|| {
-            engine.run(ROWS, &largest, &mut workspace);
+            engine.run(Batch::of_rows(ROWS, &largest), &mut workspace, None);
         });
         assert!(cold.count_total > 0, "{name}: the counter counts nothing");
         for rows in 1..=ROWS {
             let inputs = inputs(rows);
             let warm = allocation_counter::measure(|| {
-                engine.run(rows, &inputs, &mut workspace);
+                engine.run(Batch::of_rows(rows, &inputs), &mut workspace, None);
             });
             assert_eq!(warm.count_total, 0, "{name}: {rows} rows");
         }

@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use safeserve::engine::Workspace;
+use safeserve::engine::{Batch, Workspace};
 use safeserve::model::{Model, OutputSource, Task};
+use safeserve::tensor::View;
 use safetensors::Dtype;
 
 use crate::model_files::{Stored, directory};
@@ -76,14 +77,16 @@ fn each_configuration_loads_and_runs() {
             .engine
             .inputs()
             .iter()
-            .map(|spec| vec![0.25; 3 * spec.row_elements()])
+            .map(|spec| vec![0.25; 3 * spec.shape.elements()])
             .collect();
-        let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        let inputs: Vec<View<'_>> = inputs.iter().map(|values| View::F32(values)).collect();
         let mut workspace = Workspace::new();
-        let outputs = model.engine.run(3, &inputs, &mut workspace);
+        let outputs = model
+            .engine
+            .run(Batch::of_rows(3, &inputs), &mut workspace, None);
         for (index, spec) in model.engine.outputs().iter().enumerate() {
             let values = outputs.get(index);
-            assert_eq!(values.len(), 3 * spec.row_elements());
+            assert_eq!(values.len(), 3 * spec.shape.elements());
             assert!(values.iter().all(|value| value.is_finite()), "{spec}");
         }
     }
@@ -118,7 +121,7 @@ fn the_examples_have_the_outputs_that_the_page_describes() {
     assert_eq!(iris.signature.labels[2], "virginica");
     assert_eq!(iris.signature.feature_names.len(), 4);
     assert_eq!(iris.signature.inputs[0].description, "centimetres");
-    assert_eq!(branches.signature.outputs[1].spec.row_shape, [2, 2]);
+    assert_eq!(branches.signature.outputs[1].spec.shape.extents, [2, 2]);
     assert_eq!(
         branches.signature.outputs[1].source,
         OutputSource::Engine(1)

@@ -60,7 +60,7 @@ fn datatypes(encoder: &Encoder<'_>) -> Vec<DataType> {
             OutputSource::ClassId => DataType::Int64,
             OutputSource::Label => DataType::Utf8,
         };
-        vec![datatype; output.spec.row_elements()]
+        vec![datatype; output.spec.shape.elements()]
     });
     line.into_iter().chain(keep).chain(outputs).collect()
 }

@@ -212,18 +212,18 @@ fn stop(refusal: &mut Option<Refusal>, fault: Refusal) -> Stop {
 
 /// Appends the values of an input.
 fn values(reader: &mut Reader<'_>, spec: &TensorSpec, into: &mut Vec<f32>) -> Result<(), Refusal> {
-    let extents = reader.numbers(into, spec.row_elements());
+    let extents = reader.numbers(into, spec.shape.elements());
     let extents = extents.map_err(|error| Refusal::of_column(&spec.name)(told(error)))?;
-    if *extents == *spec.row_shape {
+    if *extents == *spec.shape.extents {
         return Ok(());
     }
     Err(Refusal::of_column(&spec.name)((
         "shape_mismatch",
         format!(
             "expected numbers of shape {:?}, got {:?}; write {} values a row",
-            spec.row_shape,
+            spec.shape.extents,
             &*extents,
-            spec.row_elements()
+            spec.shape.elements()
         ),
     )))
 }
@@ -266,7 +266,7 @@ mod tests {
     use super::super::super::Position;
     use super::*;
     use crate::model::{Column, ColumnKind};
-    use crate::tensor::DataType;
+    use crate::tensor::{DataType, Shape};
 
     #[test]
     fn null_is_filled_and_a_key_that_is_not_there_is_a_fault() {
@@ -282,12 +282,11 @@ mod tests {
             has_columns: true,
             allow_non_finite: false,
             keep: Vec::new(),
-            inputs: vec![TensorSpec {
-                name: "input".to_owned(),
-                datatype: DataType::Fp32,
-                row_shape: vec![2],
-                description: String::new(),
-            }],
+            inputs: vec![TensorSpec::new(
+                "input",
+                DataType::Fp32,
+                Shape::rows(vec![2]),
+            )],
         };
         let text = "{\"age\":null,\"fare\":1}\n{\"age\":2,\"fair\":3}\n{\"fare\":\"\",\"age\":4}\n";
         let block = Block {

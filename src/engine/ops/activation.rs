@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use crate::engine::kernels::{Activation, Isa};
-use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator, only};
+use crate::engine::op::{Kernel, OpError, Operand, Operator, only};
+use crate::engine::run::Run;
+use crate::tensor::Shape;
 
 /// Applies one function to each element: `Relu`, `Sigmoid`, `Gelu` and their kin.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Elementwise(pub Activation);
 
 impl Operator for Elementwise {
@@ -33,14 +35,13 @@ impl Operator for Elementwise {
         }
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        Ok(only(inputs)?.shape.clone())
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        Ok(vec![only(inputs)?.shape.clone()])
     }
 
-    fn prepare(&self, inputs: &[Operand], isa: Isa) -> Box<dyn Kernel> {
+    fn prepare(&self, _inputs: &[Operand], isa: Isa) -> Box<dyn Kernel> {
         Box::new(ElementwiseKernel {
             activation: self.0,
-            elements: inputs[0].elements(),
             isa,
         })
     }
@@ -61,29 +62,24 @@ impl Operator for Elementwise {
 #[derive(Debug)]
 struct ElementwiseKernel {
     activation: Activation,
-    elements: usize,
     isa: Isa,
 }
 
 impl Kernel for ElementwiseKernel {
-    fn run(&self, _rows: usize, _inputs: Inputs<'_>, output: &mut [f32]) {
+    fn run(&self, run: Run<'_>) {
+        let output = run.output;
         self.activation.apply(self.isa, output);
     }
 
     fn in_place(&self) -> bool {
         true
     }
-
-    fn flops_per_row(&self) -> u64 {
-        // A transcendental function is about ten operations of a vector unit.
-        10 * self.elements as u64
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::op::trial::{assert_computes, refusal, value};
+    use crate::engine::op::testing::{assert_computes, extents, refusal, value};
 
     #[test]
     fn a_function_applies_to_each_element_of_any_shape() {
@@ -100,7 +96,7 @@ mod tests {
                 &expected,
                 0.0,
             );
-            assert_eq!(leaky.infer_shape(&[value(shape)]).unwrap(), shape);
+            assert_eq!(extents(&leaky, &[value(shape)]), shape);
         }
     }
 

@@ -1,26 +1,28 @@
 //! Element-wise arithmetic between values.
 
 use crate::engine::kernels::{self, Isa};
-use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator, ScaleShift};
+use crate::engine::op::{Kernel, OpError, Operand, Operator, ScaleShift, itemwise};
+use crate::engine::run::Run;
+use crate::tensor::Shape;
 
 /// The sum of its operands (ONNX `Sum`, `Add`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sum;
 
 /// The product of its operands (ONNX `Mul`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mul;
 
 /// The largest of its operands (ONNX `Max`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Max;
 
 /// The smallest of its operands (ONNX `Min`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Min;
 
 /// The mean of its operands (ONNX `Mean`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mean;
 
 impl Operator for Sum {
@@ -28,8 +30,8 @@ impl Operator for Sum {
         "Sum"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        common_shape(inputs)
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        itemwise(inputs, common_extents(inputs)?)
     }
 
     fn prepare(&self, inputs: &[Operand], isa: Isa) -> Box<dyn Kernel> {
@@ -50,8 +52,8 @@ impl Operator for Mul {
         "Mul"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        common_shape(inputs)
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        itemwise(inputs, common_extents(inputs)?)
     }
 
     fn prepare(&self, inputs: &[Operand], isa: Isa) -> Box<dyn Kernel> {
@@ -72,8 +74,8 @@ impl Operator for Max {
         "Max"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        common_shape(inputs)
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        itemwise(inputs, common_extents(inputs)?)
     }
 
     fn prepare(&self, inputs: &[Operand], isa: Isa) -> Box<dyn Kernel> {
@@ -86,8 +88,8 @@ impl Operator for Min {
         "Min"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        common_shape(inputs)
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        itemwise(inputs, common_extents(inputs)?)
     }
 
     fn prepare(&self, inputs: &[Operand], isa: Isa) -> Box<dyn Kernel> {
@@ -100,8 +102,8 @@ impl Operator for Mean {
         "Mean"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        common_shape(inputs)
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        itemwise(inputs, common_extents(inputs)?)
     }
 
     fn prepare(&self, inputs: &[Operand], isa: Isa) -> Box<dyn Kernel> {
@@ -109,43 +111,44 @@ impl Operator for Mean {
     }
 }
 
-/// The shape that values share; a constant may also be one number or have a suffix of that shape.
-pub(super) fn common_shape(inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+/// The extents that values share; a constant may also be one number or have a suffix of them.
+pub(super) fn common_extents(inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
     // A constant of one number fits any shape, so it only decides where there is nothing else.
     let weight = |operand: &Operand| {
         let is_number = operand.constant.is_some() && operand.elements() == 1;
-        (!is_number, operand.shape.len(), operand.elements())
+        (!is_number, operand.extents().len(), operand.elements())
     };
-    let Some(Operand { shape, .. }) = inputs.iter().max_by_key(|operand| weight(operand)) else {
+    let Some(largest) = inputs.iter().max_by_key(|operand| weight(operand)) else {
         return Err(OpError::Operands {
             expected: "at least 1 input",
             actual: 0,
         });
     };
+    let extents = largest.extents();
     for operand in inputs {
         let broadcasts = operand.constant.is_some()
-            && (operand.elements() == 1 || shape.ends_with(&operand.shape));
-        if operand.shape != *shape && !broadcasts {
+            && (operand.elements() == 1 || extents.ends_with(operand.extents()));
+        if operand.extents() != extents && !broadcasts {
             return Err(OpError::Shape {
                 operand: "operand",
-                expected: format!("shape {shape:?}, as another operand has"),
-                actual: operand.shape.clone(),
+                expected: format!("shape {extents:?}, as another operand has"),
+                actual: operand.shape.extents.clone(),
             });
         }
     }
-    Ok(shape.clone())
+    Ok(extents.to_vec())
 }
 
 /// The second operand as one number a column of the first, if it is a constant of that kind.
 fn column_constant(inputs: &[Operand]) -> Option<Vec<f64>> {
     let [x, operand] = inputs else { return None };
     let values = operand.constant.as_deref()?;
-    if x.constant.is_some() || x.shape.is_empty() {
+    if x.constant.is_some() || x.extents().is_empty() {
         return None;
     }
     match values.len() {
         1 => Some(vec![f64::from(*values.first()?); x.columns()]),
-        len if len == x.columns() && operand.shape.len() == 1 => {
+        len if len == x.columns() && operand.extents().len() == 1 => {
             Some(values.iter().copied().map(f64::from).collect())
         }
         _ => None,
@@ -158,9 +161,7 @@ const SCALAR_RUN: usize = 1024;
 /// Combines the operands one by one into the first that is not a constant, then divides.
 #[derive(Debug)]
 struct Fold {
-    elements: usize,
-    operands: usize,
-    /// Constants as they repeat along a row; a single number as a short run of itself.
+    /// Constants as they repeat along an item; a single number as a short run of itself.
     constants: Vec<Vec<f32>>,
     combine: fn(Isa, &[f32], &mut [f32]),
     divisor: f32,
@@ -174,8 +175,8 @@ impl Fold {
         combine: fn(Isa, &[f32], &mut [f32]),
         divisor: f32,
     ) -> Self {
-        let shape = common_shape(inputs).expect("infer_shape checked the operands");
-        let elements: usize = shape.iter().product();
+        let extents = common_extents(inputs).expect("infer_shapes checked the operands");
+        let elements: usize = extents.iter().product();
         let constants = inputs
             .iter()
             .filter_map(|operand| operand.constant.as_deref())
@@ -185,8 +186,6 @@ impl Fold {
             })
             .collect();
         Self {
-            elements,
-            operands: inputs.len(),
             constants,
             combine,
             divisor,
@@ -196,7 +195,8 @@ impl Fold {
 }
 
 impl Kernel for Fold {
-    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
+    fn run(&self, run: Run<'_>) {
+        let Run { inputs, output, .. } = run;
         for values in inputs.iter() {
             (self.combine)(self.isa, values, output);
         }
@@ -217,10 +217,6 @@ impl Kernel for Fold {
         true
     }
 
-    fn flops_per_row(&self) -> u64 {
-        (self.operands * self.elements) as u64
-    }
-
     fn weight_bytes(&self) -> usize {
         self.constants
             .iter()
@@ -234,7 +230,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::op::trial::{assert_computes, numbers, refusal, value, weight};
+    use crate::engine::op::testing::{assert_computes, numbers, refusal, value, weight};
 
     const A: &[f32] = &[1.0, -2.0, 3.0, 4.0];
     const B: &[f32] = &[10.0, 20.0, -30.0, 0.5];

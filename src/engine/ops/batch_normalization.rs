@@ -3,9 +3,9 @@
 use ndarray::Array1;
 
 use crate::engine::kernels::{self, Isa};
-use crate::engine::op::{
-    Inputs, Kernel, OpError, Operand, Operator, ScaleShift, constant, expect_shape,
-};
+use crate::engine::op::{Kernel, OpError, Operand, Operator, ScaleShift, constant, expect_shape};
+use crate::engine::run::Run;
+use crate::tensor::Shape;
 
 /// `scale · (x - mean) / sqrt(variance + epsilon) + bias` for each column of the last axis.
 ///
@@ -13,7 +13,7 @@ use crate::engine::op::{
 /// each (ONNX `BatchNormalization`; with a row of one axis its channel axis is the last).
 ///
 /// Source: Ioffe and Szegedy 2015, algorithm 1, at inference.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormalization {
     /// Added to the variance.
     pub epsilon: f64,
@@ -50,7 +50,7 @@ impl Operator for BatchNormalization {
         "BatchNormalization"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
         let [x, weights @ ..] = inputs else {
             return Err(operands(0));
         };
@@ -82,14 +82,13 @@ impl Operator for BatchNormalization {
                 ),
             });
         }
-        Ok(x.shape.clone())
+        Ok(vec![x.shape.clone()])
     }
 
     fn prepare(&self, inputs: &[Operand], isa: Isa) -> Box<dyn Kernel> {
         let ScaleShift { scale, shift } = self.scale_shift(inputs);
         let single = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
         Box::new(ScaleShiftKernel {
-            elements: inputs[0].elements(),
             scale: single(scale),
             shift: single(shift),
             isa,
@@ -103,19 +102,15 @@ impl Operator for BatchNormalization {
 
 #[derive(Debug)]
 struct ScaleShiftKernel {
-    elements: usize,
     scale: Vec<f32>,
     shift: Vec<f32>,
     isa: Isa,
 }
 
 impl Kernel for ScaleShiftKernel {
-    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
+    fn run(&self, run: Run<'_>) {
+        let Run { inputs, output, .. } = run;
         kernels::scale_shift(self.isa, &self.scale, &self.shift, inputs.get(0), output);
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        2 * self.elements as u64
     }
 
     fn weight_bytes(&self) -> usize {
@@ -128,7 +123,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::op::trial::{assert_computes, numbers, refusal, value, weight};
+    use crate::engine::op::testing::{assert_computes, numbers, refusal, value, weight};
 
     fn weights(values: [&[f32]; 4]) -> [Operand; 4] {
         values.map(|values| weight(&[values.len()], values))

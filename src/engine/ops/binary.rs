@@ -1,7 +1,10 @@
 //! Functions of two values whose order matters.
 
 use crate::engine::kernels::Isa;
-use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator};
+use crate::engine::op::{Kernel, OpError, Operand, Operator, itemwise};
+use crate::engine::ops::arithmetic::common_extents;
+use crate::engine::run::Run;
+use crate::tensor::Shape;
 
 /// A function of two values, element by element (ONNX `Sub`, `Div`, `Pow`).
 ///
@@ -36,9 +39,9 @@ impl Operator for Binary {
         }
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
         match inputs {
-            [_, _] => super::arithmetic::common_shape(inputs),
+            [_, _] => itemwise(inputs, common_extents(inputs)?),
             _ => Err(OpError::Operands {
                 expected: "2 inputs (a, b)",
                 actual: inputs.len(),
@@ -47,10 +50,8 @@ impl Operator for Binary {
     }
 
     fn prepare(&self, inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
-        let shape = self
-            .infer_shape(inputs)
-            .expect("infer_shape checked the operands");
-        let elements = shape.iter().product();
+        let extents = common_extents(inputs).expect("infer_shapes checked the operands");
+        let elements = extents.iter().product();
         let repeated = |operand: &Operand| {
             let values = operand.constant.as_deref()?;
             Some(values.iter().copied().cycle().take(elements).collect())
@@ -72,7 +73,8 @@ struct BinaryKernel {
 }
 
 impl Kernel for BinaryKernel {
-    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
+    fn run(&self, run: Run<'_>) {
+        let Run { inputs, output, .. } = run;
         let [a, b] = &self.constants;
         let length = self.elements.max(1);
         for (row, output) in output.chunks_exact_mut(length).enumerate() {
@@ -92,14 +94,6 @@ impl Kernel for BinaryKernel {
         }
     }
 
-    fn flops_per_row(&self) -> u64 {
-        let each = match self.function {
-            Binary::Sub | Binary::Div => 1,
-            Binary::Pow => 40,
-        };
-        each * self.elements as u64
-    }
-
     fn weight_bytes(&self) -> usize {
         let constants = self.constants.iter().flatten();
         constants.map(|values| size_of_val(&**values)).sum()
@@ -115,7 +109,7 @@ fn zip(a: &[f32], b: &[f32], output: &mut [f32], function: impl Fn(f32, f32) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::op::trial::{assert_computes, refusal, value, weight};
+    use crate::engine::op::testing::{assert_computes, refusal, value, weight};
 
     const A: &[f32] = &[8.0, -2.0, 3.0, 4.0];
     const B: &[f32] = &[2.0, 4.0, -1.0, 0.5];

@@ -1,12 +1,15 @@
 //! Joining values along an axis.
 
 use crate::engine::kernels::Isa;
-use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator};
+use crate::engine::op::{Kernel, OpError, Operand, Operator, itemwise};
+use crate::engine::run::Run;
+use crate::tensor::Shape;
 
-/// Its operands one behind the other along one axis of the row (ONNX `Concat`).
-#[derive(Clone, Copy, Debug)]
+/// Its operands one after the other along one axis of the item (ONNX `Concat`). A constant is
+/// repeated for each item.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Concat {
-    /// The axis among those of the row: 0 is the first behind the rows, -1 the last.
+    /// The axis among those of the item: 0 is the first, -1 the last.
     pub axis: isize,
 }
 
@@ -36,75 +39,86 @@ impl Operator for Concat {
         "Concat"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
         let [first, others @ ..] = inputs else {
             return Err(OpError::Operands {
                 expected: "at least 1 input",
                 actual: 0,
             });
         };
-        let axis = self.axis(first.shape.len())?;
-        let mut shape = first.shape.clone();
+        let axis = self.axis(first.extents().len())?;
+        let mut extents = first.shape.extents.clone();
         for operand in others {
-            let fits = operand.shape.len() == shape.len()
-                && (0..shape.len()).all(|i| i == axis || operand.shape[i] == shape[i]);
+            let other = operand.extents();
+            let fits = other.len() == extents.len()
+                && (0..extents.len()).all(|i| i == axis || other[i] == extents[i]);
             if !fits {
                 return Err(OpError::Shape {
                     operand: "operand",
-                    expected: format!("shape {:?} but for axis {axis}", first.shape),
-                    actual: operand.shape.clone(),
+                    expected: format!("shape {:?} but for axis {axis}", first.extents()),
+                    actual: other.to_vec(),
                 });
             }
-            shape[axis] += operand.shape[axis];
+            extents[axis] += other[axis];
         }
-        if let Some(operand) = inputs.iter().find(|operand| operand.constant.is_some()) {
-            return Err(OpError::Shape {
-                operand: "operand",
-                expected: "values computed from the inputs, not weights".into(),
-                actual: operand.shape.clone(),
-            });
-        }
-        Ok(shape)
+        itemwise(inputs, extents)
     }
 
     fn prepare(&self, inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
         let axis = self
-            .axis(inputs[0].shape.len())
-            .expect("infer_shape checked the axis");
+            .axis(inputs[0].extents().len())
+            .expect("infer_shapes checked the axis");
+        let pieces = inputs.iter().map(|operand| Piece {
+            elements: operand.extents()[axis..].iter().product(),
+            constant: operand.constant.is_some().then(|| operand.weights()),
+        });
         Box::new(ConcatKernel {
-            pieces: inputs
-                .iter()
-                .map(|operand| operand.shape[axis..].iter().product())
-                .collect(),
-            groups: inputs[0].shape[..axis].iter().product(),
+            pieces: pieces.collect(),
         })
     }
 }
 
 #[derive(Debug)]
 struct ConcatKernel {
-    /// Elements that lie together in each operand, by operand.
-    pieces: Vec<usize>,
-    /// How many such pieces a row holds.
-    groups: usize,
+    pieces: Vec<Piece>,
+}
+
+/// What lies together of one operand.
+#[derive(Debug)]
+struct Piece {
+    elements: usize,
+    /// The numbers of an operand that is the same for all items.
+    constant: Option<Vec<f32>>,
 }
 
 impl Kernel for ConcatKernel {
-    fn run(&self, rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
-        let stride: usize = self.pieces.iter().sum();
+    fn run(&self, run: Run<'_>) {
+        let Run { inputs, output, .. } = run;
+        let stride: usize = self.pieces.iter().map(|piece| piece.elements).sum();
+        let mut inputs = inputs.iter();
         let mut offset = 0;
-        for (values, piece) in inputs.iter().zip(&self.pieces) {
-            for group in 0..rows * self.groups {
-                let start = group * stride + offset;
-                output[start..start + piece]
-                    .copy_from_slice(&values[group * piece..(group + 1) * piece]);
+        for Piece { elements, constant } in &self.pieces {
+            let values = match constant {
+                Some(values) => values,
+                None => inputs
+                    .next()
+                    .expect("one input for each that is not constant"),
+            };
+            // A constant has the pieces of one item, which are repeated.
+            let pieces = values.chunks_exact((*elements).max(1)).cycle();
+            for (group, piece) in output.chunks_exact_mut(stride.max(1)).zip(pieces) {
+                group[offset..offset + elements].copy_from_slice(piece);
             }
-            offset += piece;
+            offset += elements;
         }
     }
 
-    fn flops_per_row(&self) -> u64 {
-        self.groups as u64 * self.pieces.iter().sum::<usize>() as u64
+    fn weight_bytes(&self) -> usize {
+        let constants = self
+            .pieces
+            .iter()
+            .filter_map(|piece| piece.constant.as_ref());
+        constants.map(|values| size_of_val(&**values)).sum()
     }
 }
 
@@ -113,7 +127,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::op::trial::{assert_computes, refusal, value, weight};
+    use crate::engine::op::testing::{assert_computes, refusal, value, weight};
 
     #[test]
     fn values_stand_one_behind_the_other_in_each_row() {

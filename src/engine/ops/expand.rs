@@ -1,11 +1,13 @@
 //! Rows repeated along axes of extent 1.
 
 use crate::engine::kernels::Isa;
-use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator, only};
+use crate::engine::op::{Kernel, OpError, Operand, Operator, itemwise, only};
+use crate::engine::run::Run;
+use crate::tensor::Shape;
 
 /// A row repeated along its axes of extent 1 until it has a larger shape (ONNX `Expand`, and what
 /// element-wise operators do with operands of unlike shapes).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Expand {
     /// The extents of a row of the result.
     pub shape: Vec<usize>,
@@ -16,26 +18,26 @@ impl Operator for Expand {
         "Expand"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        let from = &only(inputs)?.shape;
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        let from = only(inputs)?.extents();
         let fits = from.len() == self.shape.len()
             && from
                 .iter()
                 .zip(&self.shape)
                 .all(|(from, to)| from == to || *from == 1);
         match fits {
-            true => Ok(self.shape.clone()),
+            true => itemwise(inputs, self.shape.clone()),
             false => Err(OpError::Shape {
                 operand: "x",
                 expected: format!("extents as of {:?}, or 1", self.shape),
-                actual: from.clone(),
+                actual: from.to_vec(),
             }),
         }
     }
 
     fn prepare(&self, inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
         Box::new(ExpandKernel {
-            from: inputs[0].shape.clone(),
+            from: inputs[0].shape.extents.clone(),
             to: self.shape.clone(),
         })
     }
@@ -48,17 +50,14 @@ struct ExpandKernel {
 }
 
 impl Kernel for ExpandKernel {
-    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
+    fn run(&self, run: Run<'_>) {
+        let Run { inputs, output, .. } = run;
         let from: usize = self.from.iter().product();
         let to: usize = self.to.iter().product();
         let rows = inputs.get(0).chunks_exact(from.max(1));
         for (row, output) in rows.zip(output.chunks_exact_mut(to.max(1))) {
             repeat(row, &self.from, &self.to, output);
         }
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        self.to.iter().product::<usize>() as u64
     }
 }
 
@@ -82,7 +81,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::op::trial::{assert_computes, refusal, value};
+    use crate::engine::op::testing::{assert_computes, refusal, value};
 
     #[test]
     fn other_shapes_are_refused() {

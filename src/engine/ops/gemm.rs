@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use ndarray::{Array1, Array2, ArrayD, ArrayView2, Axis, Ix2};
 
-use crate::engine::kernels::{self, Activation, Isa, Layout, Team};
+use crate::engine::kernels::{self, Activation, Isa, Layout};
 use crate::engine::op::{
-    Inputs, Kernel, OpError, Operand, Operator, ScaleShift, Side, constant, expect_shape,
+    Kernel, OpError, Operand, Operator, ScaleShift, Side, constant, expect_shape, itemwise,
 };
+use crate::engine::run::Run;
+use crate::tensor::{Domain, Shape};
 
 /// `activation(x · W + bias)` over the last axis of the row.
 ///
 /// Operands: `x` of `[..., k]`; the weight `W` of `[k, n]`, or `[n, k]` if `trans_b`; optionally
 /// the weight `bias` of `[n]`. Gives `[..., n]`. With a row of one axis this is ONNX `Gemm` with
 /// `alpha = beta = 1`; with more it is `MatMul` and `Add`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Gemm {
     /// Whether the weight is stored `[n, k]`, as PyTorch stores it.
     pub trans_b: bool,
@@ -32,7 +34,7 @@ impl Gemm {
             .map_err(|_| OpError::Shape {
                 operand: "weight",
                 expected: "2 axes".into(),
-                actual: operand.shape.clone(),
+                actual: operand.shape.extents.clone(),
             })?;
         Ok(if self.trans_b {
             weight.reversed_axes()
@@ -52,7 +54,7 @@ impl Operator for Gemm {
         "Gemm"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
         let (x, weight, bias) = match inputs {
             [x, weight] => (x, weight, None),
             [x, weight, bias] => (x, weight, Some(bias)),
@@ -64,20 +66,20 @@ impl Operator for Gemm {
             }
         };
         let (k, n) = self.weight(weight)?.dim();
-        if x.shape.last() != Some(&k) {
+        if x.extents().last() != Some(&k) {
             return Err(OpError::Shape {
                 operand: "x",
                 expected: format!("{k} features in the last axis, as the weight has"),
-                actual: x.shape.clone(),
+                actual: x.shape.extents.clone(),
             });
         }
         if let Some(bias) = bias {
             constant(bias, "bias")?;
             expect_shape(bias, "bias", &[n])?;
         }
-        let mut shape = x.shape.clone();
-        *shape.last_mut().expect("x has a last axis") = n;
-        Ok(shape)
+        let mut extents = x.shape.extents.clone();
+        *extents.last_mut().expect("x has a last axis") = n;
+        itemwise(inputs, extents)
     }
 
     fn prepare(&self, inputs: &[Operand], isa: Isa) -> Box<dyn Kernel> {
@@ -93,7 +95,8 @@ impl Operator for Gemm {
             Layout::InOut
         };
         Box::new(GemmKernel {
-            rows_per_row: inputs[0].elements() / k.max(1),
+            domain: inputs[0].shape.domain,
+            rows_per_item: inputs[0].elements() / k.max(1),
             gemm: kernels::Gemm::new(
                 isa,
                 k,
@@ -164,37 +167,34 @@ impl Operator for Gemm {
 
 struct GemmKernel {
     gemm: kernels::Gemm,
-    /// How many rows of the product one row of the batch holds.
-    rows_per_row: usize,
+    /// What the items of input and output are.
+    domain: Domain,
+    /// How many rows of the product one item holds.
+    rows_per_item: usize,
 }
 
 impl fmt::Debug for GemmKernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The weights themselves would fill screens.
         f.debug_struct("GemmKernel")
-            .field("rows_per_row", &self.rows_per_row)
+            .field("rows_per_item", &self.rows_per_item)
             .field("weight_bytes", &self.gemm.bytes())
             .finish()
     }
 }
 
 impl Kernel for GemmKernel {
-    fn run(&self, rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
-        self.gemm
-            .run(rows * self.rows_per_row, inputs.get(0), output);
+    fn run(&self, run: Run<'_>) {
+        let rows = run.counts.items(self.domain) * self.rows_per_item;
+        let (input, output) = (run.inputs.get(0), run.output);
+        match run.team {
+            None => self.gemm.run(rows, input, output),
+            Some(team) => self.gemm.run_shared(rows, input, output, team),
+        }
     }
 
-    fn run_shared(&self, rows: usize, inputs: Inputs<'_>, output: &mut [f32], team: &Team) {
-        let rows = rows * self.rows_per_row;
-        self.gemm.run_shared(rows, inputs.get(0), output, team);
-    }
-
-    fn pays_to_share(&self, rows: usize) -> bool {
-        self.gemm.pays_to_share(rows * self.rows_per_row)
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        self.rows_per_row as u64 * self.gemm.flops_per_row()
+    fn pays_to_share(&self, items: usize) -> bool {
+        self.gemm.pays_to_share(items * self.rows_per_item)
     }
 
     fn weight_bytes(&self) -> usize {
@@ -207,7 +207,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::op::trial::{assert_computes, numbers, refusal, value, weight};
+    use crate::engine::op::testing::{assert_computes, extents, numbers, refusal, value, weight};
 
     fn gemm(trans_b: bool, activation: Activation) -> Gemm {
         Gemm {
@@ -260,7 +260,7 @@ mod tests {
     fn a_row_of_several_axes_is_several_rows_of_the_last() {
         let operands = [value(&[2, 2]), weight(&[2, 1], &[1.0, 10.0])];
         let operator = gemm(false, Activation::Linear);
-        assert_eq!(operator.infer_shape(&operands).unwrap(), [2, 1]);
+        assert_eq!(extents(&operator, &operands), [2, 1]);
         let x = [1.0, 2.0, 3.0, 4.0];
         assert_computes(&operator, &operands, 1, &[&x], &[21.0, 43.0], 0.0);
     }

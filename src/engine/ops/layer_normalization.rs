@@ -1,7 +1,9 @@
 //! Normalisation of each row by its own statistics.
 
 use crate::engine::kernels::{self, Isa};
-use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator, constant, expect_shape};
+use crate::engine::op::{Kernel, OpError, Operand, Operator, constant, expect_shape};
+use crate::engine::run::Run;
+use crate::tensor::Shape;
 
 /// `(x - mean) / sqrt(variance + epsilon) · scale + bias` over the last axis, with the mean and
 /// the variance (of the population) of that axis.
@@ -10,7 +12,7 @@ use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator, constant, ex
 /// (ONNX `LayerNormalization` with `axis = -1`).
 ///
 /// Source: Ba, Kiros and Hinton 2016, eq. 4.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerNormalization {
     /// Added to the variance.
     pub epsilon: f32,
@@ -21,7 +23,7 @@ impl Operator for LayerNormalization {
         "LayerNormalization"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
         let [x, scale, bias] = inputs else {
             return Err(OpError::Operands {
                 expected: "3 inputs (x, scale, bias)",
@@ -34,23 +36,22 @@ impl Operator for LayerNormalization {
                 problem: format!("{} is no finite number from 0 on", self.epsilon),
             });
         }
-        if x.elements() == 0 || x.shape.is_empty() {
+        if x.elements() == 0 || x.extents().is_empty() {
             return Err(OpError::Shape {
                 operand: "x",
                 expected: "at least 1 value in the last axis".into(),
-                actual: x.shape.clone(),
+                actual: x.shape.extents.clone(),
             });
         }
         for (weight, name) in [(scale, "scale"), (bias, "bias")] {
             constant(weight, name)?;
             expect_shape(weight, name, &[x.columns()])?;
         }
-        Ok(x.shape.clone())
+        Ok(vec![x.shape.clone()])
     }
 
     fn prepare(&self, inputs: &[Operand], isa: Isa) -> Box<dyn Kernel> {
         Box::new(LayerNormalizationKernel {
-            elements: inputs[0].elements(),
             scale: inputs[1].weights(),
             bias: inputs[2].weights(),
             epsilon: self.epsilon,
@@ -61,7 +62,6 @@ impl Operator for LayerNormalization {
 
 #[derive(Debug)]
 struct LayerNormalizationKernel {
-    elements: usize,
     scale: Vec<f32>,
     bias: Vec<f32>,
     epsilon: f32,
@@ -69,7 +69,8 @@ struct LayerNormalizationKernel {
 }
 
 impl Kernel for LayerNormalizationKernel {
-    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
+    fn run(&self, run: Run<'_>) {
+        let Run { inputs, output, .. } = run;
         kernels::layer_normalization(
             self.isa,
             self.scale.len(),
@@ -79,10 +80,6 @@ impl Kernel for LayerNormalizationKernel {
             self.epsilon,
             output,
         );
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        8 * self.elements as u64
     }
 
     fn weight_bytes(&self) -> usize {
@@ -95,7 +92,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::op::trial::{assert_computes, numbers, refusal, value, weight};
+    use crate::engine::op::testing::{assert_computes, numbers, refusal, value, weight};
 
     #[test]
     fn each_row_is_normalised_by_itself() {

@@ -1,7 +1,9 @@
 //! Leaky ReLU with learnt slopes.
 
 use crate::engine::kernels::{self, Isa};
-use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator, constant};
+use crate::engine::op::{Kernel, OpError, Operand, Operator, constant};
+use crate::engine::run::Run;
+use crate::tensor::Shape;
 
 /// `x` where it is positive, else `slope · x`.
 ///
@@ -9,7 +11,7 @@ use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator, constant};
 /// axis, or of the shape of the row (ONNX `PRelu`).
 ///
 /// Source: He et al. 2015, eq. 1.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PRelu;
 
 impl Operator for PRelu {
@@ -17,7 +19,7 @@ impl Operator for PRelu {
         "PRelu"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
         let [x, slope] = inputs else {
             return Err(OpError::Operands {
                 expected: "2 inputs (x, slope)",
@@ -25,22 +27,23 @@ impl Operator for PRelu {
             });
         };
         constant(slope, "slope")?;
-        let fits = slope.elements() == 1 || slope.shape == [x.columns()] || slope.shape == x.shape;
+        let fits = slope.elements() == 1
+            || slope.extents() == [x.columns()]
+            || slope.extents() == x.extents();
         if !fits {
             return Err(OpError::Shape {
                 operand: "slope",
-                expected: format!("shape [1], [{}] or {:?}", x.columns(), x.shape),
-                actual: slope.shape.clone(),
+                expected: format!("shape [1], [{}] or {:?}", x.columns(), x.extents()),
+                actual: slope.shape.extents.clone(),
             });
         }
-        Ok(x.shape.clone())
+        Ok(vec![x.shape.clone()])
     }
 
     fn prepare(&self, inputs: &[Operand], isa: Isa) -> Box<dyn Kernel> {
         let slope = inputs[1].weights();
         let columns = inputs[0].columns();
         Box::new(PReluKernel {
-            elements: inputs[0].elements(),
             slope: if slope.len() == 1 {
                 vec![slope[0]; columns]
             } else {
@@ -53,18 +56,14 @@ impl Operator for PRelu {
 
 #[derive(Debug)]
 struct PReluKernel {
-    elements: usize,
     slope: Vec<f32>,
     isa: Isa,
 }
 
 impl Kernel for PReluKernel {
-    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
+    fn run(&self, run: Run<'_>) {
+        let Run { inputs, output, .. } = run;
         kernels::prelu(self.isa, &self.slope, inputs.get(0), output);
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        2 * self.elements as u64
     }
 
     fn weight_bytes(&self) -> usize {
@@ -77,7 +76,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::op::trial::{assert_computes, numbers, refusal, value, weight};
+    use crate::engine::op::testing::{assert_computes, numbers, refusal, value, weight};
 
     const ROWS: &[f32] = &[-1.0, 2.0, -4.0, -8.0];
 

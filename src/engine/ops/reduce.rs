@@ -1,7 +1,9 @@
 //! One number of each run of numbers, and runs divided by theirs.
 
 use crate::engine::kernels::Isa;
-use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator, only};
+use crate::engine::op::{Kernel, OpError, Operand, Operator, itemwise, only};
+use crate::engine::run::Run;
+use crate::tensor::Shape;
 
 /// One number of the last axis, which goes (ONNX `ReduceSum` and its kin with the last axis and
 /// `keepdims = 0`). Sums are of double precision, in the order of the elements.
@@ -80,28 +82,27 @@ impl Operator for Reduce {
         }
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
         let (_, kept) = last_axis(only(inputs)?)?;
-        Ok(kept.to_vec())
+        itemwise(inputs, kept.to_vec())
     }
 
     fn prepare(&self, inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
         Box::new(ReduceKernel {
             function: *self,
             columns: inputs[0].columns(),
-            elements: inputs[0].elements(),
         })
     }
 }
 
 /// The last axis, of one element at least, and those before it.
 fn last_axis(x: &Operand) -> Result<(usize, &[usize]), OpError> {
-    match x.shape.split_last() {
+    match x.extents().split_last() {
         Some((columns, kept)) if *columns > 0 => Ok((*columns, kept)),
         _ => Err(OpError::Shape {
             operand: "x",
             expected: "at least 1 element in the last axis of the row".into(),
-            actual: x.shape.clone(),
+            actual: x.shape.extents.clone(),
         }),
     }
 }
@@ -110,23 +111,15 @@ fn last_axis(x: &Operand) -> Result<(usize, &[usize]), OpError> {
 struct ReduceKernel {
     function: Reduce,
     columns: usize,
-    elements: usize,
 }
 
 impl Kernel for ReduceKernel {
-    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
+    fn run(&self, run: Run<'_>) {
+        let Run { inputs, output, .. } = run;
         let runs = inputs.get(0).chunks_exact(self.columns);
         for (run, output) in runs.zip(output) {
             *output = self.function.of(run);
         }
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        let each = match self.function {
-            Reduce::LogSumExp => 40,
-            _ => 2,
-        };
-        each * self.elements as u64
     }
 }
 
@@ -145,10 +138,10 @@ impl Operator for LpNormalization {
         "LpNormalization"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
         let x = only(inputs)?;
         last_axis(x)?;
-        Ok(x.shape.clone())
+        Ok(vec![x.shape.clone()])
     }
 
     fn prepare(&self, inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
@@ -158,7 +151,6 @@ impl Operator for LpNormalization {
                 Self::L2 => Reduce::L2,
             },
             columns: inputs[0].columns(),
-            elements: inputs[0].elements(),
         })
     }
 }
@@ -167,11 +159,11 @@ impl Operator for LpNormalization {
 struct LpNormalizationKernel {
     norm: Reduce,
     columns: usize,
-    elements: usize,
 }
 
 impl Kernel for LpNormalizationKernel {
-    fn run(&self, _rows: usize, _inputs: Inputs<'_>, output: &mut [f32]) {
+    fn run(&self, run: Run<'_>) {
+        let output = run.output;
         for run in output.chunks_exact_mut(self.columns) {
             let norm = self.norm.of(run);
             if norm != 0.0 {
@@ -183,16 +175,12 @@ impl Kernel for LpNormalizationKernel {
     fn in_place(&self) -> bool {
         true
     }
-
-    fn flops_per_row(&self) -> u64 {
-        3 * self.elements as u64
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::op::trial::{assert_computes, refusal, value};
+    use crate::engine::op::testing::{assert_computes, refusal, value};
 
     #[test]
     fn each_run_becomes_one_number() {

@@ -1,10 +1,12 @@
 //! Operators that move no number: the plan gives them no step.
 
 use crate::engine::kernels::{Activation, Isa};
-use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator, only};
+use crate::engine::op::{Kernel, OpError, Operand, Operator, itemwise, only};
+use crate::engine::run::Run;
+use crate::tensor::Shape;
 
 /// The same numbers in another row shape (ONNX `Reshape`, `Flatten`).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reshape {
     /// The extents of a row; -1 at most once, for what is left over.
     pub shape: Vec<i64>,
@@ -23,13 +25,14 @@ impl Operator for Reshape {
         "Reshape"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
         let elements = only(inputs)?.elements();
         let refuse = |problem: &str| OpError::Attribute {
             attribute: "shape",
             problem: format!(
                 "{:?} {problem}; a row has {elements} elements in shape {:?}",
-                self.shape, inputs[0].shape
+                self.shape,
+                inputs[0].extents()
             ),
         };
         let mut known: usize = 1;
@@ -54,12 +57,12 @@ impl Operator for Reshape {
             && elements % known == 0
         {
             shape[axis] = elements / known;
-            return Ok(shape);
+            return itemwise(inputs, shape);
         }
         if left_over.is_some() || known != elements {
             return Err(refuse("does not hold as many elements as a row"));
         }
-        Ok(shape)
+        itemwise(inputs, shape)
     }
 
     fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
@@ -72,7 +75,7 @@ impl Operator for Reshape {
 }
 
 /// Its input, unchanged (ONNX `Identity`, and `Dropout` at inference).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Identity;
 
 impl Operator for Identity {
@@ -80,8 +83,8 @@ impl Operator for Identity {
         "Identity"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        Ok(only(inputs)?.shape.clone())
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        Ok(vec![only(inputs)?.shape.clone()])
     }
 
     fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
@@ -102,27 +105,24 @@ impl Operator for Identity {
 struct KeepKernel;
 
 impl Kernel for KeepKernel {
-    fn run(&self, _rows: usize, _inputs: Inputs<'_>, _output: &mut [f32]) {}
+    fn run(&self, _run: Run<'_>) {}
 
     fn in_place(&self) -> bool {
         true
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::op::trial::{assert_computes, refusal, value};
+    use crate::engine::op::testing::{assert_computes, extents, refusal, value};
 
     fn shaped(shape: &[i64], row: &[usize]) -> Result<Vec<usize>, OpError> {
         let operator = Reshape {
             shape: shape.to_vec(),
         };
-        operator.infer_shape(&[value(row)])
+        let shapes = operator.infer_shapes(&[value(row)])?;
+        Ok(shapes[0].extents.clone())
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(shaped(&[-1, 6], &[2, 3]), Ok(vec![1, 6]));
         assert_eq!(shaped(&[1, 1], &[]), Ok(vec![1, 1]));
         assert_eq!(shaped(&[], &[1]), Ok(vec![]));
-        assert_eq!(Identity.infer_shape(&[value(&[2, 3])]), Ok(vec![2, 3]));
+        assert_eq!(extents(&Identity, &[value(&[2, 3])]), [2, 3]);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Standardisation of features.
 
 use crate::engine::kernels::{self, Isa};
-use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator, constant, expect_shape};
+use crate::engine::op::{Kernel, OpError, Operand, Operator, constant, expect_shape};
+use crate::engine::run::Run;
+use crate::tensor::Shape;
 
 /// `(x - offset) / divisor` for each column of the last axis.
 ///
@@ -9,7 +11,7 @@ use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator, constant, ex
 /// `Scaler` multiplies by a reciprocal; this divides, as Keras' `Normalization` and scikit-learn's
 /// `StandardScaler` do, so that answers agree with theirs to the last bit. It is not folded into
 /// the layer behind it either: there, a large offset would cancel only after rounding.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scaler;
 
 impl Operator for Scaler {
@@ -17,7 +19,7 @@ impl Operator for Scaler {
         "Scaler"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
         let [x, offset, divisor] = inputs else {
             return Err(OpError::Operands {
                 expected: "3 inputs (x, offset, divisor)",
@@ -33,12 +35,11 @@ impl Operator for Scaler {
                 problem: format!("is 0 in column {column}; a constant feature needs 1 there"),
             });
         }
-        Ok(x.shape.clone())
+        Ok(vec![x.shape.clone()])
     }
 
     fn prepare(&self, inputs: &[Operand], isa: Isa) -> Box<dyn Kernel> {
         Box::new(ScalerKernel {
-            elements: inputs[0].elements(),
             offset: inputs[1].weights(),
             divisor: inputs[2].weights(),
             isa,
@@ -48,19 +49,15 @@ impl Operator for Scaler {
 
 #[derive(Debug)]
 struct ScalerKernel {
-    elements: usize,
     offset: Vec<f32>,
     divisor: Vec<f32>,
     isa: Isa,
 }
 
 impl Kernel for ScalerKernel {
-    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
+    fn run(&self, run: Run<'_>) {
+        let Run { inputs, output, .. } = run;
         kernels::normalize(self.isa, &self.offset, &self.divisor, inputs.get(0), output);
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        2 * self.elements as u64
     }
 
     fn weight_bytes(&self) -> usize {
@@ -73,7 +70,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::op::trial::{assert_computes, numbers, refusal, value, weight};
+    use crate::engine::op::testing::{assert_computes, numbers, refusal, value, weight};
 
     fn operands(x: &[usize], offset: &[f32], divisor: &[f32]) -> [Operand; 3] {
         [

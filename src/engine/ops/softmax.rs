@@ -1,14 +1,16 @@
 //! Softmax and its logarithm, over the last axis.
 
 use crate::engine::kernels::{self, Isa};
-use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator, only};
+use crate::engine::op::{Kernel, OpError, Operand, Operator, only};
+use crate::engine::run::Run;
+use crate::tensor::Shape;
 
 /// `exp(x) / sum(exp(x))` over the last axis (ONNX `Softmax` with `axis = -1`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Softmax;
 
 /// `x - log(sum(exp(x)))` over the last axis (ONNX `LogSoftmax` with `axis = -1`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LogSoftmax;
 
 impl Operator for Softmax {
@@ -16,7 +18,7 @@ impl Operator for Softmax {
         "Softmax"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
         with_last_axis(only(inputs)?)
     }
 
@@ -30,7 +32,7 @@ impl Operator for LogSoftmax {
         "LogSoftmax"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
         with_last_axis(only(inputs)?)
     }
 
@@ -40,20 +42,19 @@ impl Operator for LogSoftmax {
 }
 
 /// The shape of the operand, which needs an axis to sum over.
-fn with_last_axis(x: &Operand) -> Result<Vec<usize>, OpError> {
-    if x.shape.is_empty() {
+fn with_last_axis(x: &Operand) -> Result<Vec<Shape>, OpError> {
+    if x.extents().is_empty() {
         return Err(OpError::Shape {
             operand: "x",
-            expected: "at least 1 axis beside the rows".into(),
-            actual: x.shape.clone(),
+            expected: "at least 1 axis after the rows".into(),
+            actual: x.shape.extents.clone(),
         });
     }
-    Ok(x.shape.clone())
+    Ok(vec![x.shape.clone()])
 }
 
 #[derive(Debug)]
 struct SoftmaxKernel {
-    elements: usize,
     columns: usize,
     isa: Isa,
     function: fn(Isa, usize, &mut [f32]),
@@ -62,7 +63,6 @@ struct SoftmaxKernel {
 impl SoftmaxKernel {
     fn new(x: &Operand, isa: Isa, function: fn(Isa, usize, &mut [f32])) -> Self {
         Self {
-            elements: x.elements(),
             columns: x.columns(),
             isa,
             function,
@@ -71,17 +71,13 @@ impl SoftmaxKernel {
 }
 
 impl Kernel for SoftmaxKernel {
-    fn run(&self, _rows: usize, _inputs: Inputs<'_>, output: &mut [f32]) {
+    fn run(&self, run: Run<'_>) {
+        let output = run.output;
         (self.function)(self.isa, self.columns, output);
     }
 
     fn in_place(&self) -> bool {
         true
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        // An exponential is about ten operations of a vector unit.
-        12 * self.elements as u64
     }
 }
 
@@ -90,7 +86,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::op::trial::{assert_computes, numbers, refusal, value};
+    use crate::engine::op::testing::{assert_computes, numbers, refusal, value};
 
     #[test]
     fn each_row_becomes_shares_of_one() {
@@ -120,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_row_of_one_number_has_no_axis_to_sum() {
-        let message = "x: expected at least 1 axis beside the rows, got shape []";
+        let message = "x: expected at least 1 axis after the rows, got shape []";
         assert_eq!(refusal(&Softmax, &[value(&[])]), message);
         assert_eq!(refusal(&LogSoftmax, &[value(&[])]), message);
         assert_eq!(refusal(&Softmax, &[]), "expected 1 input, got 0 inputs");

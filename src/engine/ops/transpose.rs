@@ -1,10 +1,12 @@
 //! Rows with their axes in another order.
 
 use crate::engine::kernels::Isa;
-use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator, only};
+use crate::engine::op::{Kernel, OpError, Operand, Operator, itemwise, only};
+use crate::engine::run::Run;
+use crate::tensor::Shape;
 
 /// The axes of a row in another order (ONNX `Transpose`, whose `perm` begins with the rows' 0).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Transpose {
     /// For each axis of the output's row, the axis of the input's row that it is.
     pub permutation: Vec<usize>,
@@ -36,8 +38,8 @@ impl Operator for Transpose {
         "Transpose"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        let shape = &only(inputs)?.shape;
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        let shape = only(inputs)?.extents();
         let mut sorted = self.permutation.clone();
         sorted.sort_unstable();
         if !sorted.iter().copied().eq(0..shape.len()) {
@@ -49,11 +51,12 @@ impl Operator for Transpose {
                 ),
             });
         }
-        Ok(self.permutation.iter().map(|axis| shape[*axis]).collect())
+        let extents = self.permutation.iter().map(|axis| shape[*axis]);
+        itemwise(inputs, extents.collect())
     }
 
     fn prepare(&self, inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
-        let from = &inputs[0].shape;
+        let from = inputs[0].extents();
         let mut strides = vec![1; from.len()];
         for axis in (1..from.len()).rev() {
             strides[axis - 1] = strides[axis] * from[axis];
@@ -81,16 +84,13 @@ struct TransposeKernel {
 }
 
 impl Kernel for TransposeKernel {
-    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
+    fn run(&self, run: Run<'_>) {
+        let Run { inputs, output, .. } = run;
         let length = self.elements.max(1);
         let rows = inputs.get(0).chunks_exact(length);
         for (row, output) in rows.zip(output.chunks_exact_mut(length)) {
             gather(row, &self.axes, 0, output);
         }
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        self.elements as u64
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::op::trial::{assert_computes, refusal, value};
+    use crate::engine::op::testing::{assert_computes, extents, refusal, value};
 
     #[test]
     fn the_axes_of_each_row_change_places() {
@@ -132,7 +132,7 @@ mod tests {
             1.0, 4.0, 2.0, 5.0, 3.0, 6.0, -1.0, -4.0, -2.0, -5.0, -3.0, -6.0,
         ];
         let x = [value(&[2, 3])];
-        assert_eq!(transpose.infer_shape(&x).unwrap(), [3, 2]);
+        assert_eq!(extents(&transpose, &x), [3, 2]);
         assert_computes(&transpose, &x, 2, &[&rows], &expected, 0.0);
     }
 
@@ -174,7 +174,7 @@ mod tests {
             let transpose = Transpose { permutation };
             assert_computes(&transpose, &[value(&shape)], rows, &[&x], &expected, 0.0);
             let back = transpose.inverse();
-            let shape = transpose.infer_shape(&[value(&shape)]).unwrap();
+            let shape = extents(&transpose, &[value(&shape)]);
             assert_computes(&back, &[value(&shape)], rows, &[&expected], &x, 0.0);
         }
     }

@@ -1,7 +1,9 @@
 //! Element-wise mathematics that is no activation.
 
 use crate::engine::kernels::Isa;
-use crate::engine::op::{Inputs, Kernel, OpError, Operand, Operator, only};
+use crate::engine::op::{Kernel, OpError, Operand, Operator, only};
+use crate::engine::run::Run;
+use crate::tensor::Shape;
 
 /// A function of each element, as the standard library computes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +67,13 @@ impl Operator for Unary {
         }
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        Ok(only(inputs)?.shape.clone())
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        Ok(vec![only(inputs)?.shape.clone()])
     }
 
-    fn prepare(&self, inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
+    fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
         Box::new(UnaryKernel {
             function: self.of(),
-            elements: inputs[0].elements(),
         })
     }
 }
@@ -80,11 +81,11 @@ impl Operator for Unary {
 #[derive(Debug)]
 struct UnaryKernel {
     function: fn(f32) -> f32,
-    elements: usize,
 }
 
 impl Kernel for UnaryKernel {
-    fn run(&self, _rows: usize, _inputs: Inputs<'_>, output: &mut [f32]) {
+    fn run(&self, run: Run<'_>) {
+        let output = run.output;
         for value in output {
             *value = (self.function)(*value);
         }
@@ -93,16 +94,12 @@ impl Kernel for UnaryKernel {
     fn in_place(&self) -> bool {
         true
     }
-
-    fn flops_per_row(&self) -> u64 {
-        10 * self.elements as u64
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::op::trial::{assert_computes, refusal, value};
+    use crate::engine::op::testing::{assert_computes, refusal, value};
 
     #[test]
     fn each_function_is_what_its_name_says() {

@@ -7,7 +7,7 @@ use super::super::rows::{self, Columns};
 use crate::json::{self, ErrorKind, Kind, Reader};
 use crate::model::Signature;
 use crate::spelling::excerpt;
-use crate::tensor::TensorSpec;
+use crate::tensor::{Shape, TensorSpec};
 
 const FORMS: &str = "\"dataframe_split\", \"dataframe_records\", \"instances\" or \"inputs\"";
 
@@ -73,7 +73,7 @@ fn split(
     let (mut columns, mut data) = (None, None);
     reader.object(|reader, key| {
         match key {
-            "columns" => columns = Some(names(reader, spec.row_elements())?),
+            "columns" => columns = Some(names(reader, spec.shape.elements())?),
             "data" => {
                 data = Some(reader.mark());
                 reader.skip()?;
@@ -90,7 +90,7 @@ fn split(
     };
     let data = data.ok_or_else(|| missing("data", "a list of rows"))?;
     let features = Columns::of(signature);
-    let width = spec.row_elements();
+    let width = spec.shape.elements();
     let order = match (&columns, features.features()) {
         (Some(columns), [_, ..]) => {
             Some(features.order("dataframe_split.columns", columns.iter())?)
@@ -103,7 +103,7 @@ fn split(
     };
     // A cell a value, whatever the shape of a row.
     let flat = TensorSpec {
-        row_shape: vec![width],
+        shape: Shape::rows(vec![width]),
         ..spec.clone()
     };
     let mut values = Vec::new();
@@ -135,7 +135,11 @@ fn records(
     const PLACE: &str = "dataframe_records";
     let first = match reader.peek_element()? {
         Some(Kind::Object) => {
-            let width = signature.inputs.iter().map(TensorSpec::row_elements).sum();
+            let width = signature
+                .inputs
+                .iter()
+                .map(|spec| spec.shape.elements())
+                .sum();
             first_keys(reader, width)?
         }
         // It says what is wrong.
@@ -146,7 +150,7 @@ fn records(
         return rows::list(reader, signature, max_rows, PLACE);
     }
     let spec = rows::single_input(signature, PLACE)?;
-    if first.count != spec.row_elements() {
+    if first.count != spec.shape.elements() {
         return Err(wrong_width(&format!("{PLACE}[0]"), spec, first.count));
     }
     let columns = Columns::with_features(signature, &first.names);
@@ -203,7 +207,7 @@ fn inputs(
     }
     let input = rows::single_input(signature, PLACE)?;
     let place = reader.mark();
-    let mut names = Came::of(input.row_elements());
+    let mut names = Came::of(input.shape.elements());
     reader.object(|reader, key| {
         names.add(key);
         reader.skip()
@@ -231,7 +235,7 @@ fn by_feature(
     reader.object(|reader, _| {
         let place = reader.mark();
         let feature = TensorSpec {
-            row_shape: Vec::new(),
+            shape: Shape::rows([]),
             ..input.clone()
         };
         let rows = rows::tensor(reader, &feature, max_rows, &mut columns)?;
@@ -320,7 +324,7 @@ fn in_column(error: ApiError, columns: Vec<String>) -> ApiError {
 }
 
 fn wrong_width(place: &str, spec: &TensorSpec, found: usize) -> ApiError {
-    let expected = spec.row_elements();
+    let expected = spec.shape.elements();
     ApiError::invalid(
         "shape_mismatch",
         format!(

@@ -132,7 +132,7 @@ impl<'a> Predict<'a> {
 
     /// One row of an input.
     fn row(spec: &TensorSpec) -> Value {
-        nested(&spec.row_shape, number())
+        nested(&spec.shape.extents, number())
     }
 
     /// What `/invocations` takes.
@@ -268,7 +268,12 @@ fn closed(mut object: Value) -> Value {
 
 fn v2_input(spec: &TensorSpec) -> Value {
     let mut shape = vec![json!({"type": "integer", "minimum": 1})];
-    shape.extend(spec.row_shape.iter().map(|extent| json!({"const": extent})));
+    shape.extend(
+        spec.shape
+            .extents
+            .iter()
+            .map(|extent| json!({"const": extent})),
+    );
     let rank = shape.len();
     let shape = json!({
         "type": "array",
@@ -277,7 +282,8 @@ fn v2_input(spec: &TensorSpec) -> Value {
         "maxItems": rank,
     });
     let flat = json!({"type": "array", "items": number(), "minItems": 1});
-    let rows = json!({"type": "array", "items": nested(&spec.row_shape, number()), "minItems": 1});
+    let rows =
+        json!({"type": "array", "items": nested(&spec.shape.extents, number()), "minItems": 1});
     let mut input = object(&[
         ("name", json!({"const": spec.name})),
         ("datatype", json!({"const": spec.datatype.as_str()})),

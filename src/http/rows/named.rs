@@ -192,7 +192,9 @@ impl Row {
     pub(in super::super) fn empty(columns: &Columns<'_>) -> Self {
         let inputs = columns.signature.inputs.iter();
         Self {
-            values: inputs.map(|spec| vec![0.0; spec.row_elements()]).collect(),
+            values: inputs
+                .map(|spec| vec![0.0; spec.shape.elements()])
+                .collect(),
             taken: vec![false; columns.names.len()],
             fresh: vec![false; columns.names.len()],
         }
@@ -327,7 +329,7 @@ impl Row {
             && (features.is_empty() || inputs.contains(&true))
         {
             let spec = &columns.signature.inputs[first];
-            let expected = format_args!("{} {:?}", spec.datatype, spec.row_shape);
+            let expected = format_args!("{} {:?}", spec.datatype, spec.shape.extents);
             return Err(missing_input(&place, spec, expected));
         }
         let mut misfit = Misfit::new(columns);

@@ -110,7 +110,7 @@ pub(super) fn each_row(
     response: &InferResponse,
     mut see: impl FnMut(&[f32]),
 ) {
-    let columns = signature.outputs[0].spec.row_elements();
+    let columns = signature.outputs[0].spec.shape.elements();
     for scores in response.outputs[0].chunks_exact(columns) {
         let both = signature.task.probabilities(scores[0]);
         see(both.as_ref().map_or(scores, |both| &both[..]));
@@ -127,7 +127,7 @@ pub(super) fn expect_classifier(signature: &Signature) -> Result<(), ApiError> {
 
 /// Checks that a model gives a number a row.
 pub(super) fn expect_regression(signature: &Signature) -> Result<(), ApiError> {
-    match signature.task == Task::Regression && signature.outputs[0].spec.row_elements() == 1 {
+    match signature.task == Task::Regression && signature.outputs[0].spec.shape.elements() == 1 {
         true => Ok(()),
         false => Err(wrong_task(
             signature,
@@ -137,7 +137,7 @@ pub(super) fn expect_regression(signature: &Signature) -> Result<(), ApiError> {
 }
 
 fn wrong_task(signature: &Signature, expected: &str) -> ApiError {
-    let columns = signature.outputs[0].spec.row_elements();
+    let columns = signature.outputs[0].spec.shape.elements();
     let (task, calls) = match signature.task {
         Task::None => ("none", ":predict"),
         Task::Regression if columns == 1 => ("regression", ":regress or :predict"),

@@ -28,7 +28,7 @@ impl Ranked {
             classes: 0,
             texts: Vec::new(),
         };
-        for row in values.chunks_exact(output.spec.row_elements().max(1)) {
+        for row in values.chunks_exact(output.spec.shape.elements().max(1)) {
             match signature.task.probabilities(row[0]) {
                 Some(both) if has_labels => ranked.add(&both, labels, most),
                 _ => ranked.add(row, labels, most),

@@ -70,7 +70,7 @@ fn tensor(body: &mut Writer, spec: &TensorSpec, more: impl FnOnce(&mut Writer)) 
         body.key("name").string(&spec.name);
         body.key("data_type").string(data_type(spec.datatype));
         body.key("dims").array(|body| {
-            let extents = spec.row_shape.iter();
+            let extents = spec.shape.extents.iter();
             extents.for_each(|&extent| body.integer(extent));
         });
         body.key("is_shape_tensor").bool(false);

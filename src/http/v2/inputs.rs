@@ -144,7 +144,7 @@ impl<'a, 'b> Inputs<'a, 'b> {
         }
         // The shape was checked, so that this cannot overflow; and no body makes more room than
         // its own bytes could fill, two for a number and its comma.
-        let count = rows * spec.row_elements();
+        let count = rows * spec.shape.elements();
         let mut values = Vec::with_capacity(count.min(reader.bytes_left() / 2 + 1));
         let extents = reader.numbers(&mut values, count)?;
         needs_values(spec, rows, values.len(), &extents)?;
@@ -170,7 +170,7 @@ impl<'a, 'b> Inputs<'a, 'b> {
         let datatype = tensor.datatype.as_deref().unwrap_or_default();
         let element = Element::named(datatype).expect("`check` takes no other datatype");
         // The shape was checked, so that this cannot overflow 128 bits.
-        let expected = rows as u128 * spec.row_elements() as u128 * element.bytes() as u128;
+        let expected = rows as u128 * spec.shape.elements() as u128 * element.bytes() as u128;
         let Some(blobs) = &mut self.blobs else {
             return Err(bad_length(&format!(
                 "expected it, as {} announces binary data, got none",
@@ -320,7 +320,7 @@ pub(super) fn raw(
         )));
     };
     let element = Element::named(spec.datatype.as_str()).expect("models take FP32");
-    let row_bytes = spec.row_elements() * element.bytes();
+    let row_bytes = spec.shape.elements() * element.bytes();
     let rows = body.len() / row_bytes.max(1);
     if rows == 0 || rows * row_bytes != body.len() {
         return Err(ApiError::invalid(

@@ -190,7 +190,7 @@ impl<'a> Chosen<'a> {
         let mut chosen = Self {
             name: &output.spec.name,
             datatype: output.spec.datatype,
-            row_shape: Cow::Borrowed(&output.spec.row_shape),
+            row_shape: Cow::Borrowed(&output.spec.shape.extents),
             values: match output.source {
                 OutputSource::Engine(index) => Values::Numbers(&response.outputs[index]),
                 OutputSource::ClassId => Values::ClassIds(classes()),

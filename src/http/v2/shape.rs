@@ -113,10 +113,10 @@ pub(super) fn check(
             }
         }
     }
-    let row_shape = spec.row_shape.iter().map(|&extent| extent as u64);
+    let row_shape = spec.shape.extents.iter().map(|&extent| extent as u64);
     let rows = match *shape.0 {
         [rows, ref extents @ ..] if extents.iter().copied().eq(row_shape) => rows,
-        _ if shape.0.len() == spec.row_shape.len() + 1 => {
+        _ if shape.0.len() == spec.shape.extents.len() + 1 => {
             return mismatch("shape_mismatch", format_args!("{}", row_mend(spec)));
         }
         _ => {
@@ -129,7 +129,9 @@ pub(super) fn check(
     };
     match usize::try_from(rows) {
         Ok(0) => mismatch("shape_mismatch", format_args!("send at least 1 row")),
-        Ok(rows) if rows <= max_rows && rows.checked_mul(spec.row_elements()).is_some() => Ok(rows),
+        Ok(rows) if rows <= max_rows && rows.checked_mul(spec.shape.elements()).is_some() => {
+            Ok(rows)
+        }
         _ => mismatch(
             "too_many_rows",
             format_args!(
@@ -146,7 +148,7 @@ pub(super) fn needs_values(
     found: usize,
     nesting: &Extents,
 ) -> Result<(), ApiError> {
-    if found != rows * spec.row_elements() {
+    if found != rows * spec.shape.elements() {
         return Err(wrong_count(spec, rows, found));
     }
     let shape = shape_of(spec, rows);
@@ -172,13 +174,13 @@ pub(super) fn wrong_count(spec: &TensorSpec, rows: usize, found: usize) -> ApiEr
              says",
             spec.name,
             shape_of(spec, rows),
-            rows * spec.row_elements()
+            rows * spec.shape.elements()
         ),
     )
 }
 
 fn shape_of(spec: &TensorSpec, rows: usize) -> Vec<usize> {
     let mut shape = vec![rows];
-    shape.extend(&spec.row_shape);
+    shape.extend(&spec.shape.extents);
     shape
 }

@@ -5,12 +5,12 @@
 use std::thread;
 
 use crate::engine::kernels::Isa;
-use crate::engine::{Graph, GraphBuilder, Inputs, Kernel, OpError, Operand, Operator};
+use crate::engine::{Graph, GraphBuilder, Kernel, OpError, Operand, Operator, Run};
 use crate::model::LoadError;
 use crate::model::json::{Field, Fields};
 use crate::model::manifest::Description;
 use crate::model::weights::Weights;
-use crate::tensor::{DataType, TensorSpec};
+use crate::tensor::{DataType, Shape, TensorSpec};
 
 /// A row that begins with this panics.
 const PANICS: f32 = 666.0;
@@ -35,16 +35,11 @@ pub(super) fn build(
         _ => {}
     }
     let mut graph = GraphBuilder::new();
-    let x = graph.input(TensorSpec {
-        name: "x".into(),
-        datatype: DataType::Fp32,
-        row_shape: vec![1],
-        description: String::new(),
-    });
+    let x = graph.input(TensorSpec::new("x", DataType::Fp32, Shape::rows(vec![1])));
     let y = graph
         .node("fault", Fault, &[x])
         .expect("one input of any shape");
-    graph.output("x", y);
+    graph.output("x", y).expect("computed from the input");
     Ok(graph.build())
 }
 
@@ -55,7 +50,7 @@ fn hang() -> ! {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Fault;
 
 impl Operator for Fault {
@@ -63,8 +58,8 @@ impl Operator for Fault {
         "Fault"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        Ok(inputs[0].shape.clone())
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        Ok(vec![inputs[0].shape.clone()])
     }
 
     fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
@@ -73,18 +68,14 @@ impl Operator for Fault {
 }
 
 impl Kernel for Fault {
-    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
-        let input = inputs.get(0);
-        output.copy_from_slice(input);
+    fn run(&self, run: Run<'_>) {
+        let input = run.inputs.get(0);
+        run.output.copy_from_slice(input);
         if input.contains(&PANICS) {
             panic!("planted");
         }
         if input.contains(&HANGS) {
             hang();
         }
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        0
     }
 }

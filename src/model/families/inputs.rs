@@ -2,7 +2,7 @@
 
 use super::row_shape;
 use crate::model::json::{Field, Fields, JsonError};
-use crate::tensor::{DataType, TensorSpec};
+use crate::tensor::{DataType, Shape, TensorSpec};
 
 /// Takes the inputs of a configuration, of which there is one at least.
 pub(super) fn all(config: &mut Fields) -> Result<Vec<TensorSpec>, JsonError> {
@@ -36,9 +36,7 @@ fn input(field: Field) -> Result<TensorSpec, JsonError> {
     };
     fields.finish()?;
     Ok(TensorSpec {
-        name,
-        datatype: DataType::Fp32,
-        row_shape,
         description,
+        ..TensorSpec::new(name, DataType::Fp32, Shape::rows(row_shape))
     })
 }

@@ -11,7 +11,7 @@ use crate::model::LoadError;
 use crate::model::json::{Field, Fields, JsonError};
 use crate::model::manifest::Description;
 use crate::model::weights::Weights;
-use crate::tensor::{DataType, TensorSpec};
+use crate::tensor::{DataType, Shape, TensorSpec};
 
 /// Keys of layers that inference does not depend on.
 const IRRELEVANT: &[&str] = &[
@@ -537,12 +537,8 @@ fn feature_spec(name: String, batch_shape: Field) -> Result<TensorSpec, JsonErro
         return Err(refusal);
     }
     let row_shape = row_shape(&batch_shape, extents.split_off(1))?;
-    Ok(TensorSpec {
-        name,
-        datatype: DataType::Fp32,
-        row_shape,
-        description: String::new(),
-    })
+    let shape = Shape::rows(row_shape);
+    Ok(TensorSpec::new(name, DataType::Fp32, shape))
 }
 
 /// The name of the value that a layer's node computes.

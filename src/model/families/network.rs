@@ -166,7 +166,10 @@ impl Network {
             let value = lowering
                 .value(value)
                 .map_err(|problem| JsonError::new("outputs", format!("{output:?}: {problem}")))?;
-            lowering.graph.output(output, value);
+            lowering
+                .graph
+                .output(output, value)
+                .map_err(|problem| JsonError::new("outputs", format!("{output:?}: {problem}")))?;
         }
         self.check_uses()?;
         Ok(lowering.graph.build())

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::kernels::Isa;
-use crate::engine::{Engine, GraphBuilder, Inputs, Kernel, OpError, Operand, Operator};
+use crate::engine::{Engine, GraphBuilder, Kernel, OpError, Operand, Operator, Run};
 use crate::metrics::BuildInfo;
 use crate::model::{CONFIG_FILE, Model};
 use crate::scheduler::SchedulerSettings;
+use crate::tensor::Shape;
 
 fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
@@ -143,7 +144,7 @@ fn a_bad_version_has_its_reason_and_the_others_serve() {
 }
 
 /// An operator whose kernel panics, as only a fault of the server would.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Faulty;
 
 impl Operator for Faulty {
@@ -151,8 +152,8 @@ impl Operator for Faulty {
         "Faulty"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        Ok(inputs[0].shape.clone())
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        Ok(vec![inputs[0].shape.clone()])
     }
 
     fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
@@ -161,12 +162,8 @@ impl Operator for Faulty {
 }
 
 impl Kernel for Faulty {
-    fn run(&self, _rows: usize, _inputs: Inputs<'_>, _output: &mut [f32]) {
+    fn run(&self, _run: Run<'_>) {
         panic!("whatever comes");
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        0
     }
 }
 
@@ -177,7 +174,7 @@ fn a_version_whose_forward_pass_panics_is_refused_and_leaves_no_series() {
     let mut graph = GraphBuilder::new();
     let x = graph.input(model.signature.inputs[0].clone());
     let y = graph.node("faulty", Faulty, &[x]).unwrap();
-    graph.output("probabilities", y);
+    graph.output("probabilities", y).unwrap();
     model.engine = Arc::new(Engine::compile(graph.build()));
     let metrics = metrics();
     let before = metrics.render().unwrap();

@@ -16,6 +16,7 @@ use super::policy::BatchPolicy;
 use super::sync::now;
 use crate::request::{InferError, InferRequest};
 use crate::scheduler::model_check::threads::{TICK, tick};
+use crate::tensor::Values;
 
 const LANES: usize = 3;
 const MAX_BATCH_ROWS: usize = 4;
@@ -153,7 +154,10 @@ fn live_through(events: &[Event]) {
                 let number = calls.len();
                 let request = InferRequest {
                     rows,
-                    inputs: vec![(0..rows).map(|row| (number * 100 + row) as f32).collect()],
+                    offsets: Vec::new(),
+                    inputs: vec![Values::F32(
+                        (0..rows).map(|row| (number * 100 + row) as f32).collect(),
+                    )],
                     deadline: of_use.map(|ticks| now() + TICK * ticks),
                 };
                 let queued = gauge(lane);
@@ -197,7 +201,9 @@ fn live_through(events: &[Event]) {
                 let parts = &batch.taken.parts;
                 assert!(batch.taken.rows <= MAX_BATCH_ROWS);
                 let tags = buffers.join(parts, |inputs| {
-                    inputs.first().map_or(Vec::new(), |tags| tags.to_vec())
+                    inputs
+                        .first()
+                        .map_or(Vec::new(), |tags| tags.f32s().to_vec())
                 });
                 // Rows come out in the order in which they went in, each once.
                 let mut lanes_of_batch = Vec::new();

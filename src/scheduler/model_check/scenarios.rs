@@ -20,6 +20,7 @@ use super::queue::Part;
 use super::sync::now;
 use crate::request::{InferError, InferRequest};
 use crate::scheduler::model_check::threads::{TICK, tick};
+use crate::tensor::Values;
 
 /// How the workers misbehave, to show that the check notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +173,7 @@ impl Server {
 
     fn answer(&self, parts: &[Part], buffers: &mut JoinBuffers, fault: Fault) {
         let tags = buffers.join(parts, |inputs| {
-            inputs.first().map_or(vec![], |tags| tags.to_vec())
+            inputs.first().map_or(vec![], |tags| tags.f32s().to_vec())
         });
         for &tag in &tags {
             let is_new = self.ledger.lock().unwrap().rows.insert(tag as usize);
@@ -283,9 +284,10 @@ fn request(caller: usize, rows: usize, deadline: Option<Instant>) -> InferReques
     let tags = (0..rows).map(|row| (caller * TAGS + row) as f32);
     InferRequest {
         rows,
+        offsets: Vec::new(),
         inputs: vec![
-            tags.clone().collect(),
-            tags.flat_map(|tag| [tag; 2]).collect(),
+            Values::F32(tags.clone().collect()),
+            Values::F32(tags.flat_map(|tag| [tag; 2]).collect()),
         ],
         deadline,
     }

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use crate::request::{InferError, InferRequest};
 use crate::scheduler::call::Call;
 use crate::scheduler::queue::{LaneQueue, Taken};
+use crate::tensor::Values;
 
 fn call(rows: usize, deadline: Option<Instant>) -> Arc<Call> {
     let request = InferRequest {
         rows,
-        inputs: vec![vec![0.0; rows]],
+        offsets: Vec::new(),
+        inputs: vec![Values::F32(vec![0.0; rows])],
         deadline,
     };
     Call::new(request, Instant::now()).0

@@ -8,11 +8,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::engine::kernels::Isa;
-use crate::engine::{Engine, GraphBuilder, Inputs, Kernel, OpError, Operand, Operator};
+use crate::engine::{Engine, GraphBuilder, Kernel, OpError, Operand, Operator, Run};
 use crate::metrics::{BuildInfo, Metrics};
 use crate::request::{InferError, InferRequest, InferResponse};
 use crate::scheduler::{Lane, LaneSettings, Scheduler, SchedulerSettings};
-use crate::tensor::{DataType, TensorSpec};
+use crate::tensor::{DataType, Shape, TensorSpec, Values};
 
 /// One worker, small batches, no delay, nothing inline.
 pub(super) const SETTINGS: SchedulerSettings = SchedulerSettings {
@@ -90,21 +90,22 @@ impl Stage {
 /// An engine with one operator: a closure over all rows of a batch.
 pub(super) fn engine(run: impl Fn(&[f32], &mut [f32]) + Send + Sync + 'static) -> Engine {
     let mut graph = GraphBuilder::new();
-    let x = graph.input(TensorSpec {
-        name: "x".into(),
-        datatype: DataType::Fp32,
-        row_shape: vec![1],
-        description: String::new(),
-    });
+    let x = graph.input(TensorSpec::new("x", DataType::Fp32, Shape::rows(vec![1])));
     let y = graph.node("closure", Closure(Arc::new(run)), &[x]).unwrap();
-    graph.output("y", y);
+    graph.output("y", y).unwrap();
     Engine::compile(graph.build())
 }
 
-type Run = dyn Fn(&[f32], &mut [f32]) + Send + Sync;
+type Function = dyn Fn(&[f32], &mut [f32]) + Send + Sync;
 
 #[derive(Clone)]
-struct Closure(Arc<Run>);
+struct Closure(Arc<Function>);
+
+impl PartialEq for Closure {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 impl fmt::Debug for Closure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,8 +118,8 @@ impl Operator for Closure {
         "Closure"
     }
 
-    fn infer_shape(&self, inputs: &[Operand]) -> Result<Vec<usize>, OpError> {
-        Ok(inputs[0].shape.clone())
+    fn infer_shapes(&self, inputs: &[Operand]) -> Result<Vec<Shape>, OpError> {
+        Ok(vec![inputs[0].shape.clone()])
     }
 
     fn prepare(&self, _inputs: &[Operand], _isa: Isa) -> Box<dyn Kernel> {
@@ -127,12 +128,8 @@ impl Operator for Closure {
 }
 
 impl Kernel for Closure {
-    fn run(&self, _rows: usize, inputs: Inputs<'_>, output: &mut [f32]) {
-        (self.0)(inputs.get(0), output);
-    }
-
-    fn flops_per_row(&self) -> u64 {
-        1
+    fn run(&self, run: Run<'_>) {
+        (self.0)(run.inputs.get(0), run.output);
     }
 }
 
@@ -186,7 +183,8 @@ pub(super) fn plus_one(x: &[f32], y: &mut [f32]) {
 pub(super) fn request(rows: &[f32]) -> InferRequest {
     InferRequest {
         rows: rows.len(),
-        inputs: vec![rows.to_vec()],
+        offsets: Vec::new(),
+        inputs: vec![Values::F32(rows.to_vec())],
         deadline: None,
     }
 }

@@ -66,11 +66,11 @@ pub(super) fn read(
             ));
         }
     };
-    let row_shape = spec.row_shape.iter().map(|&extent| extent as u64);
+    let row_shape = spec.shape.extents.iter().map(|&extent| extent as u64);
     let rows = match *shape {
         [rows, ref extents @ ..] if extents.iter().copied().eq(row_shape) => rows,
         _ => {
-            let mend = match shape.len() == spec.row_shape.len() + 1 {
+            let mend = match shape.len() == spec.shape.extents.len() + 1 {
                 true => row_mend(spec),
                 false => format!("the shape is {}", shape_with_rows(spec)),
             };
@@ -104,7 +104,7 @@ pub(super) fn read(
         (content, _) => content.into(),
     };
     // No more than the largest request holds, which fits.
-    let expected = rows as u128 * spec.row_elements() as u128;
+    let expected = rows as u128 * spec.shape.elements() as u128;
     if bytes.len() as u128 != expected * element.bytes() as u128 {
         return Err(ApiError::invalid(
             "shape_mismatch",
@@ -159,7 +159,7 @@ pub(super) struct Output<'a> {
 
 impl<'a> Output<'a> {
     pub(super) fn of(spec: &TensorSpec, rows: usize, values: &'a [f32]) -> Self {
-        let extents = spec.row_shape.iter();
+        let extents = spec.shape.extents.iter();
         let extents = std::iter::once(&rows).chain(extents);
         let head = tensorflow::TensorProto {
             dtype: DataType::DtFloat.into(),

@@ -214,7 +214,7 @@ impl<'b> Tensor<'b> {
             }
         };
         // The shape was checked, so that this cannot overflow 128 bits.
-        let expected = rows as u128 * spec.row_elements() as u128 * element.bytes() as u128;
+        let expected = rows as u128 * spec.shape.elements() as u128 * element.bytes() as u128;
         if bytes.len() as u128 != expected {
             return Err(match raw {
                 None => wrong_count(spec, rows, bytes.len() / element.bytes()),

@@ -73,7 +73,13 @@ pub(super) fn config(
     let signature = &served.model.signature;
     let scheduling = served.lane.scheduling();
     let limits = &server.app.limits;
-    let dims = |spec: &TensorSpec| spec.row_shape.iter().map(|&extent| extent as i64).collect();
+    let dims = |spec: &TensorSpec| {
+        spec.shape
+            .extents
+            .iter()
+            .map(|&extent| extent as i64)
+            .collect()
+    };
     let inputs = signature.inputs.iter();
     let outputs = signature.outputs.iter().map(|output| &output.spec);
     let microseconds =

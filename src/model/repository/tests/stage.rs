@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::super::*;
-use crate::engine::Workspace;
+use crate::engine::{Batch, Workspace};
 use crate::metrics::Metrics;
+use crate::tensor::View;
 
 /// Models `y = scale * x` below a directory, and who serves them.
 pub(super) struct Stage {
@@ -121,7 +122,11 @@ impl Stage {
 /// What a version answers to 1.
 pub(super) fn scale_of(served: &Arc<Served>) -> f32 {
     let mut workspace = Workspace::new();
-    let outputs = served.model.engine.run(1, &[&[1.0]], &mut workspace);
+    let outputs = served.model.engine.run(
+        Batch::of_rows(1, &[View::F32(&[1.0])]),
+        &mut workspace,
+        None,
+    );
     outputs.get(0)[0]
 }
 

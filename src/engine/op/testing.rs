@@ -6,29 +6,31 @@ use ndarray::ArrayD;
 
 use super::{Operand, Operator};
 use crate::engine::kernels::Isa;
-use crate::engine::{Engine, GraphBuilder, Workspace};
-use crate::tensor::{DataType, TensorSpec};
+use crate::engine::{Batch, Engine, GraphBuilder, Workspace};
+use crate::tensor::{DataType, Shape, TensorSpec, View};
 
 /// An operand that comes from the request.
-pub(in crate::engine) fn value(shape: &[usize]) -> Operand {
-    Operand {
-        shape: shape.to_vec(),
-        constant: None,
-    }
+pub(in crate::engine) fn value(extents: &[usize]) -> Operand {
+    Operand::computed(Shape::rows(extents))
 }
 
 /// An operand that is known at load.
 pub(in crate::engine) fn weight(shape: &[usize], values: &[f32]) -> Operand {
     let values = ArrayD::from_shape_vec(shape.to_vec(), values.to_vec()).unwrap();
-    Operand {
-        shape: shape.to_vec(),
-        constant: Some(Arc::new(values)),
+    Operand::known(Arc::new(values))
+}
+
+/// The extents of the operator's only output.
+pub(in crate::engine) fn extents(operator: &impl Operator, operands: &[Operand]) -> Vec<usize> {
+    match &operator.infer_shapes(operands).unwrap()[..] {
+        [shape] => shape.extents.clone(),
+        shapes => panic!("{} outputs", shapes.len()),
     }
 }
 
 /// What the operator says about operands that it refuses.
 pub(in crate::engine) fn refusal(operator: &impl Operator, operands: &[Operand]) -> String {
-    operator.infer_shape(operands).unwrap_err().to_string()
+    operator.infer_shapes(operands).unwrap_err().to_string()
 }
 
 /// Checks what the operator computes with every instruction set of this machine.
@@ -49,19 +51,19 @@ pub(in crate::engine) fn assert_computes(
         for (index, operand) in operands.iter().enumerate() {
             values.push(match &operand.constant {
                 Some(constant) => graph.constant((**constant).clone()),
-                None => graph.input(TensorSpec {
-                    name: index.to_string(),
-                    datatype: DataType::Fp32,
-                    row_shape: operand.shape.clone(),
-                    description: String::new(),
-                }),
+                None => graph.input(TensorSpec::new(
+                    index.to_string(),
+                    DataType::Fp32,
+                    operand.shape.clone(),
+                )),
             });
         }
         let output = graph.node("node", operator.clone(), &values).unwrap();
-        graph.output("output", output);
+        graph.output("output", output).unwrap();
         let engine = Engine::compile_for(graph.build(), isa);
         let mut workspace = Workspace::new();
-        let outputs = engine.run(rows, inputs, &mut workspace);
+        let views: Vec<View<'_>> = inputs.iter().map(|values| View::F32(values)).collect();
+        let outputs = engine.run(Batch::of_rows(rows, &views), &mut workspace, None);
         let actual = outputs.get(0);
         assert_eq!(actual.len(), expected.len(), "{}", isa.name());
         for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
