@@ -180,15 +180,24 @@ mod tests {
         assert_eq!(on(0, &[]), "axis: a row of one number has no axis");
     }
 
-    /// A weight has no rows: it would have to be repeated for each.
     #[test]
-    fn a_weight_is_refused_alone_too() {
-        let message =
-            "operand: expected values computed from the inputs, not weights, got shape [1]";
-        let weight = weight(&[1], &[1.0]);
-        let concat = Concat { axis: -1 };
-        assert_eq!(refusal(&concat, &[value(&[1]), weight.clone()]), message);
-        assert_eq!(refusal(&concat, &[weight.clone(), weight]), message);
+    fn a_weight_is_repeated_for_each_item() {
+        let constant = weight(&[2], &[8.0, 9.0]);
+        let operands = [constant.clone(), value(&[1]), constant];
+        let expected = [8.0, 9.0, 1.0, 8.0, 9.0, 8.0, 9.0, 2.0, 8.0, 9.0];
+        assert_computes(
+            &Concat { axis: 0 },
+            &operands,
+            2,
+            &[&[1.0, 2.0]],
+            &expected,
+            0.0,
+        );
+        // Along the last axis a part of it goes with each part of the item.
+        let operands = [value(&[2, 1]), weight(&[2, 1], &[8.0, 9.0])];
+        let expected = [1.0, 8.0, 2.0, 9.0, 3.0, 8.0, 4.0, 9.0];
+        let x = [1.0, 2.0, 3.0, 4.0];
+        assert_computes(&Concat { axis: -1 }, &operands, 2, &[&x], &expected, 0.0);
     }
 
     proptest! {
