@@ -6,6 +6,7 @@
 //!
 //! Rows never influence each other: a row's answer has the same bits alone or among any others.
 
+mod counts;
 mod graph;
 pub mod kernels;
 mod op;
@@ -18,10 +19,11 @@ mod step;
 mod tests;
 mod workspace;
 
+pub use counts::Counts;
 pub use graph::{Graph, GraphBuilder, GraphError, MAX_ROW_ELEMENTS, Node, OutputError, ValueId};
 pub use op::{Comparable, Kernel, OpError, Operand, Operator, ScaleShift, Side};
 pub use plan::Outputs;
-pub use run::{Batch, Counts, Inputs, Run};
+pub use run::{Batch, Inputs, Run};
 pub use workspace::Workspace;
 
 use std::sync::Arc;

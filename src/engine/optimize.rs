@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
+use super::counts::Counts;
 use super::graph::{Graph, ValueId};
 use super::kernels::Isa;
 use super::op::{Operand, Operator, ScaleShift, Side};
-use super::run::{Counts, Place, Source};
+use super::run::{Place, Source};
 use super::step::Step;
 use super::workspace::{Layout, Workspace};
 use crate::tensor::{Domain, Shape, View};

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
+use super::counts::Counts;
 use super::graph::{Graph, Node, ValueId};
 use super::kernels::{Isa, Team};
 use super::op::{Kernel, Operand, Operator};
-use super::run::{Batch, Counts, Place, Source};
+use super::run::{Batch, Place, Source};
 use super::step::Step;
 use super::workspace::{Layout, Workspace};
 use crate::tensor::{Shape, View};

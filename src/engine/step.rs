@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::counts::Counts;
 use super::kernels::Team;
 use super::op::Kernel;
-use super::run::{Counts, Inputs, Place, Run, Source};
+use super::run::{Inputs, Place, Run, Source};
 use super::workspace::Layout;
 use crate::tensor::{Domain, Shape, View};
 

@@ -1,6 +1,6 @@
 //! One run's scratch memory, reused from run to run.
 
-use super::run::Counts;
+use super::counts::Counts;
 use crate::tensor::{Axis, Domain, Shape};
 
 /// Floats in a cache line: slots start on one, so that no two slots share it.
