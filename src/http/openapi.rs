@@ -445,8 +445,8 @@ mod swagger_ui {
     use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
     use utoipa_swagger_ui::Config;
 
-    use super::super::answer::Response;
     use super::*;
+    use crate::http::answer::Response;
 
     static CONFIG: LazyLock<Arc<Config<'static>>> =
         LazyLock::new(|| Arc::new(Config::from("/openapi.json")));

@@ -13,9 +13,9 @@ use http_body::Frame;
 use prost::Message;
 use tokio::sync::mpsc;
 
-use super::super::answer::Response;
-use super::super::error::Refusal;
 use super::status::Code;
+use crate::http::answer::Response;
+use crate::http::error::Refusal;
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::super::error::ApiError;
+use crate::http::error::ApiError;
 
 /// A message that is being read.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! The codes of gRPC, and the one place that gives every failure its code.
 
-use super::super::error::ApiError;
+use crate::http::error::ApiError;
 use crate::model::repository::LookupError;
 use crate::request::InferError;
 

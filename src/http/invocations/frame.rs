@@ -1,9 +1,9 @@
 //! MLflow's forms of JSON: a frame of pandas by its rows (`dataframe_split`, `dataframe_records`), or
 //! tensors (`instances`, `inputs`); and a bare list of rows, as SageMaker's containers take it.
 
-use super::super::error::ApiError;
-use super::super::predict::Rows;
-use super::super::rows::{self, Columns};
+use crate::http::error::ApiError;
+use crate::http::predict::Rows;
+use crate::http::rows::{self, Columns};
 use crate::json::{self, ErrorKind, Kind, Reader};
 use crate::model::Signature;
 use crate::spelling::excerpt;

@@ -1,8 +1,8 @@
 //! Rows by columns: the tensor of each input.
 
-use super::super::error::ApiError;
-use super::super::predict::Rows;
 use super::{buffers, missing_input, object_of, tensor, unknown};
+use crate::http::error::ApiError;
+use crate::http::predict::Rows;
 use crate::json::{Kind, Reader};
 use crate::model::Signature;
 use crate::tensor::TensorSpec;
@@ -10,7 +10,7 @@ use crate::tensor::TensorSpec;
 /// Reads the tensor of the single input, or an object with the tensor of each.
 ///
 /// `place` is what it is called in messages.
-pub(in super::super) fn columns(
+pub(in crate::http) fn columns(
     reader: &mut Reader<'_>,
     signature: &Signature,
     max_rows: usize,

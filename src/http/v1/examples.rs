@@ -1,9 +1,9 @@
 //! `examples` of `:classify` and `:regress`: rows as objects of named features.
 
-use super::super::error::ApiError;
-use super::super::predict::{Least, Rows};
-use super::super::rows::{self, Columns, Row};
 use super::signature_name;
+use crate::http::error::ApiError;
+use crate::http::predict::{Least, Rows};
+use crate::http::rows::{self, Columns, Row};
 use crate::model::Signature;
 
 pub(super) const PLACE: &str = "examples";

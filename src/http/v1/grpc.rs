@@ -9,11 +9,11 @@ mod score;
 mod spec;
 mod tensor;
 
-use super::super::answer::Response;
-use super::super::body::RequestBody;
-use super::super::error::ApiError;
-use super::super::grpc::{Call, Messages, Part, receive, tensorflow};
-use super::super::predict::{Admitted, Least, Rows, Sizes};
+use crate::http::answer::Response;
+use crate::http::body::RequestBody;
+use crate::http::error::ApiError;
+use crate::http::grpc::{Call, Messages, Part, receive, tensorflow};
+use crate::http::predict::{Admitted, Least, Rows, Sizes};
 use crate::metrics::Route;
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;

@@ -2,13 +2,13 @@
 
 use http::{HeaderMap, StatusCode};
 
-use super::super::answer;
-use super::super::error::ApiError;
-use super::super::media::{self, Form};
-use super::super::predict::{Format, Rows};
-use super::super::predictions;
-use super::super::rows;
 use super::signature_name;
+use crate::http::answer;
+use crate::http::error::ApiError;
+use crate::http::media::{self, Form};
+use crate::http::predict::{Format, Rows};
+use crate::http::predictions;
+use crate::http::rows;
 use crate::json::Writer;
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature};

@@ -2,10 +2,10 @@
 
 use http::{HeaderMap, StatusCode};
 
-use super::super::answer;
-use super::super::error::ApiError;
-use super::super::predict::{Format, Least, Rows};
 use super::examples;
+use crate::http::answer;
+use crate::http::error::ApiError;
+use crate::http::predict::{Format, Least, Rows};
 use crate::json::Writer;
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature, Task};

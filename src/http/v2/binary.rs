@@ -7,9 +7,9 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use super::super::answer;
-use super::super::error::ApiError;
-use super::super::numbers;
+use crate::http::answer;
+use crate::http::error::ApiError;
+use crate::http::numbers;
 use crate::json::Writer;
 use crate::spelling::excerpt;
 

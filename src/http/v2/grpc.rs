@@ -10,10 +10,10 @@ mod models;
 
 pub(in crate::http) use infer::stream;
 
-use super::super::answer::Response;
-use super::super::body::RequestBody;
-use super::super::error::ApiError;
-use super::super::grpc::{Call, Messages, inference, message};
+use crate::http::answer::Response;
+use crate::http::body::RequestBody;
+use crate::http::error::ApiError;
+use crate::http::grpc::{Call, Messages, inference, message};
 use crate::metrics::{ModelState, Route};
 
 pub(in crate::http) const SERVICE: &str = "inference.GRPCInferenceService";

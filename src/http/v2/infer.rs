@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::super::error::ApiError;
-use super::super::predict::{Format, Rows};
 use super::binary::{Blobs, Layout, answer};
 use super::inputs::{Inputs, raw};
 use super::outputs::{Asked, Chosen};
+use crate::http::error::ApiError;
+use crate::http::predict::{Format, Rows};
 use crate::json::{Kind, Reader, Writer};
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature};

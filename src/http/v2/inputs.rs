@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::super::error::ApiError;
-use super::super::numbers::{Element, finite};
 use super::binary::{Blobs, bad_length};
 use super::shape::{Declared, Form, check, needs_values};
+use crate::http::error::ApiError;
+use crate::http::numbers::{Element, finite};
 use crate::json::{Kind, Mark, Reader};
 use crate::model::Signature;
 use crate::spelling::excerpt;

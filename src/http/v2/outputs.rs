@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use super::super::error::ApiError;
 use super::binary::Values;
 use super::classes::Ranked;
 use super::inputs::missing;
+use crate::http::error::ApiError;
 use crate::json::Reader;
 use crate::model::{OutputSource, Signature};
 use crate::request::InferResponse;

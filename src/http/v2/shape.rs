@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::super::error::ApiError;
-use super::super::numbers::Element;
-use super::super::predict::{row_mend, shape_with_rows};
+use crate::http::error::ApiError;
+use crate::http::numbers::Element;
+use crate::http::predict::{row_mend, shape_with_rows};
 use crate::json::{ErrorKind, Extents, MAX_RANK, Reader};
 use crate::spelling::excerpt;
 use crate::tensor::TensorSpec;

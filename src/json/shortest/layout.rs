@@ -3,7 +3,7 @@
 use super::Decimal;
 
 /// Room for a text, its comma, and what the stores write behind them.
-pub(in super::super) const SLOT: usize = 48;
+pub(in crate::json) const SLOT: usize = 48;
 
 /// How numbers of one power of ten look: `0.00123`, `12.3` or `1.23e-12`, each with a comma.
 ///

@@ -13,9 +13,9 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, timeout_at};
 
-use super::super::connection::{Connections, Leave};
-use super::super::wire::at_slowest;
 use super::{Http2, StreamHandler};
+use crate::server::connection::{Connections, Leave};
+use crate::server::wire::at_slowest;
 
 /// The body of a request of an HTTP/2 connection. A client may send no more of it than its window
 /// before somebody reads.

@@ -1,10 +1,10 @@
 //! The examples of `Classify` and `Regress`: rows as maps of named features.
 
-use super::super::super::error::ApiError;
-use super::super::super::grpc::{Fields, Floats, Malformed};
-use super::super::super::predict::{Least, Rows};
-use super::super::super::rows::{Columns, Row, buffers, rows, too_many_rows};
-use super::super::examples::PLACE;
+use crate::http::error::ApiError;
+use crate::http::grpc::{Fields, Floats, Malformed};
+use crate::http::predict::{Least, Rows};
+use crate::http::rows::{Columns, Row, buffers, rows, too_many_rows};
+use crate::http::v1::examples::PLACE;
 use crate::model::Signature;
 
 /// An empty example, of which all values stand in the context: its tag and its length.

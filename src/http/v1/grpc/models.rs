@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use prost::Message;
 use prost_types::Any;
 
-use super::super::super::Server;
-use super::super::super::answer::Response;
-use super::super::super::error::ApiError;
-use super::super::super::grpc::{message, tensorflow};
-use super::super::{SIGNATURE_NAME, version_of};
 use super::model_spec;
 use super::tensor::shape;
+use crate::http::Server;
+use crate::http::answer::Response;
+use crate::http::error::ApiError;
+use crate::http::grpc::{message, tensorflow};
+use crate::http::v1::{SIGNATURE_NAME, version_of};
 use crate::metrics::ModelState;
 use crate::model::OutputSource;
 use crate::model::repository::{IndexEntry, LookupError};

@@ -3,12 +3,12 @@
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use super::super::super::error::ApiError;
-use super::super::super::grpc::{Fields, prefixed, tensorflow};
-use super::super::super::predict::Rows;
-use super::super::super::rows::{self, missing_input, unknown};
 use super::tensor::{self, Output};
 use super::{Method, model_spec};
+use crate::http::error::ApiError;
+use crate::http::grpc::{Fields, prefixed, tensorflow};
+use crate::http::predict::Rows;
+use crate::http::rows::{self, missing_input, unknown};
 use crate::model::{Model, OutputSource, Signature};
 use crate::request::InferResponse;
 use crate::spelling::excerpt;

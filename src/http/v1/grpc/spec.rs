@@ -1,11 +1,11 @@
 //! The model that a request is for.
 
-use super::super::super::Server;
-use super::super::super::error::ApiError;
-use super::super::super::exchange::Exchange;
-use super::super::super::grpc::{Fields, Malformed};
-use super::super::super::predict::Admitted;
-use super::super::{expect_signature, version_of};
+use crate::http::Server;
+use crate::http::error::ApiError;
+use crate::http::exchange::Exchange;
+use crate::http::grpc::{Fields, Malformed};
+use crate::http::predict::Admitted;
+use crate::http::v1::{expect_signature, version_of};
 use crate::metrics::Protocol;
 
 /// A `ModelSpec`.

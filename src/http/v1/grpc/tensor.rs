@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use super::super::super::error::ApiError;
-use super::super::super::grpc::{Fields, Floats, Value, tensorflow};
-use super::super::super::numbers::{self, Element, finite};
-use super::super::super::predict::{row_mend, shape_with_rows};
-use super::super::super::rows::too_many_rows;
+use crate::http::error::ApiError;
+use crate::http::grpc::{Fields, Floats, Value, tensorflow};
+use crate::http::numbers::{self, Element, finite};
+use crate::http::predict::{row_mend, shape_with_rows};
+use crate::http::rows::too_many_rows;
 use crate::json::MAX_RANK;
 use crate::model::Signature;
 use crate::tensor::TensorSpec;

@@ -5,15 +5,15 @@
 
 use std::time::Duration;
 
-use super::super::super::error::ApiError;
-use super::super::super::grpc::{Fields, Floats, Malformed, Value};
-use super::super::super::numbers::{Element, finite};
-use super::super::super::predict::Rows;
-use super::super::infer::{expect_id, not_in_sequence, reserved};
-use super::super::inputs::{Data, Taken};
-use super::super::outputs::{self, Asked, no_shared_memory};
-use super::super::shape::{Declared, Form, check, wrong_count};
 use super::encode::Answering;
+use crate::http::error::ApiError;
+use crate::http::grpc::{Fields, Floats, Malformed, Value};
+use crate::http::numbers::{Element, finite};
+use crate::http::predict::Rows;
+use crate::http::v2::infer::{expect_id, not_in_sequence, reserved};
+use crate::http::v2::inputs::{Data, Taken};
+use crate::http::v2::outputs::{self, Asked, no_shared_memory};
+use crate::http::v2::shape::{Declared, Form, check, wrong_count};
 use crate::json::MAX_RANK;
 use crate::model::Signature;
 use crate::spelling::excerpt;

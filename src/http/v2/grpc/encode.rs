@@ -5,10 +5,10 @@ use std::cell::OnceCell;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use super::super::super::error::ApiError;
-use super::super::super::grpc::{inference, prefixed};
-use super::super::outputs::{Asked, Chosen};
 use super::infer::Place;
+use crate::http::error::ApiError;
+use crate::http::grpc::{inference, prefixed};
+use crate::http::v2::outputs::{Asked, Chosen};
 use crate::model::Model;
 use crate::request::InferResponse;
 

@@ -2,19 +2,19 @@
 
 use bytes::Bytes;
 
-use super::super::super::Server;
-use super::super::super::answer::Response;
-use super::super::super::body::RequestBody;
-use super::super::super::budget::Share;
-use super::super::super::error::{ApiError, Refusal};
-use super::super::super::exchange::{self, Exchange};
-use super::super::super::grpc::{
+use super::decode::decode;
+use super::version;
+use crate::http::Server;
+use crate::http::answer::Response;
+use crate::http::body::RequestBody;
+use crate::http::budget::Share;
+use crate::http::error::{ApiError, Refusal};
+use crate::http::exchange::{self, Exchange};
+use crate::http::grpc::{
     Call, Fields, Malformed, Messages, Part, Sender, Streaming, framed, inference, receive,
     until_closing,
 };
-use super::super::super::predict::{Admitted, Least, Sizes};
-use super::decode::decode;
-use super::version;
+use crate::http::predict::{Admitted, Least, Sizes};
 use crate::metrics::{Protocol, Route};
 use crate::request::InferError;
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::super::*;
 use crate::engine::Workspace;
 use crate::metrics::Metrics;
+use crate::model::repository::*;
 
 /// Models `y = scale * x` below a directory, and who serves them.
 pub(super) struct Stage {
