@@ -9,11 +9,11 @@ use prost::Message;
 use tokio::time::timeout;
 
 use super::fields::Malformed;
-use crate::http::HttpLimits;
 use crate::http::body::RequestBody;
 use crate::http::budget::Share;
 use crate::http::coding::Coding;
 use crate::http::error::ApiError;
+use crate::http::limits::HttpLimits;
 use crate::spelling::excerpt;
 
 /// The flag, and the length as four bytes.

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 
 use super::answer::{Sender, framed};
+use super::call::{Streaming, until_closing};
 use super::fields::{Fields, Malformed};
 use super::messages::Messages;
 use super::proto::DESCRIPTORS;
@@ -18,7 +19,6 @@ use super::proto::grpc::reflection::v1::{
     ServerReflectionResponse, ServiceResponse,
 };
 use super::status::Code;
-use super::{Streaming, until_closing};
 use crate::http::answer::Response;
 use crate::http::body::RequestBody;
 use crate::http::error::ApiError;

@@ -1,7 +1,7 @@
 //! Rows by columns: the tensor of each input.
 
 use super::{buffers, missing_input, object_of, tensor, unknown};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::http::predict::Rows;
 use crate::json::{Kind, Reader};
 use crate::model::Signature;
@@ -25,7 +25,7 @@ pub(in crate::http) fn columns(
     }
     if reader.peek()? == Kind::Array {
         return Err(ApiError::invalid(
-            "wrong_type",
+            ErrorCode::WrongType,
             format!(
                 "{place}: the model has several inputs; send an object with the rows of each: {}",
                 object_of(signature)
@@ -41,7 +41,7 @@ pub(in crate::http) fn columns(
         let first_rows = *rows.get_or_insert(its_rows);
         if its_rows != first_rows {
             return Err(ApiError::invalid(
-                "shape_mismatch",
+                ErrorCode::ShapeMismatch,
                 format!(
                     "{}: expected {first_rows} rows as in the input before it, got {its_rows}; send as \
                      many of each",

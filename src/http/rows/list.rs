@@ -1,7 +1,7 @@
 //! A list of rows, each of which is its values or an object that holds them by name.
 
 use super::{Columns, Row, buffers, count, object_of, rows, tensor, too_many_rows};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::http::predict::Rows;
 use crate::json::{Kind, Reader};
 use crate::model::Signature;
@@ -21,7 +21,7 @@ pub(in crate::http) fn list(
     }
     let [spec] = &*signature.inputs else {
         return Err(ApiError::invalid(
-            "wrong_type",
+            ErrorCode::WrongType,
             format!(
                 "{place}: the model has several inputs; send each row as an object: {}",
                 object_of(signature)

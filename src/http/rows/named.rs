@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 
 use super::{missing_input, row, unknown};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::json::{Kind, Mark, Reader};
 use crate::model::Signature;
 use crate::spelling::excerpt;
@@ -96,7 +96,7 @@ impl<'a> Columns<'a> {
                 Some(index) => {
                     if std::mem::replace(&mut misfit.taken[index], true) {
                         return Err(ApiError::invalid(
-                            "duplicate_input",
+                            ErrorCode::DuplicateInput,
                             format!(
                                 "{place}: the column {} comes twice; send each once",
                                 excerpt(name, 40)
@@ -310,7 +310,7 @@ impl Row {
         }
         if inputs.contains(&true) && any_feature {
             return Err(ApiError::invalid(
-                "ambiguous_request",
+                ErrorCode::AmbiguousRequest,
                 format!(
                     "{}: expected either {:?} or its features, got both",
                     place(),
@@ -345,7 +345,7 @@ fn feature_value(reader: &mut Reader<'_>) -> Result<f32, ApiError> {
     match (&*extents, &*values) {
         ([1], &[value]) => Ok(value),
         _ => Err(ApiError::invalid(
-            "shape_mismatch",
+            ErrorCode::ShapeMismatch,
             format!(
                 "{}: expected a number or a list of one, got {:?}",
                 reader.path(place),
@@ -399,7 +399,7 @@ impl<'a, 'c> Misfit<'a, 'c> {
         if self.unknown.count == 0 {
             return (missing.count > 0).then(|| {
                 ApiError::invalid(
-                    "missing_input",
+                    ErrorCode::MissingInput,
                     format!("{place}: expected every feature, got none for {missing}; add them"),
                 )
             });
@@ -420,7 +420,7 @@ impl<'a, 'c> Misfit<'a, 'c> {
             false => String::new(),
         };
         Some(ApiError::invalid(
-            "unknown_input",
+            ErrorCode::UnknownInput,
             format!(
                 "{place}: the model has no feature {}{missing}; it takes {known}{whole}",
                 self.unknown

@@ -1,7 +1,7 @@
 //! `examples` of `:classify` and `:regress`: rows as objects of named features.
 
-use super::signature_name;
-use crate::http::error::ApiError;
+use super::signature::signature_name;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::http::predict::{Least, Rows};
 use crate::http::rows::{self, Columns, Row};
 use crate::model::Signature;
@@ -37,7 +37,7 @@ pub(super) fn decode(
     reader.end()?;
     let Some(examples) = examples else {
         return Err(ApiError::invalid(
-            "missing_field",
+            ErrorCode::MissingField,
             "the body: expected the key \"examples\" with a list of objects",
         ));
     };

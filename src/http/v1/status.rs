@@ -2,10 +2,10 @@
 
 use std::time::UNIX_EPOCH;
 
-use crate::http::Server;
 use crate::http::answer::{self, Response};
 use crate::http::error::ApiError;
 use crate::http::health::ready_status;
+use crate::http::state::Server;
 use crate::json::Writer;
 use crate::metrics::ModelState;
 use crate::model::OutputSource;

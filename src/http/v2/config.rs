@@ -6,9 +6,9 @@
 //! Sources: `protocol/extension_model_configuration.md` and `model_config.proto` of Triton.
 
 use super::metadata::PLATFORM;
-use crate::http::Server;
 use crate::http::answer::{self, Response};
 use crate::http::error::ApiError;
+use crate::http::state::Server;
 use crate::json::Writer;
 use crate::tensor::{DataType, TensorSpec};
 

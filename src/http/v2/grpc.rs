@@ -7,6 +7,7 @@ mod decode;
 mod encode;
 mod infer;
 mod models;
+mod target;
 
 pub(in crate::http) use infer::stream;
 
@@ -15,6 +16,7 @@ use crate::http::body::RequestBody;
 use crate::http::error::ApiError;
 use crate::http::grpc::{Call, Messages, inference, message};
 use crate::metrics::{ModelState, Route};
+use target::version;
 
 pub(in crate::http) const SERVICE: &str = "inference.GRPCInferenceService";
 
@@ -82,9 +84,4 @@ pub(in crate::http) async fn answer(
         }
         _ => Err(call.unknown_method()),
     }
-}
-
-/// The version that a request names; none is the newest that is ready.
-fn version(version: &str) -> Option<&str> {
-    Some(version).filter(|version| !version.is_empty())
 }

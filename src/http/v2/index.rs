@@ -5,11 +5,11 @@
 
 use http::{Method, StatusCode};
 
-use crate::http::Server;
 use crate::http::answer::{self, Response};
 use crate::http::body::{self, RequestBody, expect_json};
 use crate::http::error::ApiError;
 use crate::http::exchange::Exchange;
+use crate::http::state::Server;
 use crate::json::{Reader, Writer};
 use crate::metrics::ModelState;
 use crate::model::repository::IndexEntry;

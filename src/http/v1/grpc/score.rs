@@ -1,6 +1,8 @@
 //! `Classify` and `Regress`, in the words of the REST API's ([`score`](crate::http::v1::score)).
 
-use super::{Method, examples, model_spec};
+use super::examples;
+use super::method::Method;
+use super::spec::model_spec;
 use crate::http::error::ApiError;
 use crate::http::grpc::{framed, tensorflow};
 use crate::http::predict::{Least, Rows};

@@ -1,9 +1,9 @@
 //! What the server and its models say about themselves.
 
-use crate::http::Server;
 use crate::http::answer::Response;
 use crate::http::error::ApiError;
 use crate::http::grpc::{inference, message};
+use crate::http::state::Server;
 use crate::http::v2::index::state;
 use crate::http::v2::metadata::{EXTENSIONS, PLATFORM};
 use crate::http::v2::stats::{NONE, milliseconds_since_1970, versions};
