@@ -12,8 +12,8 @@ use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
-use crate::batch::BatchError;
 use crate::batch::encode::{Answers, Encoder};
+use crate::batch::error::BatchError;
 use crate::model::OutputSource;
 
 /// What a row group may hold, in values and rows: it is in memory until it is whole.
