@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::stage::{Stage, config, scale_of, weights, write_model};
+use crate::metrics::ModelState;
 use crate::model::repository::*;
 
 use ModelState::{Loading, Ready, Unavailable, Unloading};

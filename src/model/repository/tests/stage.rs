@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use crate::engine::Workspace;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ModelState};
 use crate::model::repository::*;
 
 /// Models `y = scale * x` below a directory, and who serves them.
