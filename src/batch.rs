@@ -10,153 +10,50 @@
 //! Each row is accounted for: it is scored, or it stands among the bad rows with its line.
 
 mod encode;
+mod error;
 mod journal;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod piece;
 mod rows;
+mod settings;
 mod sink;
 mod source;
 mod table;
+mod tally;
 mod text;
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fmt;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-use self::encode::{Answers, Encoder, PieceWriter};
+use self::encode::{Answers, Encoder};
 use self::journal::Identity;
+use self::piece::{Piece, PieceWriter};
 use self::rows::Rows;
-use self::sink::{Opened, Piece, Sink, Start};
+use self::sink::{Opened, Sink, Start};
 use self::source::{Blocks, Body, Layouts, Source};
 use self::table::Table;
+use self::tally::Position;
 use crate::engine::{Batch, Workspace};
 use crate::json::Writer;
 use crate::model::Model;
 use crate::tensor::View;
 
-/// The name of standard input and of standard output.
-pub const STANDARD: &str = "-";
+pub use self::error::BatchError;
+pub use self::settings::{Existing, Format, STANDARD, Settings, errors_path};
+pub use self::tally::Tally;
 
 /// How often what was done is made sure of, for a run that goes on with it.
 const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 /// The rows of one forward pass, and the values of its widest input or output: more are no faster.
 const MAX_PASS_ROWS: usize = 256;
 const MAX_PASS_VALUES: usize = 1 << 20;
-
-/// What a file holds its rows in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// RFC 4180.
-    Csv,
-    /// A JSON document a line.
-    Ndjson,
-    /// Apache Parquet; needs the feature `parquet`.
-    Parquet,
-}
-
-impl Format {
-    /// That of a file's name, by its last extension.
-    #[must_use]
-    pub fn of(path: &Path) -> Option<Self> {
-        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-        match &*extension {
-            "csv" => Some(Self::Csv),
-            "ndjson" | "jsonl" => Some(Self::Ndjson),
-            "parquet" | "pq" => Some(Self::Parquet),
-            _ => None,
-        }
-    }
-}
-
-/// What to do with an output that is there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// Leave it alone and say so.
-    Refuse,
-    /// Replace it.
-    Overwrite,
-    /// Go on where an interrupted run ended; begin if there was none.
-    Resume,
-}
-
-/// What is scored, and how.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The input; [`STANDARD`] is standard input.
-    pub input: PathBuf,
-    /// Its form.
-    pub from: Format,
-    /// Whether CSV begins with the names of its columns.
-    pub header: bool,
-    /// The output; [`STANDARD`] is standard output.
-    pub output: PathBuf,
-    /// Its form.
-    pub to: Format,
-    /// The file of bad rows; `None` for the output's name with `.errors.csv` behind it.
-    pub errors: Option<PathBuf>,
-    /// What to do if the output exists.
-    pub existing: Existing,
-    /// Whether the output says from which line each row is.
-    pub line: bool,
-    /// The columns of the input that are carried along.
-    pub keep: Vec<String>,
-    /// The model's outputs that are written; none for all.
-    pub outputs: Vec<String>,
-    /// The threads that compute.
-    pub threads: usize,
-}
-
-/// A place in an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Position {
-    /// In bytes; of Parquet in rows.
-    offset: u64,
-    /// From 1; of Parquet the row.
-    line: u64,
-}
-
-impl Position {
-    const START: Self = Self { offset: 0, line: 1 };
-}
-
-/// What became of the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
-    /// The rows of the input.
-    pub rows: u64,
-    /// Those that were scored.
-    pub scored: u64,
-    /// Those that were not, of which the file of bad rows says why.
-    pub bad: u64,
-    /// Lines with nothing on them, which are no rows.
-    pub blank: u64,
-}
-
-impl Tally {
-    const NONE: Self = Self {
-        rows: 0,
-        scored: 0,
-        bad: 0,
-        blank: 0,
-    };
-
-    fn add(&mut self, other: Self) {
-        self.rows += other.rows;
-        self.scored += other.scored;
-        self.bad += other.bad;
-        self.blank += other.blank;
-    }
-}
 
 /// What is told while a file is scored.
 #[derive(Clone, Debug)]
@@ -456,70 +353,6 @@ impl Run<'_> {
     }
 }
 
-/// Why a file is not scored.
-#[derive(Debug)]
-pub enum BatchError {
-    /// A file cannot be read or written.
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// The input, the output and the model do not fit what was asked for.
-    Refused {
-        /// The place, what was expected, what is there, and the mend.
-        message: String,
-    },
-    /// The count of rows does not come out. It is a fault of the program.
-    Lost {
-        /// What became of the rows.
-        tally: Tally,
-    },
-    /// A thread panicked. It is a fault of the program.
-    Broken {
-        /// With which words.
-        message: String,
-    },
-}
-
-impl BatchError {
-    fn refused(message: String) -> Self {
-        Self::Refused { message }
-    }
-
-    /// Of a file.
-    fn at(path: &Path) -> impl Fn(io::Error) -> Self {
-        let path = path.to_owned();
-        move |error| Self::File {
-            path: path.clone(),
-            error,
-        }
-    }
-}
-
-impl fmt::Display for BatchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { path, error } => write!(f, "{}: {error}", path.display()),
-            Self::Refused { message } => f.write_str(message),
-            Self::Lost { tally } => write!(
-                f,
-                "expected {} rows to be scored or bad, got {} scored and {} bad; this is a fault of \
-                 safeserve: keep the input and report it",
-                tally.rows, tally.scored, tally.bad
-            ),
-            Self::Broken { message } => write!(
-                f,
-                "the forward pass failed ({message}); this is a fault of safeserve: keep the input \
-                 and report it"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for BatchError {}
-
 /// The error of a panic.
 fn broken(panic: &(dyn Any + Send)) -> BatchError {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -527,17 +360,4 @@ fn broken(panic: &(dyn Any + Send)) -> BatchError {
     BatchError::Broken {
         message: text.unwrap_or_else(|| "a panic".to_owned()),
     }
-}
-
-/// The file of bad rows of an output, if none is named.
-#[must_use]
-pub fn errors_path(output: &Path) -> PathBuf {
-    beside(output, ".errors.csv")
-}
-
-/// A file's name with more behind it.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(ending);
-    name.into()
 }

@@ -2,8 +2,11 @@
 
 #[cfg(feature = "bench")]
 mod bench;
+mod build;
 mod check;
+mod console;
 mod example;
+mod exit;
 mod health;
 #[cfg(feature = "import")]
 mod import;
@@ -14,25 +17,16 @@ mod table;
 #[cfg(feature = "train")]
 mod train;
 
-use std::error::Error;
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
-use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{ConfigError, Overrides, Settings};
-use crate::metrics::BuildInfo;
+use build::VERSION;
+use console::report;
 
-static PLATFORM: LazyLock<String> =
-    LazyLock::new(|| format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH));
-
-static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let build = build_info();
-    format!("{} ({}, {})", build.version, build.platform, build.profile)
-});
+pub use exit::Exit;
 
 const AFTER_HELP: &str = "\
 Settings come from the defaults, then --config FILE, then SAFESERVE__SECTION__KEY in the \
@@ -46,29 +40,6 @@ Exit codes:
   3    the model repository cannot be read, holds no servable model, or a bad one with --strict
   4    the address cannot be listened on
   130  stopped at once by a second signal; for train: nothing was written";
-
-/// How the process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// Done, or stopped as asked.
-    Done = 0,
-    /// A check or the running server failed.
-    Failed = 1,
-    /// Bad arguments or settings; also clap's own code.
-    BadSettings = 2,
-    /// The model repository cannot be served.
-    BadRepository = 3,
-    /// The address cannot be listened on.
-    CannotBind = 4,
-    /// A second signal ended the drain; the code of a program that Ctrl-C ended.
-    Forced = 130,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
 
 #[derive(Debug, Parser)]
 #[command(
@@ -286,50 +257,6 @@ fn with(settings: SettingFlags, command: impl FnOnce(&Settings) -> Exit) -> Exit
             Exit::BadSettings
         }
     }
-}
-
-fn build_info() -> BuildInfo {
-    BuildInfo {
-        version: env!("CARGO_PKG_VERSION"),
-        profile: if cfg!(debug_assertions) {
-            "debug"
-        } else {
-            "release"
-        },
-        platform: PLATFORM.as_str(),
-    }
-}
-
-/// Writes text to stdout. A reader that has gone is no error: `safeserve check | head` is fine.
-fn print(text: &str) {
-    let mut stdout = io::stdout().lock();
-    let _ = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
-}
-
-/// Writes a line to stderr.
-fn tell(text: &str) {
-    // As in `report`.
-    let _ = writeln!(io::stderr().lock(), "safeserve: {text}");
-}
-
-/// Writes an error and its causes to stderr, one a line.
-fn report(error: &dyn Error) {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!("\n  because: {error}"));
-        cause = error.source();
-    }
-    complain(&text);
-}
-
-/// Writes what is wrong to stderr.
-fn complain(text: &str) {
-    let text = format!("safeserve: {text}\n");
-    // With nobody there to read it there is nobody to tell; the exit code tells the rest.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod error;
 mod foreign;
 mod layers;
 mod memory;
+mod origin;
 mod print;
 mod ranges;
 
@@ -23,8 +24,9 @@ use crate::names::ModelName;
 use crate::versions::{VersionLabels, VersionPolicies};
 
 pub use error::ConfigError;
-pub use layers::{Origin, Overrides, Settings};
+pub use layers::{Overrides, Settings};
 pub use memory::memory_budget;
+pub use origin::Origin;
 
 /// The compiled-in defaults, with every setting's unit and reason.
 pub const DEFAULT_TOML: &str = include_str!("../config/default.toml");
@@ -267,16 +269,6 @@ pub enum Format {
     Text,
     /// One JSON object a message.
     Json,
-}
-
-impl Config {
-    /// The compiled-in defaults.
-    #[must_use]
-    pub fn defaults() -> Self {
-        Settings::load(Overrides::default())
-            .expect("config/default.toml is valid")
-            .config
-    }
 }
 
 /// Sixteen of the largest bodies by default: more at a time would not be faster.

@@ -10,6 +10,7 @@ mod labels;
 mod model;
 mod passes;
 mod process;
+mod registration;
 mod sharded;
 mod standing;
 
@@ -31,6 +32,7 @@ pub use standing::{Bounds, Standing};
 use family::Family;
 use labels::Label;
 use model::Families;
+use registration::{counter, counters, gauge, whole};
 use standing::{BoundSeries, StandingSeries, StateSeries};
 
 /// The media type of [`Metrics::render`]'s text.
@@ -384,38 +386,6 @@ impl Inner {
             registry,
         })
     }
-}
-
-/// A gauge's value for a number of things.
-fn whole<T: TryInto<i64>>(count: T) -> i64 {
-    count.try_into().unwrap_or(i64::MAX)
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-    let counter = IntCounter::new(name, help)?;
-    registry.register(Box::new(counter.clone()))?;
-    Ok(counter)
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-    let gauge = IntGauge::new(name, help)?;
-    registry.register(Box::new(gauge.clone()))?;
-    Ok(gauge)
-}
-
-/// One counter for each value of a label.
-fn counters<L: Label>(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    label: &str,
-) -> prometheus::Result<Box<[IntCounter]>> {
-    let family = IntCounterVec::new(Opts::new(name, help), &[label])?;
-    registry.register(Box::new(family.clone()))?;
-    Ok(L::ALL
-        .iter()
-        .map(|value| family.with_label_values(&[value.text()]))
-        .collect())
 }
 
 #[cfg(test)]

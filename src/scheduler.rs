@@ -51,6 +51,8 @@ use policy::{BatchPolicy, InlinePolicy, Place};
 use seats::SeatId;
 use worker::{LaneWork, Worker};
 
+pub use worker::LaneSettings;
+
 /// How long a lane's warm-up goes on to larger batches.
 const WARM_UP: Duration = Duration::from_millis(100);
 
@@ -68,15 +70,6 @@ pub struct SchedulerSettings {
     pub max_queued_rows: usize,
     /// Forward passes that cost less may run on the calling thread; zero: none.
     pub inline_cost: Duration,
-}
-
-/// What a lane needs to know of its model beside the engine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LaneSettings {
-    /// The model's name, for the log.
-    pub name: String,
-    /// Whether answers may hold NaN and infinities.
-    pub allow_non_finite: bool,
 }
 
 /// What a lane's warm-up found out about its model.

@@ -9,25 +9,25 @@ mod answer;
 mod body;
 mod chunks;
 mod connection;
+mod connections;
+mod handler;
 mod head;
 #[cfg(feature = "grpc")]
 mod http2;
+mod listen;
 mod routes;
 mod signals;
-mod speaks;
 mod stage;
 mod threads;
 mod timer;
 mod tls;
 mod wire;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
-use bytes::Bytes;
-use http::{Request, Response};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -35,27 +35,21 @@ use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
-use crate::metrics::{Metrics, max_open_files};
+use crate::metrics::Metrics;
 use accept::accept;
-use connection::{Connections, Timeouts};
+use connections::{ConnectionProtocol, Connections, Timeouts};
 use head::HeadLimits;
-use speaks::Speaks;
 use stage::{Stage, Stages};
 
 pub use body::{IncompleteBody, RequestBody};
+pub use handler::Handler;
 #[cfg(feature = "grpc")]
 pub use http2::{Http2, StreamHandler, StreamedBody};
+pub use listen::{BindError, Listen, SIDE_CONNECTIONS};
 pub use routes::{keys, routes};
 pub use signals::{Signals, Stop};
 pub use threads::IoThreads;
 pub use tls::{Certificates, certificates};
-
-/// The most connections of a listener that is not for clients.
-pub const SIDE_CONNECTIONS: usize = 64;
-
-/// File descriptors that are not for clients: standard streams, the listeners, the runtime's own,
-/// the files of models that are being loaded, and the connections of the other two listeners.
-const RESERVED_FILES: usize = 64 + 2 * SIDE_CONNECTIONS;
 
 /// Connections that the system holds until they are accepted; it cuts this to a bound of its own
 /// (`net.core.somaxconn`). Of a burst that does not fit, clients try again a second later: with the
@@ -66,109 +60,12 @@ const BACKLOG: u32 = 4096;
 /// is slow: their tasks end at the next step.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
-/// Where a server listens.
-#[derive(Clone, Debug)]
-pub struct Listen {
-    /// The setting that says where, for messages.
-    pub setting: &'static str,
-    /// The address; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// What connections are encrypted with, if they are.
-    pub certificates: Option<Arc<Certificates>>,
-    /// The most connections open at once.
-    pub max_connections: usize,
-}
-
-impl Listen {
-    /// Where clients are answered: on `server.bind`.
-    #[must_use]
-    pub fn for_clients(config: &Config, certificates: Option<Arc<Certificates>>) -> Self {
-        Self {
-            setting: "server.bind",
-            address: config.server.bind,
-            certificates,
-            max_connections: within_open_files(
-                config.limits.max_connections,
-                max_open_files().map(|files| files - files_of_grpc(config, files)),
-            ),
-        }
-    }
-
-    /// Where clients are answered over gRPC, if they are: on `grpc.bind`.
-    #[must_use]
-    pub fn for_grpc(config: &Config, certificates: Option<Arc<Certificates>>) -> Option<Self> {
-        let files = max_open_files();
-        Some(Self {
-            setting: "grpc.bind",
-            address: config.grpc.bind?,
-            certificates,
-            max_connections: match files {
-                Some(files) => files_of_grpc(config, files),
-                None => config.grpc.max_connections,
-            },
-        })
-    }
-}
-
-/// The file descriptors that gRPC's connections may take: a quarter of all, at most.
-fn files_of_grpc(config: &Config, files: usize) -> usize {
-    match config.grpc.bind {
-        Some(_) => config.grpc.max_connections.min(files / 4),
-        None => 0,
-    }
-}
-
-/// The address cannot be listened on.
-#[derive(Debug)]
-pub struct BindError {
-    setting: &'static str,
-    address: SocketAddr,
-    source: io::Error,
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mend = match self.source.kind() {
-            io::ErrorKind::AddrInUse => "stop what listens there, or choose another port",
-            io::ErrorKind::PermissionDenied => "choose a port above 1023",
-            io::ErrorKind::AddrNotAvailable => "choose an address of this machine, or 0.0.0.0",
-            _ => "choose another address",
-        };
-        write!(
-            f,
-            "{}: cannot listen on {}; {mend} (--{} ADDR:PORT)",
-            self.setting,
-            self.address,
-            match self.setting {
-                "server.bind" => "bind",
-                "admin.bind" => "admin-bind",
-                "grpc.bind" => "grpc-bind",
-                _ => "operations-bind",
-            }
-        )
-    }
-}
-
-impl std::error::Error for BindError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
-
-/// What answers the requests of all connections.
-pub trait Handler: Send + Sync + 'static {
-    /// Answers one request. The headers `content-length`, `date` and `connection` are not its
-    /// business: the connection adds them.
-    fn answer(&self, request: Request<RequestBody>)
-    -> impl Future<Output = Response<Bytes>> + Send;
-}
-
 /// A server that has its port and answers nobody yet.
-pub struct Server<S> {
+pub struct Server<P> {
     listener: TcpListener,
     address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
-    connections: Arc<Connections<S>>,
+    connections: Arc<Connections<P>>,
     max_connections: usize,
     drain_delay: Duration,
     drain_timeout: Duration,
@@ -181,7 +78,7 @@ pub struct Drained {
     pub cut: usize,
 }
 
-impl<S: Speaks> Server<S> {
+impl<P: ConnectionProtocol> Server<P> {
     /// Listens. Clients can connect from now on and are answered once [`Server::run`] runs.
     ///
     /// # Errors
@@ -189,7 +86,7 @@ impl<S: Speaks> Server<S> {
     pub async fn bind(
         listen: Listen,
         config: &Config,
-        speaker: S,
+        protocol: P,
         lifecycle: Arc<Lifecycle>,
         metrics: Metrics,
     ) -> Result<Self, BindError> {
@@ -210,7 +107,7 @@ impl<S: Speaks> Server<S> {
             certificates: listen.certificates,
             max_connections: listen.max_connections,
             connections: Arc::new(Connections {
-                speaker,
+                protocol,
                 lifecycle,
                 metrics,
                 timeouts: Timeouts {
@@ -316,35 +213,4 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-/// As many connections as wanted and as the process may have files open.
-fn within_open_files(wanted: usize, max_open_files: Option<usize>) -> usize {
-    let Some(files) = max_open_files else {
-        return wanted;
-    };
-    let possible = files.saturating_sub(RESERVED_FILES).max(1);
-    if wanted > possible {
-        warn!(
-            wanted,
-            possible,
-            max_open_files = files,
-            "limits.max_connections is lowered: the process may not open more files; \
-             raise its limit (ulimit -n)"
-        );
-    }
-    wanted.min(possible)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_leave_files_for_everything_else() {
-        assert_eq!(within_open_files(4096, None), 4096);
-        assert_eq!(within_open_files(4096, Some(1_048_576)), 4096);
-        assert_eq!(within_open_files(4096, Some(1024)), 832);
-        assert_eq!(within_open_files(4096, Some(10)), 1);
-    }
 }

@@ -7,12 +7,17 @@
 //!
 //! Nothing here knows a terminal: whoever trains watches by an [`Observer`].
 
+mod digits;
+mod epoch;
 mod error;
 mod features;
 mod findings;
 mod fit;
 mod inputs;
+mod layers;
 mod network;
+mod number;
+mod observer;
 pub mod options;
 mod plots;
 mod report;
@@ -29,13 +34,14 @@ use crate::model::Model;
 use crate::model::publish::Place;
 use crate::tensor::View;
 
+pub use self::epoch::{Ending, Epoch};
 pub use self::error::TrainError;
 pub use self::findings::{Finding, Trouble};
-pub use self::fit::Epoch;
 pub use self::inputs::LeftOut;
-pub use self::network::{Activation, Hidden, Layers};
+pub use self::layers::{Activation, Hidden, Layers};
+pub use self::observer::{Observer, Stop};
 pub use self::options::{Optimizer, Options, TaskName};
-pub use self::report::{Ending, Report};
+pub use self::report::Report;
 pub use self::score::{Classification, Regression, Score};
 pub use self::target::Goal;
 
@@ -44,27 +50,6 @@ use self::fit::Fit;
 use self::split::Split;
 use self::table::Table;
 use self::target::Target;
-
-/// How urgently whoever trains wants it to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stop {
-    /// Not at all.
-    No,
-    /// After this epoch; the best weights so far are kept and published.
-    Keep,
-    /// At once, and nothing is written.
-    Abandon,
-}
-
-/// Who watches a training, and may end it.
-pub trait Observer {
-    /// Something was decided that was not asked for.
-    fn said(&mut self, line: &str);
-    /// An epoch is done.
-    fn epoch(&mut self, epoch: &Epoch);
-    /// Whether to go on.
-    fn stop(&self) -> Stop;
-}
 
 /// What a training left.
 #[derive(Debug)]

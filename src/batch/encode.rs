@@ -1,8 +1,8 @@
 //! Predictions in the forms that files take.
 
+use super::error::BatchError;
 use super::rows::{Fault, Kept, Refusal};
-use super::sink::Piece;
-use super::{BatchError, Format};
+use super::settings::Format;
 use crate::engine::Outputs;
 use crate::json::Writer;
 use crate::model::{Output, OutputSource, Signature};
@@ -23,59 +23,6 @@ impl Answers<'_> {
     pub(super) fn of_row(&self, index: usize, output: &Output, row: usize) -> &[f32] {
         let elements = output.spec.shape.elements();
         &self.outputs.get(index)[row * elements..][..elements]
-    }
-}
-
-/// What a block becomes, being made.
-pub(super) enum PieceWriter {
-    Text(Format, Writer),
-    #[cfg(feature = "parquet")]
-    Rows(super::parquet::Predictions),
-}
-
-impl PieceWriter {
-    #[cfg_attr(
-        not(feature = "parquet"),
-        allow(unused_variables, reason = "text needs no columns beforehand")
-    )]
-    pub(super) fn new(format: Format, encoder: &Encoder<'_>) -> Self {
-        match format {
-            #[cfg(feature = "parquet")]
-            Format::Parquet => Self::Rows(super::parquet::Predictions::new(encoder)),
-            format => Self::Text(format, Writer::default()),
-        }
-    }
-
-    /// Appends the rows whose answers may be told, and the others to the faults; returns how many were
-    /// appended.
-    pub(super) fn rows(
-        &mut self,
-        encoder: &Encoder<'_>,
-        answers: &Answers<'_>,
-        faults: &mut Vec<Fault>,
-    ) -> u64 {
-        let mut scored = 0;
-        for row in 0..answers.lines.len() {
-            if !encoder.is_told(answers, row) {
-                faults.push(non_finite(answers.lines[row]));
-                continue;
-            }
-            scored += 1;
-            match self {
-                Self::Text(format, text) => encoder.line(*format, answers, row, text),
-                #[cfg(feature = "parquet")]
-                Self::Rows(rows) => rows.push(encoder, answers, row),
-            }
-        }
-        scored
-    }
-
-    pub(super) fn finish(self) -> Piece {
-        match self {
-            Self::Text(_, text) => Piece::Text(text.into_bytes()),
-            #[cfg(feature = "parquet")]
-            Self::Rows(rows) => Piece::Rows(rows),
-        }
     }
 }
 
@@ -166,7 +113,13 @@ impl<'m> Encoder<'m> {
     }
 
     /// Appends a row as a line.
-    fn line(&self, format: Format, answers: &Answers<'_>, row: usize, into: &mut Writer) {
+    pub(super) fn line(
+        &self,
+        format: Format,
+        answers: &Answers<'_>,
+        row: usize,
+        into: &mut Writer,
+    ) {
         match format {
             Format::Ndjson => into.object(|into| self.object(answers, row, into)),
             Format::Csv | Format::Parquet => self.record(answers, row, into),
@@ -175,7 +128,7 @@ impl<'m> Encoder<'m> {
     }
 
     /// Whether the answer of a row is finite, or need not be.
-    fn is_told(&self, answers: &Answers<'_>, row: usize) -> bool {
+    pub(super) fn is_told(&self, answers: &Answers<'_>, row: usize) -> bool {
         self.signature.allow_non_finite
             || self
                 .signature
@@ -242,7 +195,7 @@ impl<'m> Encoder<'m> {
     }
 }
 
-fn non_finite(line: u64) -> Fault {
+pub(super) fn non_finite(line: u64) -> Fault {
     let message = "expected a finite answer, got NaN or an infinity from the model; check the row's \
                    values, or set \"allow_non_finite\" in the model's config.json";
     Fault {

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchError, Format, Position, Settings, Tally};
+use super::error::BatchError;
+use super::settings::{Format, Settings, errors_path, with_suffix};
+use super::tally::{Position, Tally};
 use crate::model::Model;
 
 /// What a run is of: another one with the same gives the same output.
@@ -40,7 +42,7 @@ impl Identity {
             ..
         } = settings;
         let errors = errors.clone();
-        let errors = errors.unwrap_or_else(|| super::errors_path(output));
+        let errors = errors.unwrap_or_else(|| errors_path(output));
         Ok(Self {
             model: model.fingerprint.clone(),
             input_bytes: metadata.len(),
@@ -85,7 +87,7 @@ pub(super) struct Journal {
 impl Journal {
     /// The journal of an output's run.
     pub(super) fn path(output: &Path) -> PathBuf {
-        super::beside(output, ".journal")
+        with_suffix(output, ".journal")
     }
 
     /// Reads what an earlier run left.
@@ -117,7 +119,7 @@ impl Journal {
     /// Replaces what stands there, in one step.
     pub(super) fn write(&self, output: &Path) -> Result<(), BatchError> {
         let path = Self::path(output);
-        let new = super::beside(output, ".journal.new");
+        let new = with_suffix(output, ".journal.new");
         let write = || {
             let mut file = File::create(&new)?;
             file.write_all(&serde_json::to_vec(self)?)?;

@@ -13,9 +13,10 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
 
+use super::error::BatchError;
 use super::rows::{Refusal, Rows};
 use super::table::{Layout, Table};
-use super::{BatchError, Position};
+use super::tally::Position;
 use crate::csv::Fault;
 use crate::model::ColumnKind;
 use crate::spelling::excerpt;

@@ -5,18 +5,14 @@ use std::io::{self, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-#[cfg(feature = "parquet")]
-use super::Format;
+use super::encode;
+use super::error::BatchError;
 use super::journal::{Identity, Journal, can_resume};
-use super::{BatchError, Existing, Position, STANDARD, Settings, Tally, encode};
-
-/// What a block has become.
-pub(super) enum Piece {
-    /// Text that is written as it is.
-    Text(Vec<u8>),
-    #[cfg(feature = "parquet")]
-    Rows(super::parquet::Predictions),
-}
+use super::piece::Piece;
+#[cfg(feature = "parquet")]
+use super::settings::Format;
+use super::settings::{Existing, STANDARD, Settings, errors_path, with_suffix};
+use super::tally::{Position, Tally};
 
 /// The output and the file of bad rows, being written.
 pub(super) struct Sink {
@@ -88,9 +84,9 @@ pub(super) fn open(
     }
     let output = settings.output.clone();
     let faults = settings.errors.clone();
-    let faults = faults.unwrap_or_else(|| super::errors_path(&output));
-    let part = super::beside(&output, ".part");
-    let faults_part = super::beside(&faults, ".part");
+    let faults = faults.unwrap_or_else(|| errors_path(&output));
+    let part = with_suffix(&output, ".part");
+    let faults_part = with_suffix(&faults, ".part");
     let is_there = |path: &Path| path.symlink_metadata().is_ok();
     let interrupted = is_there(&Journal::path(&output));
     // A run that was killed in its first second left these and no journal.
@@ -234,12 +230,12 @@ fn check_apart(settings: &Settings) -> Result<(), BatchError> {
         ("the output", stream(&settings.output, "/dev/stdout")),
     ];
     let errors = settings.errors.clone();
-    let errors = errors.or_else(|| (!is_stream).then(|| super::errors_path(&settings.output)));
+    let errors = errors.or_else(|| (!is_stream).then(|| errors_path(&settings.output)));
     files.extend(errors.map(|errors| ("the file of --errors", errors)));
     if !is_stream {
         // What is beside them while they are written.
         for index in 1..files.len() {
-            files.push(("a .part", super::beside(&files[index].1, ".part")));
+            files.push(("a .part", with_suffix(&files[index].1, ".part")));
         }
         files.push(("the journal", Journal::path(&settings.output)));
     }
@@ -281,7 +277,7 @@ fn are_one(first: &Path, second: &Path) -> bool {
 
 /// Opens a file's part for this run alone, cut to so many bytes.
 fn part_of(path: &Path, bytes: u64) -> Result<File, BatchError> {
-    let part = super::beside(path, ".part");
+    let part = with_suffix(path, ".part");
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -440,7 +436,7 @@ impl Sink {
 fn rename_whole(file: &File, path: &Path) -> Result<(), BatchError> {
     let rename = || {
         file.sync_all()?;
-        fs::rename(super::beside(path, ".part"), path)?;
+        fs::rename(with_suffix(path, ".part"), path)?;
         let directory = path
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());

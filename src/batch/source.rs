@@ -4,10 +4,12 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::error::BatchError;
 use super::rows::{CsvRows, NdjsonRows, Refusal, Rows, names};
+use super::settings::{Format, STANDARD, Settings};
 use super::table::{Layout, Table};
+use super::tally::Position;
 use super::text::{Block, MAX_LINE_BYTES, Records as Cut, Text};
-use super::{BatchError, Format, Position, STANDARD, Settings};
 use crate::csv;
 use crate::model::open_regular;
 

@@ -1,6 +1,6 @@
 //! The columns that a model reads, found among those of a file.
 
-use super::BatchError;
+use super::error::BatchError;
 use crate::csv;
 use crate::model::{Column, ColumnKind, Signature};
 use crate::spelling::{excerpt, nearest};

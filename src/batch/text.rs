@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use super::Position;
+use super::tally::Position;
 use crate::csv;
 
 /// The most bytes of a record of several lines: longer ones are a quote that nobody closed.

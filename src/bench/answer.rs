@@ -7,9 +7,9 @@ use http::header::RETRY_AFTER;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::Protocol;
 use super::body::Body;
 use super::client::Reply;
+use super::settings::Protocol;
 use super::tally::{Failed, Failure};
 
 /// The header that says where tensors begin behind the JSON.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Protocol;
+use super::settings::Protocol;
 
 /// The most bytes of all bodies of a run, made or read.
 const MAX_BODIES_BYTES: usize = 64 << 20;

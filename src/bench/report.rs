@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Settings;
 use super::body::Body;
 use super::scrape::Totals;
+use super::settings::Settings;
 use super::step::{Load, Measured};
 use super::tally::Tally;
 use super::target::Target;

@@ -15,10 +15,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::Instant;
 
-use super::Requests;
 use super::answer::Checker;
 use super::client::Client;
 use super::pace::{Pace, Stop};
+use super::requests::Requests;
 use super::tally::{Failed, Failure, Tally};
 
 /// How long a connection waits after a request that could not even connect. Without it a server that

@@ -10,6 +10,7 @@ use http::header::AUTHORIZATION;
 use scripted::{Answer, Scripted};
 
 use super::*;
+use crate::bench::body::Body;
 
 /// Rows of each request.
 const ROWS: usize = 2;

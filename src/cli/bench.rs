@@ -13,7 +13,8 @@ use clap::{Args, ValueEnum};
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 
-use super::{Exit, print, report};
+use super::console::{print, report};
+use super::exit::Exit;
 use crate::bench::{self, BenchError, BodyError, MAX_CONNECTIONS, Settings, Stop, TargetError};
 
 /// Longest times that are taken: a day for a step, an hour for a request.

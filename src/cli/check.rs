@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use super::build::build_info;
+use super::console::{complain, print, report};
+use super::exit::Exit;
 use super::serve::{repository_settings, scheduler_settings};
 use super::table::{Overview, overview};
-use super::{Exit, build_info, complain, print, report};
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::model::repository::{ModelRepository, RepositorySettings};

@@ -9,7 +9,8 @@ use std::{fmt, io, thread};
 
 use http::Uri;
 
-use super::{Exit, report};
+use super::console::report;
+use super::exit::Exit;
 use crate::config::{Config, Settings};
 
 /// How long all of it may take, looking up a name included. Orchestrators wait a little longer.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Exit, print, report};
+use super::console::{print, report};
+use super::exit::Exit;
 use crate::onnx::{Options, import, understood};
 
 #[derive(Debug, Args)]

@@ -8,7 +8,8 @@ use std::thread;
 use clap::{Args, ValueEnum};
 
 use self::progress::Progress;
-use super::{Exit, report};
+use super::console::{report, tell};
+use super::exit::Exit;
 use crate::batch::{self, Done, Event, Existing, Format, STANDARD, Settings as Job};
 use crate::config::Settings;
 use crate::model::Model;
@@ -117,14 +118,14 @@ pub(super) fn run(options: Options, settings: &Settings) -> Exit {
         Ok(Done::Scored(tally)) => {
             let errors = job.errors.as_deref().map(Path::to_owned);
             let errors = errors.unwrap_or_else(|| beside(&job.output));
-            super::tell(&progress::summary(tally, &job.output, &errors));
+            tell(&progress::summary(tally, &job.output, &errors));
             match tally.bad {
                 0 => Exit::Done,
                 _ => Exit::Failed,
             }
         }
         Ok(Done::WholeAlready) => {
-            super::tell(&format!("{}: whole already", job.output.display()));
+            tell(&format!("{}: whole already", job.output.display()));
             Exit::Done
         }
         Err(error) => {
@@ -138,7 +139,7 @@ pub(super) fn run(options: Options, settings: &Settings) -> Exit {
 }
 
 fn refuse(problem: &str, exit: Exit) -> Exit {
-    super::tell(problem);
+    tell(problem);
     exit
 }
 

@@ -1,6 +1,7 @@
 //! `safeserve print-config`: the settings and where each came from.
 
-use super::{Exit, print};
+use super::console::print;
+use super::exit::Exit;
 use crate::config::Settings;
 
 pub(super) fn run(settings: &Settings) -> Exit {

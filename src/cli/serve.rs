@@ -13,9 +13,11 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use super::build::{VERSION, build_info};
+use super::console::{print, report};
 use super::example::curl;
+use super::exit::Exit;
 use super::table::{Overview, overview};
-use super::{Exit, VERSION, build_info, print, report};
 use crate::config::{self, Config, Level, Settings, cpu_budget, memory_budget};
 use crate::engine::kernels::pages;
 use crate::http::{AdminRoutes, Controls, OperationsRoutes};
@@ -261,9 +263,9 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
     let grpc = match Listen::for_grpc(config, files.certificates.clone()) {
         None => None,
         Some(listen) => {
-            let speaker = Http2(GrpcRoutes::new(&routes));
+            let protocol = Http2(GrpcRoutes::new(&routes));
             let lifecycle = Arc::clone(&lifecycle);
-            match Server::bind(listen, config, speaker, lifecycle, metrics.clone()).await {
+            match Server::bind(listen, config, protocol, lifecycle, metrics.clone()).await {
                 Ok(server) => {
                     info!(setting = "grpc.bind", address = %server.address(), "listening");
                     Some(server)

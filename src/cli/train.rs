@@ -10,8 +10,9 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Builder;
 
+use super::console::{print, report};
 use super::example::command;
-use super::{Exit, print, report};
+use super::exit::Exit;
 use crate::config::Settings;
 use crate::server::Signals;
 use crate::train::{

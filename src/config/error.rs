@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use super::layers::Origin;
+use super::origin::Origin;
 
 /// Why settings are refused. Each message names the place, what was expected, what came and the
 /// mend.

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs;
 use std::path::PathBuf;
-use std::{fmt, fs};
 
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use super::{Config, ConfigError, DEFAULT_TOML, foreign};
+use super::error::ConfigError;
+use super::origin::Origin;
+use super::{Config, DEFAULT_TOML, foreign};
 use crate::names::{self, is_model_name};
 use crate::spelling::edits;
 use crate::versions::{VersionLabels, VersionPolicies};
@@ -30,35 +32,6 @@ pub struct Overrides {
     pub assignments: Vec<String>,
 }
 
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The compiled-in defaults.
-    Default,
-    /// A settings file.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-    },
-    /// An environment variable.
-    Variable(String),
-    /// A flag of the command line.
-    Flag(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Self::Variable(name) => write!(f, "environment variable {name}"),
-            Self::Flag(flag) => write!(f, "flag {flag}"),
-        }
-    }
-}
-
 /// Settings and where each came from.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -66,6 +39,16 @@ pub struct Settings {
     pub config: Config,
     /// Section to key to value, in the order of `config/default.toml`.
     pub(super) sections: Vec<(String, Vec<Setting>)>,
+}
+
+impl Config {
+    /// The compiled-in defaults.
+    #[must_use]
+    pub fn defaults() -> Self {
+        Settings::load(Overrides::default())
+            .expect("config/default.toml is valid")
+            .config
+    }
 }
 
 /// One setting's value.

@@ -1,6 +1,7 @@
 //! Writes settings as TOML with the origin of each value.
 
-use super::layers::{Origin, Settings};
+use super::layers::Settings;
+use super::origin::Origin;
 
 impl Settings {
     /// The settings as a TOML file that loads to the same settings, each value with a comment on

@@ -22,11 +22,13 @@ use http::{Method, Request};
 
 use super::answer::{self, Response};
 use super::body::RequestBody;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use super::exchange::{self, Exchange};
 use super::health::expect_get;
 use super::path::Segments;
-use super::{Routes, Server, access, v2};
+use super::routes::Routes;
+use super::state::Server;
+use super::{access, v2};
 use crate::keys::Keys;
 use crate::metrics::Route;
 use crate::model::repository::{IndexEntry, ModelRepository};
@@ -105,7 +107,7 @@ impl AdminRoutes {
                 self.controls.set_log_level(level).map_err(|levels| {
                     let level = excerpt(level, 40);
                     let message = format!("expected one of {levels}, got {level}");
-                    ApiError::invalid("invalid_level", message)
+                    ApiError::invalid(ErrorCode::InvalidLevel, message)
                 })?;
                 let level = self.controls.log_level();
                 tracing::info!(level, "the log's level was set");

@@ -11,10 +11,10 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body::Body;
 use http_body_util::BodyExt;
 
-use super::HttpLimits;
 use super::budget::Share;
 use super::coding::Coding;
 use super::error::ApiError;
+use super::limits::HttpLimits;
 use crate::spelling::excerpt;
 
 /// The most small pieces of one body: one-byte chunks cost far more than they carry.

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-use super::HttpLimits;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
+use super::limits::HttpLimits;
 
 /// What each request may hold without being counted. It is no more than a connection's own buffers
 /// take, so that the number of connections bounds it; and small requests, which come by the
@@ -105,7 +105,7 @@ impl Share<'_> {
         let most_bytes = self.budget.most_bytes;
         if bytes > most_bytes {
             return Err(ApiError::invalid(
-                "too_many_values",
+                ErrorCode::TooManyValues,
                 format!(
                     "the request: its rows, or its answer, take {bytes} bytes of memory; expected at \
                      most {most_bytes}; send fewer rows a request"
@@ -263,7 +263,7 @@ mod tests {
         assert!(matches!(
             refused,
             Err(ApiError::Invalid {
-                code: "too_many_values",
+                code: ErrorCode::TooManyValues,
                 ..
             })
         ));

@@ -8,6 +8,9 @@
 //! Without the feature `compression`, `plain.rs` stands in for this.
 
 mod inflate;
+mod scheme;
+
+pub(super) use scheme::Coding;
 
 use std::io::Write;
 
@@ -18,98 +21,15 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, VARY};
 use http::{HeaderMap, HeaderValue};
 
 use super::answer::Response;
-use super::budget::{Budget, Share};
-use super::error::ApiError;
-use inflate::Stream;
+use super::budget::Budget;
+use scheme::STEP_BYTES;
 use zstd::stream::write::Encoder as ZstdEncoder;
-
-/// The most bytes that one step reads and that it writes.
-const STEP_BYTES: usize = 64 << 10;
 
 /// Answers up to this go as they are: they fit one packet either way.
 const MIN_ANSWER_BYTES: usize = 1024;
 
 /// The fastest, as of the others: an answer is read once.
 const ZSTD_LEVEL: i32 = 1;
-
-/// A way of compressing a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
-    Gzip,
-    /// A stream of zlib, as RFC 9110 has it.
-    Deflate,
-    Zstd,
-}
-
-impl Coding {
-    /// All of them, for messages.
-    pub(super) const NAMES: &str = "gzip, deflate, zstd or not compressed";
-
-    /// The coding of this name.
-    pub(super) fn named(name: &[u8]) -> Option<Self> {
-        let names: [(&[u8], Self); 4] = [
-            (b"gzip", Self::Gzip),
-            (b"x-gzip", Self::Gzip),
-            (b"deflate", Self::Deflate),
-            (b"zstd", Self::Zstd),
-        ];
-        let named = names
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name));
-        named.map(|&(_, coding)| coding)
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Deflate => "deflate",
-            Self::Zstd => "zstd",
-        }
-    }
-
-    /// Inflates a body.
-    ///
-    /// # Errors
-    /// 400 for what is no whole stream or has more behind it, 413 for more than `max_bytes`, 503
-    /// when other requests take all the memory.
-    pub(super) async fn inflate(
-        self,
-        body: Bytes,
-        max_bytes: usize,
-        share: &mut Share<'_>,
-    ) -> Result<Bytes, ApiError> {
-        let broken = |problem: &str| {
-            ApiError::invalid(
-                "malformed_encoding",
-                format!(
-                    "the body: expected one whole {} stream, {problem}; compress it again, or send \
-                     it without Content-Encoding",
-                    self.name()
-                ),
-            )
-        };
-        let mut held = body.len();
-        let mut stream = Stream::start(self, body).map_err(broken)?;
-        held += stream.window_bytes();
-        let mut whole = Vec::new();
-        loop {
-            // While it grows, it is there twice.
-            share.set(held + 2 * whole.len() + whole.len().max(STEP_BYTES))?;
-            let ended = stream.step(&mut whole).map_err(broken)?;
-            if whole.len() > max_bytes {
-                return Err(ApiError::BodyTooLarge {
-                    max_body_bytes: max_bytes,
-                });
-            }
-            if ended {
-                whole.shrink_to_fit();
-                share.set(whole.len())?;
-                return Ok(whole.into());
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-}
 
 /// An answer, compressed if the client takes that and it makes the answer smaller.
 ///

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use super::predict::Rows;
 use super::rows::{self, Columns};
 use crate::csv::{self, Cells};
@@ -111,7 +111,7 @@ impl Table<'_> {
             self.at = start;
             if self.counts_up(&values, line) {
                 return Err(ApiError::invalid(
-                    "ambiguous_request",
+                    ErrorCode::AmbiguousRequest,
                     "line 1: expected names or a row, got 0, 1, 2 and so on, which may be either; say \
                      which it is: Content-Type: text/csv; header=present, or header=absent",
                 ));
@@ -193,7 +193,11 @@ impl Table<'_> {
                 let order = self.order.as_ref().map_or(column, |order| order[column]);
                 let name = self.names.features().get(order);
                 let name = name.map(|name| format!(" ({})", excerpt(name, 40)));
-                let (code, message) = fault.told(cell);
+                let code = match fault {
+                    csv::Fault::NotFinite => ErrorCode::NotFinite,
+                    csv::Fault::Empty | csv::Fault::NoNumber => ErrorCode::WrongType,
+                };
+                let (_, message) = fault.told(cell);
                 ApiError::invalid(
                     code,
                     format!(
@@ -240,7 +244,7 @@ impl Table<'_> {
                 Ok(())
             }
             None => Err(ApiError::invalid(
-                "too_many_values",
+                ErrorCode::TooManyValues,
                 format!(
                     "line {}: expected {} cells, got more than {} or more text than they have; {}",
                     self.line_at(self.at),
@@ -270,7 +274,7 @@ impl Table<'_> {
             }),
         };
         ApiError::invalid(
-            "shape_mismatch",
+            ErrorCode::ShapeMismatch,
             format!(
                 "line {line}: input {:?}: expected {} cells, got {found}; {mend}",
                 self.spec.name, self.width

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
-use super::HttpLimits;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
+use super::limits::HttpLimits;
 use crate::spelling::excerpt;
 
 const HEADER: &str = "x-request-timeout-ms";
@@ -47,7 +47,7 @@ pub(super) fn asked_by(headers: &HeaderMap) -> Result<Option<Duration>, ApiError
     };
     if milliseconds == 0 {
         return Err(ApiError::invalid(
-            "invalid_timeout",
+            ErrorCode::InvalidTimeout,
             format!(
                 "header {HEADER}: expected a number of milliseconds, at least 1, got {}",
                 excerpt(&String::from_utf8_lossy(value.as_bytes()), 40)

@@ -1,5 +1,9 @@
 //! Every way a request can fail, and the one place that turns each into an answer.
 
+mod code;
+
+pub(super) use code::ErrorCode;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +11,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::IntoResponse;
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderValue, Method, Uri};
 
 use super::answer::{self, Response};
 use crate::json::{self, ErrorKind, Writer};
@@ -21,7 +25,7 @@ pub(super) enum ApiError {
     /// The body is not the JSON that it should be.
     Body(json::Error),
     /// The request does not fit the model or its protocol.
-    Invalid { code: &'static str, message: String },
+    Invalid { code: ErrorCode, message: String },
     /// No model version answers.
     Lookup(LookupError),
     /// The model version has no answer.
@@ -98,7 +102,7 @@ pub(super) enum ApiError {
 
 impl ApiError {
     /// A request that does not fit, with the place and the mend in its message.
-    pub(super) fn invalid(code: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn invalid(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::Invalid {
             code,
             message: message.into(),
@@ -129,80 +133,49 @@ impl ApiError {
         }
     }
 
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::Body(_) | Self::Invalid { .. } | Self::BodyBroken | Self::BodyInTooManyPieces => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::Lookup(LookupError::NotReady { .. })
-            | Self::Infer(InferError::Overloaded { .. } | InferError::Closing)
-            | Self::BodiesOverBudget => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Lookup(_) | Self::UnknownPath { .. } | Self::UnknownLabel { .. } => {
-                StatusCode::NOT_FOUND
-            }
-            Self::Infer(InferError::DeadlineExceeded) | Self::DeadlineExceeded { .. } => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
-            Self::Infer(InferError::NonFinite { .. }) | Self::NonFiniteAnswer { .. } => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
-            Self::NotServed { .. } => StatusCode::NOT_IMPLEMENTED,
-            Self::Infer(InferError::Panicked) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
-            #[cfg(feature = "grpc")]
-            Self::UnknownMethod { .. } | Self::UnknownService { .. } => StatusCode::NOT_FOUND,
-            #[cfg(feature = "grpc")]
-            Self::OperatorsOnly => StatusCode::FORBIDDEN,
-            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
-        }
-    }
-
     /// The stable name of the cause, for programs.
-    fn code(&self) -> &'static str {
+    fn code(&self) -> ErrorCode {
         match self {
             Self::Body(error) => match error.kind() {
-                ErrorKind::Syntax => "malformed_json",
-                ErrorKind::Type => "wrong_type",
-                ErrorKind::Range => "out_of_range",
-                ErrorKind::NotFinite => "not_finite",
-                ErrorKind::DuplicateKey => "duplicate_key",
-                ErrorKind::Ragged => "ragged_array",
-                ErrorKind::TooMany => "too_many_values",
-                ErrorKind::TooDeep => "nested_too_deep",
+                ErrorKind::Syntax => ErrorCode::MalformedJson,
+                ErrorKind::Type => ErrorCode::WrongType,
+                ErrorKind::Range => ErrorCode::OutOfRange,
+                ErrorKind::NotFinite => ErrorCode::NotFinite,
+                ErrorKind::DuplicateKey => ErrorCode::DuplicateKey,
+                ErrorKind::Ragged => ErrorCode::RaggedArray,
+                ErrorKind::TooMany => ErrorCode::TooManyValues,
+                ErrorKind::TooDeep => ErrorCode::NestedTooDeep,
             },
-            Self::Invalid { code, .. } => code,
-            Self::Lookup(LookupError::UnknownModel { .. }) => "unknown_model",
-            Self::Lookup(LookupError::UnknownVersion { .. }) => "unknown_version",
-            Self::Lookup(LookupError::NotReady { .. }) => "model_not_ready",
-            Self::Infer(InferError::Overloaded { .. }) => "overloaded",
+            Self::Invalid { code, .. } => *code,
+            Self::Lookup(LookupError::UnknownModel { .. }) => ErrorCode::UnknownModel,
+            Self::Lookup(LookupError::UnknownVersion { .. }) => ErrorCode::UnknownVersion,
+            Self::Lookup(LookupError::NotReady { .. }) => ErrorCode::ModelNotReady,
+            Self::Infer(InferError::Overloaded { .. }) => ErrorCode::Overloaded,
             Self::Infer(InferError::DeadlineExceeded) | Self::DeadlineExceeded { .. } => {
-                "deadline_exceeded"
+                ErrorCode::DeadlineExceeded
             }
-            Self::Infer(InferError::Closing) => "shutting_down",
+            Self::Infer(InferError::Closing) => ErrorCode::ShuttingDown,
             Self::Infer(InferError::NonFinite { .. }) | Self::NonFiniteAnswer { .. } => {
-                "answer_not_finite"
+                ErrorCode::AnswerNotFinite
             }
-            Self::Infer(InferError::Panicked) | Self::Internal => "internal",
-            Self::UnknownPath { .. } => "unknown_path",
-            Self::UnknownLabel { .. } => "unknown_label",
-            Self::NotServed { .. } => "not_served",
-            Self::Method { .. } => "method_not_allowed",
-            Self::MediaType { .. } => "unsupported_media_type",
-            Self::Unauthorized { .. } => "unauthorized",
-            Self::BodyTooLarge { .. } => "body_too_large",
-            Self::BodyInTooManyPieces => "too_many_chunks",
-            Self::BodyTimeout { .. } => "body_timeout",
-            Self::BodyBroken => "incomplete_body",
-            Self::BodiesOverBudget => "overloaded",
+            Self::Infer(InferError::Panicked) | Self::Internal => ErrorCode::Internal,
+            Self::UnknownPath { .. } => ErrorCode::UnknownPath,
+            Self::UnknownLabel { .. } => ErrorCode::UnknownLabel,
+            Self::NotServed { .. } => ErrorCode::NotImplemented,
+            Self::Method { .. } => ErrorCode::MethodNotAllowed,
+            Self::MediaType { .. } => ErrorCode::UnsupportedMediaType,
+            Self::Unauthorized { .. } => ErrorCode::Unauthorized,
+            Self::BodyTooLarge { .. } => ErrorCode::BodyTooLarge,
+            Self::BodyInTooManyPieces => ErrorCode::TooManyChunks,
+            Self::BodyTimeout { .. } => ErrorCode::BodyTimeout,
+            Self::BodyBroken => ErrorCode::IncompleteBody,
+            Self::BodiesOverBudget => ErrorCode::Overloaded,
             #[cfg(feature = "grpc")]
-            Self::UnknownMethod { .. } => "unknown_method",
+            Self::UnknownMethod { .. } => ErrorCode::UnknownMethod,
             #[cfg(feature = "grpc")]
-            Self::UnknownService { .. } => "unknown_service",
+            Self::UnknownService { .. } => ErrorCode::UnknownService,
             #[cfg(feature = "grpc")]
-            Self::OperatorsOnly => "operators_only",
+            Self::OperatorsOnly => ErrorCode::OperatorsOnly,
         }
     }
 
@@ -345,12 +318,9 @@ impl From<InferError> for ApiError {
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     /// The stable name of the cause.
-    pub(super) code: &'static str,
+    pub(super) code: ErrorCode,
     /// The message as the client gets it.
     pub(super) message: String,
-    /// The code of gRPC.
-    #[cfg(feature = "grpc")]
-    pub(super) rpc: super::grpc::Code,
 }
 
 impl ApiError {
@@ -359,15 +329,13 @@ impl ApiError {
         let refusal = Refusal {
             code: self.code(),
             message: self.to_string(),
-            #[cfg(feature = "grpc")]
-            rpc: super::grpc::Code::of(&self),
         };
         let mut body = Writer::with_capacity(256);
         body.object(|body| {
             body.key("error").string(&refusal.message);
-            body.key("code").string(refusal.code);
+            body.key("code").string(refusal.code.as_str());
         });
-        let mut response = answer::json(self.status(), body);
+        let mut response = answer::json(refusal.code.status(), body);
         response.extensions_mut().insert(refusal);
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after_seconds() {

@@ -196,7 +196,7 @@ impl Drop for Ending<'_> {
                     model,
                     version,
                     client = exchange.client.get().map(|name| &**name),
-                    code = refusal.as_ref().map(|refusal| refusal.code),
+                    code = refusal.as_ref().map(|refusal| refusal.code.as_str()),
                     error = refusal
                         .as_ref()
                         .map(|refusal| escaped(&refusal.message, MAX_LOGGED_CHARS)),

@@ -13,7 +13,7 @@ use http::{HeaderValue, Method, StatusCode};
 use super::answer::{self, Response};
 use super::error::ApiError;
 use super::exchange::Exchange;
-use super::{App, Server};
+use super::state::{App, Server};
 use crate::json::Writer;
 use crate::metrics::{CONTENT_TYPE as METRICS_TEXT, Route};
 

@@ -1,6 +1,6 @@
 //! Rows as JSON documents that stand one a line.
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use super::predict::Rows;
 use super::rows::{self, Columns, Row, buffers};
 use crate::json::Kind;
@@ -49,7 +49,7 @@ fn read(
         (_, [spec]) => rows::row(&mut reader, spec, &mut inputs[0])?,
         _ => {
             return Err(ApiError::invalid(
-                "wrong_type",
+                ErrorCode::WrongType,
                 format!(
                     "the body: the model has several inputs; send each row as an object: {}",
                     rows::object_of(signature)

@@ -3,7 +3,7 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use crate::model::Signature;
 use crate::tensor::TensorSpec;
 
@@ -104,7 +104,7 @@ pub(super) fn finite(
     let allowed = signature.allow_non_finite;
     element.read(blob, allowed).map_err(|position| {
         ApiError::invalid(
-            "not_finite",
+            ErrorCode::NotFinite,
             format!(
                 "input {:?}: expected finite numbers, got NaN or an infinity as value {position} of \
                  its binary data; replace it before sending, or set \"allow_non_finite\" in the \

@@ -25,7 +25,8 @@ use super::answer;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::health::expect_get;
-use super::{App, Server, unnamed};
+use super::state::{App, Server};
+use super::unnamed;
 use crate::metrics::Route;
 use crate::model::repository::Served;
 use schemas::{object, reference};
@@ -445,8 +446,8 @@ mod swagger_ui {
     use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
     use utoipa_swagger_ui::Config;
 
-    use super::super::answer::Response;
     use super::*;
+    use crate::http::answer::Response;
 
     static CONFIG: LazyLock<Arc<Config<'static>>> =
         LazyLock::new(|| Arc::new(Config::from("/openapi.json")));

@@ -10,9 +10,9 @@ use super::answer::Response;
 use super::body::RequestBody;
 use super::error::ApiError;
 use super::exchange::{self, Exchange};
-use super::health::{self, expect_get};
+use super::health::{self, expect_get, metrics_page};
 use super::path::Segments;
-use super::{App, health::metrics_page};
+use super::state::App;
 use crate::metrics::Route;
 
 /// The routes of this listener.

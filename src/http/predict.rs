@@ -6,7 +6,6 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use tokio::task::JoinHandle;
 
-use super::Server;
 use super::answer::Response;
 use super::body::{self, RequestBody, expect_json};
 use super::budget::Share;
@@ -14,6 +13,7 @@ use super::coding::Coding;
 use super::deadline::{asked_by, deadline};
 use super::error::ApiError;
 use super::exchange::Exchange;
+use super::state::Server;
 use crate::metrics::{Protocol, Rejection};
 use crate::model::repository::Served;
 use crate::model::{Model, Signature};

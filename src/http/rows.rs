@@ -11,7 +11,7 @@ pub(super) use named::{Columns, Row};
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use super::predict::{Rows, row_mend, shape_with_rows};
 use crate::json::{ErrorKind, Kind, Mark, Reader};
 use crate::model::Signature;
@@ -46,7 +46,7 @@ pub(super) fn rows(
 ) -> Result<Rows, ApiError> {
     if rows == 0 {
         return Err(ApiError::invalid(
-            "shape_mismatch",
+            ErrorCode::ShapeMismatch,
             format!("{place}: expected at least 1 row, got none"),
         ));
     }
@@ -62,7 +62,7 @@ pub(super) fn rows(
 
 pub(super) fn too_many_rows(place: &str, rows: usize, max_rows: usize) -> ApiError {
     ApiError::invalid(
-        "too_many_rows",
+        ErrorCode::TooManyRows,
         format!(
             "{place}: expected at most {max_rows} rows, got {rows}; split the request, or raise \
              limits.max_request_rows"
@@ -136,7 +136,7 @@ fn too_many_values(
         nesting_mend(spec, 1)
     };
     Ok(ApiError::invalid(
-        "shape_mismatch",
+        ErrorCode::ShapeMismatch,
         format!(
             "{path}: input {:?}: expected {spec}, got more values than {max_rows} rows have; {mend}",
             spec.name
@@ -194,7 +194,7 @@ fn mismatch(
         shape => format!("{} {shape:?}", spec.datatype),
     };
     ApiError::invalid(
-        "shape_mismatch",
+        ErrorCode::ShapeMismatch,
         format!(
             "{place}: input {:?}: expected {expected}, got {found}; {mend}",
             spec.name
@@ -209,7 +209,7 @@ pub(super) fn missing_input(
     expected: fmt::Arguments<'_>,
 ) -> ApiError {
     ApiError::invalid(
-        "missing_input",
+        ErrorCode::MissingInput,
         format!(
             "{place}: input {:?}: expected {expected}, got none; add the key {:?}",
             spec.name, spec.name
@@ -225,7 +225,7 @@ pub(super) fn unknown(key: &str, path: &str, signature: &Signature) -> ApiError 
         .map(|spec| format!("{:?}", spec.name))
         .collect();
     ApiError::invalid(
-        "unknown_input",
+        ErrorCode::UnknownInput,
         format!(
             "{path}: the model has no input {}; it takes {}",
             excerpt(key, 40),
@@ -245,7 +245,7 @@ pub(super) fn single_input<'a>(
     match &*signature.inputs {
         [spec] => Ok(spec),
         specs => Err(ApiError::invalid(
-            "wrong_type",
+            ErrorCode::WrongType,
             format!(
                 "the body: expected a model with one input for {form}, this one has {}; send JSON: \
                  {{\"instances\": [{}]}}",
@@ -277,7 +277,7 @@ pub(super) fn no_parameters(reader: &mut Reader<'_>, place: &str) -> Result<(), 
     match first {
         None => Ok(()),
         Some(first) => Err(ApiError::invalid(
-            "not_served",
+            ErrorCode::NotServed,
             format!(
                 "{place}: expected none, as models here take no parameters, got {first}; leave {place} out"
             ),

@@ -1,7 +1,7 @@
 //! Which model answers a request whose path names none.
 
-use super::error::ApiError;
-use super::{App, Server};
+use super::error::{ApiError, ErrorCode};
+use super::state::{App, Server};
 
 /// The name of the default model, else of the only one; `None` if there is neither.
 pub(super) fn name(app: &App) -> Option<String> {
@@ -48,7 +48,7 @@ pub(super) fn model(server: &Server) -> Result<String, ApiError> {
         more => format!(" and {more} more"),
     };
     Err(ApiError::invalid(
-        "model_not_named",
+        ErrorCode::ModelNotNamed,
         format!(
             "this path names no model and the server has {}{more}; set models.default_model to one of \
              them, or ask POST /v1/models/{{model}}:predict",

@@ -20,13 +20,13 @@ mod stats;
 pub(super) use grpc::{SERVICE, answer as grpc, stream as grpc_stream};
 pub(super) use index::{answer as index, answer_with as index_of};
 
-use super::Server;
 use super::answer::Response;
 use super::body::RequestBody;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::health::{self, expect_get};
 use super::predict::predict;
+use super::state::Server;
 use crate::metrics::Route;
 
 /// Answers what is below `/v2`.

@@ -3,63 +3,36 @@
 //!
 //! Source: Google Cloud's "Custom container requirements for inference".
 
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 
 use super::answer::Response;
 use super::body::RequestBody;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use super::exchange::Exchange;
 use super::health::{self, expect_get};
 use super::media::Form;
+use super::naming::VertexCall;
 use super::predict::{Format, Rows, predict};
-use super::{Server, predictions, rows, unnamed};
+use super::state::Server;
+use super::{predictions, rows, unnamed};
 use crate::metrics::{Protocol, Route};
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;
-
-/// The paths that the platform asks on, besides those that there always are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VertexRoutes {
-    /// Answered as `/ping`.
-    pub health: Option<String>,
-    /// Takes rows of the default model.
-    pub predict: Option<String>,
-}
-
-/// What a path is for, if it is the platform's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
-    Health,
-    Predict,
-}
-
-impl VertexRoutes {
-    /// What a request is for. One path may be for both.
-    pub(super) fn call(&self, method: &Method, path: &str) -> Option<Call> {
-        let is = |route: &Option<String>| route.as_deref() == Some(path);
-        match (is(&self.health), is(&self.predict)) {
-            (true, true) if *method == Method::POST => Some(Call::Predict),
-            (true, _) => Some(Call::Health),
-            (_, true) => Some(Call::Predict),
-            _ => None,
-        }
-    }
-}
 
 /// Answers a call of the platform's.
 pub(super) async fn answer(
     server: &Server,
     exchange: &Exchange,
     body: impl RequestBody,
-    call: Call,
+    call: VertexCall,
 ) -> Result<Response, ApiError> {
     match call {
-        Call::Health => {
+        VertexCall::Health => {
             exchange.is_for(Route::Health);
             expect_get(&exchange.head.method)?;
             Ok(health::bare_ready(&server.app))
         }
-        Call::Predict => {
+        VertexCall::Predict => {
             exchange.is_for(Route::VertexPredict);
             let model = unnamed::model(server)?;
             predict::<Instances>(server, exchange, body, &model, None).await
@@ -99,7 +72,7 @@ impl Format for Instances {
         reader.end()?;
         let rows = decoded.ok_or_else(|| {
             ApiError::invalid(
-                "missing_field",
+                ErrorCode::MissingField,
                 "the body: expected the key \"instances\" with a list of rows",
             )
         })?;

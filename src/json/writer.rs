@@ -321,7 +321,7 @@ mod tests {
                 let text = written(|w| w.f32(value));
                 assert!(text.contains('.'), "{text}");
                 let (back, _) =
-                    super::super::number::parse_f32(text.as_bytes(), 0).expect("a number");
+                    crate::json::number::parse_f32(text.as_bytes(), 0).expect("a number");
                 assert_eq!(back.to_bits(), bits, "{text}");
             }
         }

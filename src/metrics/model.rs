@@ -8,8 +8,8 @@ use prometheus::{Gauge, GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
 use super::family::{Family, Series as Counted};
 use super::labels::{Code, Label, Protocol, Rejection, Release};
 use super::passes::{Passes, Total, nanoseconds};
+use super::registration::whole;
 use super::sharded::{Counter, Histogram, Latest, Unit};
-use super::whole;
 
 /// Bounds of the duration histograms, in seconds: three a decade from 10 µs, below which even
 /// the cheapest model's request does not come, to 10 s, the longest a body may take to arrive.

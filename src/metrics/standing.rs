@@ -9,7 +9,7 @@ use prometheus::{IntGauge, Registry};
 
 use super::family::{gathered, labels};
 use super::labels::{Label, ModelState};
-use super::{gauge, whole};
+use super::registration::{gauge, whole};
 
 /// What the process may use, as it is in effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::json::{Field, JsonError};
-use super::manifest::{MAX_NAME_BYTES, is_name, not_a_name};
+use super::names::{MAX_NAME_BYTES, is_name, not_a_name};
 use crate::spelling::{excerpt, nearest};
 
 /// The columns of a model's table, in order: at least one, each of another name.

@@ -11,10 +11,10 @@ mod network;
 mod sequential;
 
 use super::LoadError;
-use super::json::{Field, Fields, JsonError};
+use super::json::{Field, Fields};
 use super::manifest::Description;
 use super::weights::Weights;
-use crate::engine::{Graph, MAX_ROW_ELEMENTS};
+use crate::engine::Graph;
 
 /// Builds a family's graph. Takes from `config` the keys that are the family's own and from
 /// `weights` the tensors that its layers use.
@@ -61,25 +61,6 @@ fn named(field: Field) -> Result<Build, LoadError> {
         .find(|(family, _)| *family == name)
         .map(|(_, build)| *build)
         .ok_or_else(|| problem(&name).into())
-}
-
-/// The shape of one row of an input, of the extents that `place` lists.
-fn row_shape(place: &Field, extents: Vec<Field>) -> Result<Vec<usize>, JsonError> {
-    let shape: Vec<usize> = extents
-        .into_iter()
-        .map(Field::extent)
-        .collect::<Result<_, _>>()?;
-    let elements = shape.iter().try_fold(1_usize, |product, extent| {
-        product
-            .checked_mul(*extent)
-            .filter(|elements| *elements <= MAX_ROW_ELEMENTS)
-    });
-    match elements {
-        Some(_) => Ok(shape),
-        None => Err(place.error(format!(
-            "expected at most {MAX_ROW_ELEMENTS} numbers a row, got shape {shape:?}"
-        ))),
-    }
 }
 
 fn known() -> String {

@@ -1,7 +1,10 @@
 //! The part of `config.json` that all families share: what the numbers mean.
 
+use super::columns::Columns;
+use super::error::LoadError;
 use super::json::{Field, Fields, JsonError};
-use super::{Columns, LoadError, Output, OutputSource, Signature, Task, class_outputs};
+use super::names::{is_name, not_a_name};
+use super::signature::{Output, OutputSource, Signature, Task, class_outputs};
 use crate::tensor::TensorSpec;
 
 /// What a model's inputs and outputs mean, as its configuration says it.
@@ -177,20 +180,6 @@ impl Description {
 
 fn refuse(key: &str, problem: String) -> LoadError {
     LoadError::from(JsonError::new(key, problem))
-}
-
-/// The most bytes of a name or label: they stand in every answer, and in labels of metrics.
-pub(super) const MAX_NAME_BYTES: usize = 256;
-
-pub(super) fn is_name(name: &str) -> bool {
-    (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
-}
-
-pub(super) fn not_a_name(name: &str) -> String {
-    let shown: String = name.chars().take(40).collect();
-    format!(
-        "expected names of 1 to {MAX_NAME_BYTES} bytes without control characters, got {shown:?}"
-    )
 }
 
 /// A list of names in which none stands twice.

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use ndarray::ArrayD;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
-use super::{CONFIG_FILE, INDEX_FILE, LoadError, Model, SINGLE_FILE};
+use super::weights::{INDEX_FILE, SINGLE_FILE};
+use super::{CONFIG_FILE, LoadError, Model};
 use crate::names::is_model_name;
 use crate::versions::canonical;
 

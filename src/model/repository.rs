@@ -18,105 +18,35 @@ mod error;
 mod files;
 mod life;
 mod loader;
+mod message;
 mod patience;
 mod plan;
 mod served;
+mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-
-use arc_swap::ArcSwap;
 
 pub use self::error::{LookupError, RepositoryError};
 pub use self::served::{Loaded, Served};
+pub use self::settings::{RepositorySettings, WatchSettings};
+pub use self::state::IndexEntry;
 
 use self::life::Life;
-use self::loader::{Loader, Order};
-use self::state::Models;
-use crate::metrics::{Metrics, ModelState};
-use crate::names::ModelName;
+use self::loader::Loader;
+use self::message::Order;
+use self::state::Published;
+use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
-use crate::versions::VersionPolicies;
-
-/// Which models are served, and how their directory is followed.
-#[derive(Clone, Debug)]
-pub struct RepositorySettings {
-    /// The repository.
-    pub directory: PathBuf,
-    /// The name of its only model; `None`: what lies in it says which models there are.
-    pub name: Option<ModelName>,
-    /// How changes in it are noticed; `None`: they are not, unless one asks.
-    pub watch: Option<WatchSettings>,
-    /// Which versions are served.
-    pub versions: VersionPolicies,
-    /// The most models.
-    pub max_models: usize,
-    /// The most versions of a model that serve.
-    pub max_versions: usize,
-    /// The most bytes of weights in memory.
-    pub max_weight_bytes: u64,
-    /// How long looking at the directory, or reading a version, may take; `None`: for ever.
-    pub load_timeout: Option<Duration>,
-}
-
-/// How changes in a directory are noticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WatchSettings {
-    /// How often the directory is looked at without being told of a change; `None`: not at all.
-    pub poll_interval: Option<Duration>,
-    /// How long files have to be left alone before they are loaded.
-    pub settle: Duration,
-    /// How long files that are not complete are waited for before they are refused.
-    pub patience: Duration,
-}
-
-impl RepositorySettings {
-    /// All versions of all models of a directory, as they are now; nothing is bounded or followed.
-    #[must_use]
-    pub fn all_of(directory: &Path) -> Self {
-        Self {
-            directory: directory.to_owned(),
-            name: None,
-            watch: None,
-            versions: VersionPolicies::default(),
-            max_models: usize::MAX,
-            max_versions: usize::MAX,
-            max_weight_bytes: u64::MAX,
-            load_timeout: None,
-        }
-    }
-}
 
 /// All models of one directory. Reading it takes no lock. It is followed until it is dropped.
 #[derive(Debug)]
 pub struct ModelRepository {
     published: Arc<Published>,
     loader: Loader,
-}
-
-/// What the loader shows.
-#[derive(Debug, Default)]
-struct Published {
-    models: ArcSwap<Models>,
-    ignored: ArcSwap<Vec<String>>,
-}
-
-/// One version of one model, as the repository's index shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IndexEntry {
-    /// The model's name.
-    pub name: String,
-    /// The version.
-    pub version: u64,
-    /// Where it stands.
-    pub state: ModelState,
-    /// Why it is not ready, or why its newest files do not serve; else empty.
-    pub reason: String,
 }
 
 impl ModelRepository {

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use zerocopy::IntoBytes;
 
+use super::files;
 use super::fingerprint::Fingerprint;
 use super::json::{self, JsonError};
 use crate::engine::kernels::pages;
@@ -181,7 +182,7 @@ impl Weights {
         directory: &Path,
         fingerprint: &mut Fingerprint,
     ) -> Result<(), WeightsError> {
-        let text = super::read_small(&directory.join(INDEX_FILE))
+        let text = files::read_small(&directory.join(INDEX_FILE))
             .map_err(|error| WeightsError::io(INDEX_FILE, error))?;
         fingerprint.update(&text);
         let mut shards: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -236,7 +237,7 @@ impl Weights {
             file: name.to_owned(),
             problem,
         };
-        let (mut file, length) = super::open_regular(&directory.join(name)).map_err(io_error)?;
+        let (mut file, length) = files::open_regular(&directory.join(name)).map_err(io_error)?;
         let (header, header_bytes) = read_header(&mut file, length, fingerprint)
             .map_err(|error| error.into_weights_error(name))?;
         let tensors = parse_header(&header).map_err(format_error)?;
@@ -635,7 +636,7 @@ impl WeightsError {
             Self::Truncated { .. } => true,
             // No place in it: the index as a whole cannot be read.
             Self::Index { error } => error.path.is_empty(),
-            Self::Io { error, .. } => super::may_come(error),
+            Self::Io { error, .. } => files::may_come(error),
             _ => false,
         }
     }

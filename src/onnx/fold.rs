@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
 
+use super::attributes::NodeAttributes;
 use super::constants::{Constant, Whole};
-use super::nodes::Given;
-use super::proto::{AttributeProto, NodeProto};
+use super::proto::NodeProto;
 use super::tensors;
 
 /// The operators that are computed, sorted.
@@ -52,7 +52,7 @@ pub(super) fn fold(
     opset: i64,
     directory: &Path,
 ) -> Result<Constant, String> {
-    let given = Given::of(node);
+    let given = NodeAttributes::of(node);
     let input = |index: usize| -> Result<&Constant, String> {
         let input = inputs.get(index).copied().flatten();
         input.ok_or_else(|| format!("input {index} is missing"))
@@ -171,7 +171,7 @@ pub(super) fn fold(
 
 /// The extents from `start` to `end` of a shape.
 pub(super) fn part_of_shape(node: &NodeProto, shape: Vec<Whole>) -> Result<Constant, String> {
-    let given = Given::of(node);
+    let given = NodeAttributes::of(node);
     let rank = shape.len() as i64;
     let place = |axis: i64| (if axis < 0 { axis + rank } else { axis }).clamp(0, rank) as usize;
     let start = place(given.int("start")?.unwrap_or(0));
@@ -185,7 +185,7 @@ fn vector(values: Vec<Whole>) -> Constant {
     Constant::from_wholes(ArrayD::from_shape_vec(shape, values).expect("as long as it is"))
 }
 
-fn constant(given: &Given<'_>, directory: &Path) -> Result<Constant, String> {
+fn constant(given: &NodeAttributes<'_>, directory: &Path) -> Result<Constant, String> {
     if let Some(tensor) = given.tensor("value")? {
         return tensors::constant(tensor, directory);
     }
@@ -507,13 +507,6 @@ fn concat(inputs: &[Option<&Constant>], axis: i64) -> Result<Constant, String> {
     Ok(Constant::from_floats(
         joined.map_err(|error| error.to_string())?,
     ))
-}
-
-/// The attribute of a node by name.
-pub(super) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
-    node.attribute
-        .iter()
-        .find(|attribute| attribute.name == name)
 }
 
 #[cfg(test)]

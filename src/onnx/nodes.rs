@@ -3,126 +3,12 @@
 
 use ndarray::{ArrayD, IxDyn};
 
+use super::attributes::NodeAttributes;
 use super::constants::{Constant, Whole};
-use super::fold::attribute;
-use super::proto::attribute_proto::AttributeType;
-use super::proto::{NodeProto, TensorProto};
-use super::{Reader, name_of};
+use super::operators::name_of;
+use super::proto::NodeProto;
+use super::reader::Reader;
 use crate::model::graph::{Attribute, Attributes, Node};
-
-/// Operators that become others.
-pub(super) const REWRITTEN: &[&str] = &["Cast", "CastLike"];
-
-/// Operators of `ai.onnx.ml` that become others.
-pub(super) const OF_ML: &[&str] = &[
-    "LinearClassifier",
-    "LinearRegressor",
-    "Normalizer",
-    "Scaler",
-    "ZipMap",
-];
-
-/// Whether an operator of ONNX' own becomes another.
-pub(super) fn rewrites(operator: &str) -> bool {
-    REWRITTEN.contains(&operator)
-}
-
-/// Whether an operator of another domain becomes ONNX' own.
-pub(super) fn rewrites_of_ml(node: &NodeProto) -> bool {
-    node.domain == "ai.onnx.ml" && OF_ML.contains(&&*node.op_type)
-}
-
-/// The attributes of a node, read by name.
-pub(super) struct Given<'n>(&'n NodeProto);
-
-impl<'n> Given<'n> {
-    pub(super) fn of(node: &'n NodeProto) -> Self {
-        Self(node)
-    }
-
-    fn wrong(name: &str, expected: &str) -> String {
-        format!("attribute {name:?}: expected {expected}, got another type")
-    }
-
-    pub(super) fn int(&self, name: &str) -> Result<Option<i64>, String> {
-        match attribute(self.0, name) {
-            None => Ok(None),
-            Some(given) if given.r#type() == AttributeType::Int => Ok(Some(given.i)),
-            Some(_) => Err(Self::wrong(name, "a whole number")),
-        }
-    }
-
-    pub(super) fn ints(&self, name: &str) -> Result<Option<Vec<i64>>, String> {
-        match attribute(self.0, name) {
-            None => Ok(None),
-            Some(given) if given.r#type() == AttributeType::Ints => Ok(Some(given.ints.clone())),
-            Some(_) => Err(Self::wrong(name, "whole numbers")),
-        }
-    }
-
-    pub(super) fn float(&self, name: &str) -> Result<Option<f32>, String> {
-        match attribute(self.0, name) {
-            None => Ok(None),
-            Some(given) if given.r#type() == AttributeType::Float => Ok(Some(given.f)),
-            Some(_) => Err(Self::wrong(name, "a number")),
-        }
-    }
-
-    pub(super) fn floats(&self, name: &str) -> Result<Option<Vec<f32>>, String> {
-        match attribute(self.0, name) {
-            None => Ok(None),
-            Some(given) if given.r#type() == AttributeType::Floats => {
-                Ok(Some(given.floats.clone()))
-            }
-            Some(_) => Err(Self::wrong(name, "numbers")),
-        }
-    }
-
-    pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, String> {
-        let text = |bytes: &bytes::Bytes| String::from_utf8_lossy(bytes).into_owned();
-        match attribute(self.0, name) {
-            None => Ok(None),
-            Some(given) => match given.r#type() {
-                AttributeType::Strings => Ok(Some(given.strings.iter().map(text).collect())),
-                AttributeType::String => Ok(Some(vec![text(&given.s)])),
-                _ => Err(Self::wrong(name, "text")),
-            },
-        }
-    }
-
-    pub(super) fn tensor(&self, name: &str) -> Result<Option<&'n TensorProto>, String> {
-        match attribute(self.0, name) {
-            None => Ok(None),
-            Some(given) => match &given.t {
-                Some(tensor) => Ok(Some(tensor)),
-                None => Err(Self::wrong(name, "a tensor")),
-            },
-        }
-    }
-
-    /// All of them as the network has them.
-    fn all(&self) -> Result<Attributes, String> {
-        let read = |given: &super::proto::AttributeProto| {
-            let value = match given.r#type() {
-                AttributeType::Float => Attribute::Float(given.f),
-                AttributeType::Int => Attribute::Int(given.i),
-                AttributeType::Ints => Attribute::Ints(given.ints.clone()),
-                AttributeType::String => {
-                    Attribute::Text(String::from_utf8_lossy(&given.s).into_owned())
-                }
-                other => {
-                    return Err(format!(
-                        "attribute {:?}: {} are not supported",
-                        given.name,
-                        other.as_str_name()
-                    ));
-                }
-            };
-            Ok((given.name.clone(), value))
-        };
-        self.0.attribute.iter().map(read).collect()
-    }
-}
 
 /// The nodes of the network that a node becomes.
 pub(super) fn nodes(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Node>, String> {
@@ -142,7 +28,7 @@ pub(super) fn nodes(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Nod
         "Scaler" => return scaler(reader, node),
         "ZipMap" => return zip_map(reader, node),
         "Cast" => {
-            return match Given::of(node).int("to")?.unwrap_or_default() {
+            return match NodeAttributes::of(node).int("to")?.unwrap_or_default() {
                 1 | 10 | 11 | 16 => Ok(vec![identity(plain)]),
                 to => Err(format!(
                     "attribute \"to\": expected a datatype of floats (1, 10, 11 or 16), got {to}; \
@@ -190,7 +76,7 @@ pub(super) fn nodes(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Nod
 /// A node as it stands, with its first output.
 fn plain(node: &NodeProto) -> Result<Node, String> {
     let attributes = match node.domain.is_empty() || node.domain == "ai.onnx" {
-        true => Given::of(node).all()?,
+        true => NodeAttributes::of(node).all()?,
         false => Attributes::default(),
     };
     Ok(Node {
@@ -268,7 +154,7 @@ impl Reader<'_> {
         let plain = plain(node)?;
         let wholes = match self.operand(&plain, 1)? {
             Some(shape) => shape.wholes()?,
-            None => match Given::of(node).ints("shape")? {
+            None => match NodeAttributes::of(node).ints("shape")? {
                 Some(shape) => shape.into_iter().map(Whole::Known).collect(),
                 None => return Err("its shape is missing".into()),
             },
@@ -367,7 +253,7 @@ impl Reader<'_> {
 
     /// The names of classes that a node says.
     fn take_labels(&mut self, node: &NodeProto) -> Result<usize, String> {
-        let given = Given::of(node);
+        let given = NodeAttributes::of(node);
         let texts = ["classlabels_strings"]
             .iter()
             .find_map(|name| given.texts(name).transpose());
@@ -409,7 +295,7 @@ fn step(
 
 /// What a linear model's scores become.
 fn post_transform(node: &NodeProto) -> Result<Option<&'static str>, String> {
-    let given = Given::of(node).texts("post_transform")?;
+    let given = NodeAttributes::of(node).texts("post_transform")?;
     match given
         .as_deref()
         .and_then(<[String]>::first)
@@ -431,7 +317,7 @@ fn linear(
     targets: usize,
     output: &str,
 ) -> Result<Vec<Node>, String> {
-    let given = Given::of(node);
+    let given = NodeAttributes::of(node);
     let coefficients = given.floats("coefficients")?.unwrap_or_default();
     let x = node.input.first().ok_or("input 0 is missing")?;
     if targets == 0 || !coefficients.len().is_multiple_of(targets) {
@@ -470,7 +356,7 @@ fn linear(
 
 /// Source: <https://onnx.ai/onnx/operators/onnx_aionnxml_LinearRegressor.html>.
 fn linear_regressor(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Node>, String> {
-    let targets = Given::of(node).int("targets")?.unwrap_or(1);
+    let targets = NodeAttributes::of(node).int("targets")?.unwrap_or(1);
     let output = node.output.first().ok_or("it has no output")?;
     linear(reader, node, targets.max(0) as usize, output)
 }
@@ -482,8 +368,12 @@ fn linear_classifier(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<No
     let classes = reader.take_labels(node)?;
     let scores = node.output.get(1).filter(|name| !name.is_empty());
     let scores = scores.ok_or("it has no scores; expected a second output")?;
-    let coefficients = Given::of(node).floats("coefficients")?.unwrap_or_default();
-    let intercepts = Given::of(node).floats("intercepts")?.unwrap_or_default();
+    let coefficients = NodeAttributes::of(node)
+        .floats("coefficients")?
+        .unwrap_or_default();
+    let intercepts = NodeAttributes::of(node)
+        .floats("intercepts")?
+        .unwrap_or_default();
     if !intercepts.is_empty() && intercepts.len() != classes {
         return Err(format!(
             "attribute \"intercepts\": expected one for each of {classes} classes, got {}",
@@ -498,7 +388,7 @@ fn linear_classifier(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<No
 
 /// Source: <https://onnx.ai/onnx/operators/onnx_aionnxml_Normalizer.html>.
 fn normalizer(node: &NodeProto) -> Result<Vec<Node>, String> {
-    let norm = Given::of(node).texts("norm")?;
+    let norm = NodeAttributes::of(node).texts("norm")?;
     let p = match norm
         .as_deref()
         .and_then(<[String]>::first)
@@ -529,7 +419,7 @@ fn normalizer(node: &NodeProto) -> Result<Vec<Node>, String> {
 ///
 /// Source: <https://onnx.ai/onnx/operators/onnx_aionnxml_Scaler.html>.
 fn scaler(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Node>, String> {
-    let given = Given::of(node);
+    let given = NodeAttributes::of(node);
     let x = node.input.first().ok_or("input 0 is missing")?;
     let output = node.output.first().ok_or("it has no output")?;
     let offset = given

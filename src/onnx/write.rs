@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::{ImportError, Network, Options};
+use super::error::ImportError;
+use super::network::{Network, Options};
 use crate::model::CONFIG_FILE;
 use crate::model::graph::{Attribute, Node};
 use crate::model::publish::Place;

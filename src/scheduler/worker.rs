@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::LaneSettings;
 use super::batch::{JoinBuffers, first_non_finite, split, with_views};
 use super::call::{Answer, Pass};
 use super::cost::CostTable;
@@ -20,6 +19,15 @@ use crate::engine::{Batch, Engine, Outputs, Workspace};
 use crate::metrics::{ModelMetrics, Release};
 use crate::request::{InferError, InferRequest, InferResponse, Timing};
 use crate::tensor::{Values, View};
+
+/// What a lane needs to know of its model besides its engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneSettings {
+    /// The model's name, for the log.
+    pub name: String,
+    /// Whether answers may hold NaN and infinities.
+    pub allow_non_finite: bool,
+}
 
 /// What a lane's rows are computed with. Batches hold it beside the lane, so that one that was
 /// taken finishes after the lane is gone.

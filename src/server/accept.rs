@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 use super::answer::Answer;
-use super::connection::{Connections, LINGER};
-use super::speaks::Speaks;
+use super::connections::{ConnectionProtocol, Connections, LINGER};
+use super::listen::RESERVED_FILES;
 use super::stage::Stage;
 use super::threads::IoThreads;
 use super::tls::{Certificates, agreeing_on};
@@ -27,18 +27,18 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(25);
 /// Connections beyond the bound that are being told so at one time; more are closed without a
 /// word. They live on the descriptors that are kept free of connections, so a quarter of
 /// those.
-const MAX_REFUSALS: usize = super::RESERVED_FILES / 4;
+const MAX_REFUSALS: usize = RESERVED_FILES / 4;
 
 /// Accepts connections until the stage leaves [`Stage::Serving`], then takes those that the
 /// system had accepted already, whose clients may have sent requests.
 ///
 /// Each connection holds a permit of `permits` and is served by one of `threads`, whose runtime its
 /// socket joins.
-pub(super) async fn accept<S: Speaks>(
+pub(super) async fn accept<P: ConnectionProtocol>(
     listener: TcpListener,
     certificates: Option<Arc<Certificates>>,
     threads: Arc<IoThreads>,
-    connections: Arc<Connections<S>>,
+    connections: Arc<Connections<P>>,
     permits: Arc<Semaphore>,
 ) {
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
@@ -54,7 +54,7 @@ pub(super) async fn accept<S: Speaks>(
             // Those that count now: a certificate that changes is for the connections behind it.
             let certificates = certificates
                 .as_ref()
-                .map(|files| agreeing_on(Guard::into_inner(files.get()), S::PROTOCOL));
+                .map(|files| agreeing_on(Guard::into_inner(files.get()), P::PROTOCOL));
             threads.spawn(async move {
                 // The client of a socket that no thread can take sees it close.
                 if let Ok(socket) = into_tokio(socket) {
@@ -72,7 +72,7 @@ pub(super) async fn accept<S: Speaks>(
             metrics.connection_refused(Refusal::Limit);
             // Who expects a handshake understands no answer.
             if certificates.is_none()
-                && let Some(answer) = S::TOO_MANY_CONNECTIONS
+                && let Some(answer) = P::TOO_MANY_CONNECTIONS
                 && let Ok(permit) = Arc::clone(&refusals).try_acquire_owned()
                 && let Ok(socket) = into_tokio(socket)
             {

@@ -16,28 +16,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, Version};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
+use tokio::time::Instant;
 
-use super::Handler;
 use super::answer::{self, Answer};
 use super::body::RequestBody;
-use super::head::{Head, HeadLimits, Heads};
-use super::speaks::Speaks;
-use super::stage::{Stage, Stages};
+use super::connections::{ConnectionProtocol, Connections, LINGER, Leave};
+use super::handler::Handler;
+use super::head::{Head, Heads};
+use super::stage::Stage;
 use super::timer::Timer;
 use super::wire::{self, SharedWire, Socket, Wire, WriteError};
-use crate::lifecycle::Lifecycle;
-use crate::metrics::{Closed, Metrics, Route};
+use crate::metrics::{Closed, Route};
 
 /// How long a connection that has sent nothing yet stays open once the server closes: its client
 /// connected a moment ago and is likely to be sending.
 const FIRST_BYTE_GRACE: Duration = Duration::from_millis(500);
-
-/// How long a client may go on sending what nobody reads after its answer.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 /// What is read at once while a head is awaited.
 const HEAD_READ_BYTES: usize = 8 << 10;
@@ -45,64 +38,11 @@ const HEAD_READ_BYTES: usize = 8 << 10;
 /// A body up to this size is copied behind its head and goes out with it.
 const SMALL_ANSWER_BYTES: usize = 16 << 10;
 
-/// The time limits of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Timeouts {
-    /// From the connection's start, or a later head's first byte, to the head's end.
-    pub(super) header: Duration,
-    /// Between requests.
-    pub(super) idle: Duration,
-    /// Without any byte of an answer being taken.
-    pub(super) write: Duration,
-}
-
-/// What all connections share.
-pub struct Connections<S> {
-    /// What answers, in its protocol.
-    pub(super) speaker: S,
-    pub(super) lifecycle: Arc<Lifecycle>,
-    pub(super) metrics: Metrics,
-    pub(super) stages: Stages,
-    pub(super) timeouts: Timeouts,
-    pub(super) head_limits: HeadLimits,
-}
-
-impl<S: Speaks> Connections<S> {
-    /// Serves one connection to its end.
-    pub(super) async fn serve(self: Arc<Self>, socket: impl Socket + 'static) {
-        let start = Instant::now();
-        self.until_closed(S::speak(&self, socket, start)).await;
-    }
-
-    /// The same behind a handshake, whose time counts as the first head's.
-    pub(super) async fn serve_tls(self: Arc<Self>, socket: TcpStream, config: Arc<ServerConfig>) {
-        let start = Instant::now();
-        self.until_closed(async {
-            let handshake = TlsAcceptor::from(config).accept(socket);
-            match timeout(self.timeouts.header, handshake).await {
-                Ok(Ok(socket)) => S::speak(&self, socket, start).await,
-                Ok(Err(_)) => Closed::TlsHandshake,
-                Err(_) => Closed::HeaderTimeout,
-            }
-        })
-        .await;
-    }
-
-    /// Counts a connection that is open until `work` says why it is closed.
-    async fn until_closed(&self, work: impl Future<Output = Closed>) {
-        self.metrics.connections_open().inc();
-        let _open = Leave(|| self.metrics.connections_open().dec());
-        let ended = self.stages.until_cut(work).await;
-        self.metrics
-            .connection_closed(ended.unwrap_or(Closed::Drain));
-    }
-}
-
-impl<H: Handler> Speaks for H {
+impl<H: Handler> ConnectionProtocol for H {
     const PROTOCOL: &'static [u8] = b"http/1.1";
     const TOO_MANY_CONNECTIONS: Option<Answer> = Some(answer::TOO_MANY_CONNECTIONS);
 
-    async fn speak(
+    async fn serve(
         server: &Arc<Connections<Self>>,
         socket: impl Socket + 'static,
         start: Instant,
@@ -111,15 +51,7 @@ impl<H: Handler> Speaks for H {
     }
 }
 
-/// Runs a closure when dropped.
-pub(super) struct Leave<F: FnMut()>(pub(super) F);
-
-impl<F: FnMut()> Drop for Leave<F> {
-    fn drop(&mut self) {
-        self.0();
-    }
-}
-
+/// A connection in HTTP/1.1.
 struct Connection<'a, H> {
     server: &'a Connections<H>,
     wire: SharedWire,
@@ -279,7 +211,7 @@ impl<'a, H: Handler> Connection<'a, H> {
         };
         let request = Request::from_parts(head.parts, body);
         // In memory of its own, which an idle connection has no use for.
-        let mut answer = Box::pin(self.server.speaker.answer(request));
+        let mut answer = Box::pin(self.server.protocol.answer(request));
         poll_fn(|cx| {
             if let Poll::Ready(response) = answer.as_mut().poll(cx) {
                 return Poll::Ready(Some(response));

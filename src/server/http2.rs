@@ -4,6 +4,7 @@
 //! connection's requests run beside each other on the connection's thread, each as a task of its
 //! own, and end with it.
 
+mod handler;
 mod stream;
 
 use std::future::poll_fn;
@@ -15,19 +16,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Ping, RecvStream};
-use http::{Request, Response};
+use http::Request;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
-use super::connection::{Connections, LINGER};
-use super::speaks::Speaks;
+use super::connections::{ConnectionProtocol, Connections, LINGER};
 use super::stage::Stage;
 use super::timer::Timer;
 use super::wire::Socket;
 use crate::metrics::Closed;
 
-pub use stream::StreamedBody;
+pub use handler::{Http2, StreamHandler, StreamedBody};
 
 /// The most requests of one connection that are answered at one time.
 const MAX_STREAMS: u32 = 100;
@@ -59,27 +59,11 @@ const MAX_REMEMBERED_RESETS: usize = 20;
 /// is there, and how long the answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What answers the requests of HTTP/2 connections, whose answers may come in parts.
-pub trait StreamHandler: Send + Sync + 'static {
-    /// The body of an answer. It is dropped when its client leaves.
-    type Body: http_body::Body<Data = Bytes, Error: Send> + Send + 'static;
-
-    /// Answers one request.
-    fn answer(
-        &self,
-        request: Request<StreamedBody>,
-    ) -> impl Future<Output = Response<Self::Body>> + Send;
-}
-
-/// A handler, spoken to in HTTP/2.
-#[derive(Debug)]
-pub struct Http2<H>(pub H);
-
-impl<H: StreamHandler> Speaks for Http2<H> {
+impl<H: StreamHandler> ConnectionProtocol for Http2<H> {
     const PROTOCOL: &'static [u8] = b"h2";
     const TOO_MANY_CONNECTIONS: Option<Answer> = None;
 
-    async fn speak(
+    async fn serve(
         server: &Arc<Connections<Self>>,
         socket: impl Socket + 'static,
         start: Instant,

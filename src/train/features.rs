@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::error::TrainError;
-use super::inputs::{Input, number};
+use super::inputs::Input;
+use super::number::number;
 use super::split::Split;
 use super::table::Table;
 use super::target::Target;

@@ -7,27 +7,15 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
+use super::epoch::{Ending, Epoch};
 use super::error::TrainError;
 use super::features::Features;
-use super::network::{Network, Unit, Weights, softplus};
+use super::layers::softplus;
+use super::network::{Network, Unit, Weights};
+use super::observer::{Observer, Stop};
 use super::options::{Optimizer, Options};
-use super::report::Ending;
 use super::split::Split;
 use super::target::{Goal, Target};
-use super::{Observer, Stop};
-
-/// What an epoch came to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Epoch {
-    /// Which one, from 1 on.
-    pub number: usize,
-    /// The mean loss of the rows learned from, each as its batch came.
-    pub loss: f64,
-    /// The mean loss of the rows that are held out, if there are any, at the epoch's end.
-    pub validation_loss: Option<f64>,
-    /// The accuracy or R² of the rows that are held out, if there are any, at the epoch's end.
-    pub validation_score: Option<f64>,
-}
 
 /// A trained network.
 #[derive(Debug)]

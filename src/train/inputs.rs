@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::error::TrainError;
+use super::number::number;
 use super::options::Options;
 use super::table::{Table, TextColumn};
 use super::target::Target;
-use crate::model::{CellError, Column, ColumnKind};
 use crate::spelling::excerpt;
 
 /// Texts of more different values than this are no categories unless an option says so.
@@ -44,17 +44,6 @@ impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "column {:?} is left out: {}", self.name, self.why)
     }
-}
-
-/// Reads a number as a served model does.
-pub(super) fn number(cell: &str) -> Result<f32, CellError> {
-    let column = Column {
-        name: String::new(),
-        kind: ColumnKind::Number { fill: None },
-    };
-    let mut value = Vec::with_capacity(1);
-    column.encode(cell, &mut value)?;
-    Ok(value[0])
 }
 
 /// Settles what each column but the target's holds.

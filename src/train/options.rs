@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::error::TrainError;
-use super::network::Layers;
+use super::layers::Layers;
 
 /// What to train on, and how.
 #[derive(Clone, Debug)]

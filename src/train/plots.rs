@@ -5,7 +5,8 @@ use std::ops::Range;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::fit::Epoch;
+use super::digits::short;
+use super::epoch::Epoch;
 
 const SIZE: (u32, u32) = (720, 320);
 const FONT: (&str, u32) = ("sans-serif", 14);
@@ -80,7 +81,7 @@ fn lines(
             .x_desc("epoch")
             .y_desc(down)
             .x_label_formatter(&|epoch| format!("{epoch:.0}"))
-            .y_label_formatter(&|value| super::report::short(*value))
+            .y_label_formatter(&|value| short(*value))
             .label_style(FONT)
             .draw()?;
         for (name, colour, points) in lines {
@@ -277,8 +278,8 @@ pub(super) fn answers(pairs: &[(f32, f32)]) -> String {
             .light_line_style(WHITE)
             .x_desc("truth")
             .y_desc("answer")
-            .x_label_formatter(&|value| super::report::short(*value))
-            .y_label_formatter(&|value| super::report::short(*value))
+            .x_label_formatter(&|value| short(*value))
+            .y_label_formatter(&|value| short(*value))
             .label_style(FONT)
             .draw()?;
         let ends = [(range.start, range.start), (range.end, range.end)];
@@ -315,8 +316,8 @@ pub(super) fn residuals(pairs: &[(f32, f32)]) -> String {
             .light_line_style(WHITE)
             .x_desc("residual")
             .y_desc("rows")
-            .x_label_formatter(&|value| super::report::short(*value))
-            .y_label_formatter(&|value| super::report::short(*value))
+            .x_label_formatter(&|value| short(*value))
+            .y_label_formatter(&|value| short(*value))
             .label_style(FONT)
             .draw()?;
         chart.draw_series(counts.iter().enumerate().map(|(bar, &count)| {

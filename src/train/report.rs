@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::digits::short;
+use super::epoch::{Ending, Epoch};
 use super::features::Statistics;
 use super::findings::Finding;
-use super::fit::Epoch;
 use super::inputs::LeftOut;
 use super::options::{Optimizer, Options};
 use super::plots;
@@ -19,17 +20,6 @@ const MAX_SHOWN_CLASSES: usize = 20;
 
 /// A class with less than this part of its fair share of the rows is told.
 const RARE: f64 = 0.2;
-
-/// Why a training ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// All epochs are done.
-    Epochs,
-    /// The validation loss no longer fell.
-    Patience,
-    /// Whoever trains asked for it.
-    Asked,
-}
 
 /// What there is to say of a training.
 #[derive(Clone, Debug)]
@@ -540,22 +530,6 @@ fn column_cells((name, kind, statistics): &(String, ColumnKind, Statistics)) -> 
     }
 }
 
-/// A number with five significant digits or so.
-pub(super) fn short(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".to_owned(),
-        size if !(1e-4..1e7).contains(&size) => format!("{value:.4e}"),
-        size => {
-            let places = (4.0 - size.log10().floor()).max(0.0) as usize;
-            let text = format!("{value:.places$}");
-            match text.contains('.') {
-                true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-                false => text,
-            }
-        }
-    }
-}
-
 /// Text from the table without what would steer a terminal.
 fn printable(text: &str) -> String {
     text.chars()
@@ -653,22 +627,6 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_short() {
-        for (value, text) in [
-            (0.0, "0"),
-            (1.0, "1"),
-            (-122.694, "-122.69"),
-            (0.00123456, "0.0012346"),
-            (0.00001, "1.0000e-5"),
-            (123_456.0, "123456"),
-            (1e9, "1.0000e9"),
-            (100.0, "100"),
-        ] {
-            assert_eq!(short(value), text);
-        }
-    }
 
     #[test]
     fn texts_stand_escaped_in_the_page() {

@@ -6,8 +6,8 @@ use std::io::{self, BufReader, Read};
 
 use csv::{ByteRecord, ReaderBuilder, Trim};
 
-use super::Stop;
 use super::error::TrainError;
+use super::observer::Stop;
 use super::options::Options;
 use crate::spelling::{excerpt, nearest};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::TrainError;
-use super::inputs::number;
+use super::number::number;
 use super::options::{Options, TaskName};
 use super::table::{Table, TextColumn};
 use crate::spelling::excerpt;

@@ -1,5 +1,6 @@
 //! What ARCHITECTURE.md says of the layers, held: who may import whom, and what a layer never names.
 
+mod circles;
 mod paths;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,14 @@ struct Module {
 }
 
 impl Module {
+    fn new(path: &str, text: &str) -> Self {
+        Self {
+            text: paths::production(text),
+            path: path.to_owned(),
+            children: paths::children(text).0,
+        }
+    }
+
     /// The paths it names inside the crate, from the root: `engine/op/Kernel`.
     fn imports(&self) -> BTreeSet<String> {
         paths::paths(&self.text)
@@ -43,13 +52,9 @@ fn modules() -> Vec<Module> {
         let relative = file.strip_prefix(&source).unwrap().with_extension("");
         let path = relative.to_str().unwrap().replace('\\', "/");
         let text = fs::read_to_string(&file).unwrap();
-        let (children, tests) = paths::children(&text);
+        let (_, tests) = paths::children(&text);
         for_tests.extend(tests.into_iter().map(|name| format!("{path}/{name}")));
-        modules.push(Module {
-            text: paths::production(&text),
-            path,
-            children,
-        });
+        modules.push(Module::new(&path, &text));
     }
     modules.retain(|module| !for_tests.iter().any(|tests| is_in(&module.path, tests)));
     modules
@@ -153,6 +158,26 @@ fn modules_import_what_the_table_of_layers_says_and_it_says_no_more() {
         faults.is_empty(),
         "the table of layers in ARCHITECTURE.md and the code differ:\n{}",
         faults.join("\n")
+    );
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let imports = circles::imports(&modules());
+    assert!(
+        imports.values().flatten().count() > 500,
+        "imports are not found any more"
+    );
+    let circles = circles::circles(&imports);
+    let described = circles
+        .iter()
+        .map(|circle| circles::describe(circle, &imports));
+    let described: Vec<String> = described.collect();
+    assert!(
+        circles.is_empty(),
+        "{} circles; move what two files share into a file below both:\n{}",
+        circles.len(),
+        described.join("\n")
     );
 }
 

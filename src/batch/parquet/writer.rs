@@ -12,8 +12,8 @@ use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
-use super::super::BatchError;
-use super::super::encode::{Answers, Encoder};
+use crate::batch::encode::{Answers, Encoder};
+use crate::batch::error::BatchError;
 use crate::model::OutputSource;
 
 /// What a row group may hold, in values and rows: it is in memory until it is whole.
@@ -21,7 +21,7 @@ const GROUP_VALUES: usize = 4 << 20;
 const GROUP_ROWS: usize = 128 << 10;
 
 /// Rows of predictions, being collected column by column.
-pub(in super::super) struct Predictions {
+pub(in crate::batch) struct Predictions {
     columns: Vec<Cells>,
     at: usize,
 }
@@ -73,7 +73,7 @@ fn schema(encoder: &Encoder<'_>) -> SchemaRef {
 }
 
 impl Predictions {
-    pub(in super::super) fn new(encoder: &Encoder<'_>) -> Self {
+    pub(in crate::batch) fn new(encoder: &Encoder<'_>) -> Self {
         Self {
             columns: datatypes(encoder).iter().map(Cells::of).collect(),
             at: 0,
@@ -81,7 +81,7 @@ impl Predictions {
     }
 
     /// Appends a row.
-    pub(in super::super) fn push(
+    pub(in crate::batch) fn push(
         &mut self,
         encoder: &Encoder<'_>,
         answers: &Answers<'_>,
@@ -137,13 +137,13 @@ impl Predictions {
 }
 
 /// A file of predictions, being written.
-pub(in super::super) struct Writer {
+pub(in crate::batch) struct Writer {
     schema: SchemaRef,
     writer: ArrowWriter<File>,
 }
 
 impl Writer {
-    pub(in super::super) fn new(file: File, encoder: &Encoder<'_>) -> Result<Self, BatchError> {
+    pub(in crate::batch) fn new(file: File, encoder: &Encoder<'_>) -> Result<Self, BatchError> {
         let schema = schema(encoder);
         let group_rows = (GROUP_VALUES / encoder.width().max(1)).clamp(1024, GROUP_ROWS);
         let properties = WriterProperties::builder()
@@ -157,13 +157,13 @@ impl Writer {
         })
     }
 
-    pub(in super::super) fn write(&mut self, rows: Predictions) -> io::Result<()> {
+    pub(in crate::batch) fn write(&mut self, rows: Predictions) -> io::Result<()> {
         let rows = rows.finish(self.schema.clone()).map_err(io::Error::other)?;
         self.writer.write(&rows).map_err(io::Error::other)
     }
 
     /// Writes what is left and the footer.
-    pub(in super::super) fn finish(self) -> Result<File, BatchError> {
+    pub(in crate::batch) fn finish(self) -> Result<File, BatchError> {
         self.writer.into_inner().map_err(refused)
     }
 }

@@ -2,14 +2,14 @@
 
 use memchr::{memchr, memchr_iter};
 
-use super::super::table::{Layout, Table, text};
-use super::super::text::{Block, MAX_RECORD_BYTES};
 use super::{Refusal, Rows};
+use crate::batch::table::{Layout, Table, text};
+use crate::batch::text::{Block, MAX_RECORD_BYTES};
 use crate::csv::{self, Cells};
 use crate::spelling::excerpt;
 
 /// The rows of a block, being read.
-pub(in super::super) struct CsvRows<'a> {
+pub(in crate::batch) struct CsvRows<'a> {
     table: &'a Table,
     layout: &'a Layout,
     /// Whether lines are tried as nothing but numbers first.
@@ -23,7 +23,7 @@ pub(in super::super) struct CsvRows<'a> {
 }
 
 impl<'a> CsvRows<'a> {
-    pub(in super::super) fn new(table: &'a Table, layout: &'a Layout, block: &'a Block) -> Self {
+    pub(in crate::batch) fn new(table: &'a Table, layout: &'a Layout, block: &'a Block) -> Self {
         Self {
             table,
             layout,
@@ -37,12 +37,12 @@ impl<'a> CsvRows<'a> {
     }
 
     /// The line that comes next.
-    pub(in super::super) fn line(&self) -> u64 {
+    pub(in crate::batch) fn line(&self) -> u64 {
         self.line
     }
 
     /// Reads up to so many rows more; says whether any are left.
-    pub(in super::super) fn read(&mut self, max_rows: usize, rows: &mut Rows) -> bool {
+    pub(in crate::batch) fn read(&mut self, max_rows: usize, rows: &mut Rows) -> bool {
         while self.at < self.text.len() {
             if rows.count() + rows.faults.len() >= max_rows {
                 return true;
@@ -187,7 +187,7 @@ fn lone_return() -> Refusal {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(in super::super) fn names(record: &[u8]) -> Result<Vec<String>, String> {
+pub(in crate::batch) fn names(record: &[u8]) -> Result<Vec<String>, String> {
     // As wide as a record can be: no header is refused for its width here.
     let mut cells = Cells::with_text(MAX_RECORD_BYTES, 2 * MAX_RECORD_BYTES);
     if record.trim_ascii().is_empty() || cells.split(record) != Some(record.len()) {

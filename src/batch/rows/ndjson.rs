@@ -1,13 +1,13 @@
 //! Rows of a block of JSON documents that stand one a line.
 
-use super::super::table::Table;
-use super::super::text::Block;
 use super::{Refusal, Rows};
+use crate::batch::table::Table;
+use crate::batch::text::Block;
 use crate::json::{Error, ErrorKind, Kind, Reader};
 use crate::tensor::TensorSpec;
 
 /// The rows of a block, being read.
-pub(in super::super) struct NdjsonRows<'a> {
+pub(in crate::batch) struct NdjsonRows<'a> {
     table: &'a Table,
     text: &'a [u8],
     line: u64,
@@ -23,7 +23,7 @@ enum Place {
 }
 
 impl<'a> NdjsonRows<'a> {
-    pub(in super::super) fn new(table: &'a Table, block: &'a Block) -> Self {
+    pub(in crate::batch) fn new(table: &'a Table, block: &'a Block) -> Self {
         Self {
             table,
             text: &block.text,
@@ -33,12 +33,12 @@ impl<'a> NdjsonRows<'a> {
     }
 
     /// The line that comes next.
-    pub(in super::super) fn line(&self) -> u64 {
+    pub(in crate::batch) fn line(&self) -> u64 {
         self.line
     }
 
     /// Reads up to so many rows more; says whether any are left.
-    pub(in super::super) fn read(&mut self, max_rows: usize, rows: &mut Rows) -> bool {
+    pub(in crate::batch) fn read(&mut self, max_rows: usize, rows: &mut Rows) -> bool {
         while !self.text.is_empty() {
             if rows.count() + rows.faults.len() >= max_rows {
                 return true;
@@ -263,8 +263,8 @@ fn told(error: Error) -> (&'static str, String) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Position;
     use super::*;
+    use crate::batch::Position;
     use crate::model::{Column, ColumnKind};
     use crate::tensor::{DataType, Shape};
 

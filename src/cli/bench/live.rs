@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::super::table::grouped;
 use crate::bench::Progress;
+use crate::cli::table::grouped;
 
 /// A bar on stderr; nothing if that is no terminal.
 pub(super) struct Line(ProgressBar);

@@ -1,8 +1,8 @@
 //! The results for people.
 
-use super::super::table::{align, grouped};
 use super::plot::bars;
 use crate::bench::{Report, Sizing, Step};
+use crate::cli::table::{align, grouped};
 
 const HEADINGS: [&str; 10] = [
     "CONNECTIONS",

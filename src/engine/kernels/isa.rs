@@ -2,7 +2,7 @@
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 use super::simd::{Avx2, Avx512};
-use super::simd::{Portable, Simd};
+use super::simd::{Portable, Simd, Task};
 
 /// The instruction set the kernels run with.
 ///
@@ -118,18 +118,6 @@ fn has_avx512() -> bool {
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
-}
-
-/// A loop written once over [`Simd`], compiled once for each instruction set.
-///
-/// Implementations mark `run` `#[inline(always)]`: its body then becomes part
-/// of a function that has the instruction set enabled.
-pub(super) trait Task {
-    /// What the loop gives back.
-    type Output;
-
-    /// Runs the loop.
-    fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use flate2::{Crc, Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::get_frame_content_size;
 
-use super::{Coding, STEP_BYTES};
+use super::scheme::{Coding, STEP_BYTES};
+use crate::http::budget::Share;
+use crate::http::error::{ApiError, ErrorCode};
 
 /// The most bytes that a zstd stream may look back, which have to be held, as a power of two. Every
 /// level but the `--ultra` ones stays within it, and RFC 8878 asks decoders for no more.
@@ -24,8 +26,53 @@ const MORE: Problem = "got more bytes behind it";
 const WINDOW: Problem = "got one that looks back more than 8 MiB";
 const MEMORY: Problem = "and had no memory to read one";
 
+impl Coding {
+    /// Inflates a body.
+    ///
+    /// # Errors
+    /// 400 for what is no whole stream or has more behind it, 413 for more than `max_bytes`, 503
+    /// when other requests take all the memory.
+    pub(in crate::http) async fn inflate(
+        self,
+        body: Bytes,
+        max_bytes: usize,
+        share: &mut Share<'_>,
+    ) -> Result<Bytes, ApiError> {
+        let broken = |problem: &str| {
+            ApiError::invalid(
+                ErrorCode::MalformedEncoding,
+                format!(
+                    "the body: expected one whole {} stream, {problem}; compress it again, or send \
+                     it without Content-Encoding",
+                    self.name()
+                ),
+            )
+        };
+        let mut held = body.len();
+        let mut stream = Stream::start(self, body).map_err(broken)?;
+        held += stream.window_bytes();
+        let mut whole = Vec::new();
+        loop {
+            // While it grows, it is there twice.
+            share.set(held + 2 * whole.len() + whole.len().max(STEP_BYTES))?;
+            let ended = stream.step(&mut whole).map_err(broken)?;
+            if whole.len() > max_bytes {
+                return Err(ApiError::BodyTooLarge {
+                    max_body_bytes: max_bytes,
+                });
+            }
+            if ended {
+                whole.shrink_to_fit();
+                share.set(whole.len())?;
+                return Ok(whole.into());
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// A stream that is being inflated.
-pub(super) enum Stream {
+enum Stream {
     Deflate {
         input: Bytes,
         state: Decompress,
@@ -41,7 +88,7 @@ pub(super) enum Stream {
 
 impl Stream {
     /// Reads the head of a stream.
-    pub(super) fn start(coding: Coding, mut input: Bytes) -> Result<Self, Problem> {
+    fn start(coding: Coding, mut input: Bytes) -> Result<Self, Problem> {
         match coding {
             Coding::Gzip => {
                 let head = gzip_head(&input).ok_or(CUT)??;
@@ -83,7 +130,7 @@ impl Stream {
     }
 
     /// What is held beside the input and the output.
-    pub(super) fn window_bytes(&self) -> usize {
+    fn window_bytes(&self) -> usize {
         match self {
             Self::Deflate { .. } => STEP_BYTES,
             Self::Zstd { window_bytes, .. } => window_bytes + 2 * STEP_BYTES,
@@ -91,7 +138,7 @@ impl Stream {
     }
 
     /// Appends what comes next to `whole`; true at the end, when all checksums are right.
-    pub(super) fn step(&mut self, whole: &mut Vec<u8>) -> Result<bool, Problem> {
+    fn step(&mut self, whole: &mut Vec<u8>) -> Result<bool, Problem> {
         match self {
             Self::Deflate { input, state, crc } => {
                 let start = whole.len();

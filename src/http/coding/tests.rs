@@ -5,7 +5,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use http::HeaderValue;
 
 use super::*;
-use crate::http::budget::Budget;
+use crate::http::error::{ApiError, ErrorCode};
 
 const CODINGS: [Coding; 3] = [Coding::Gzip, Coding::Deflate, Coding::Zstd];
 
@@ -48,7 +48,7 @@ fn is_malformed(result: &Result<Vec<u8>, ApiError>) -> bool {
     matches!(
         result,
         Err(ApiError::Invalid {
-            code: "malformed_encoding",
+            code: ErrorCode::MalformedEncoding,
             ..
         })
     )

@@ -13,9 +13,9 @@ use http_body::Frame;
 use prost::Message;
 use tokio::sync::mpsc;
 
-use super::super::answer::Response;
-use super::super::error::Refusal;
 use super::status::Code;
+use crate::http::answer::Response;
+use crate::http::error::Refusal;
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -152,7 +152,7 @@ fn ok() -> HeaderMap {
 /// How a request went that was refused.
 fn status(refusal: &Refusal, retry_after: Option<&HeaderValue>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(3);
-    headers.insert(STATUS, HeaderValue::from(refusal.rpc as u16));
+    headers.insert(STATUS, HeaderValue::from(Code::from(refusal.code) as u16));
     let message = HeaderValue::from_str(&percent_encoded(&refusal.message));
     headers.insert(MESSAGE, message.expect("printable ASCII"));
     let seconds = retry_after.and_then(|seconds| seconds.to_str().ok()?.parse::<u64>().ok());

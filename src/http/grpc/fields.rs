@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::super::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 
 /// A message that is being read.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ pub(in crate::http) struct Malformed;
 impl From<Malformed> for ApiError {
     fn from(_: Malformed) -> Self {
         Self::invalid(
-            "malformed_message",
+            ErrorCode::MalformedMessage,
             "the message: expected Protocol Buffers of the method's request, got bytes that are none; \
              send what a client generated from the protocol's files makes",
         )

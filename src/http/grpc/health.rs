@@ -2,14 +2,15 @@
 //!
 //! Source: `health-checking.md` of gRPC.
 
-use super::super::answer::Response;
-use super::super::body::RequestBody;
-use super::super::error::ApiError;
 use super::answer::{Sender, framed, message};
+use super::call::{Call, Streaming};
 use super::messages::Messages;
 use super::proto::grpc::health::v1::health_check_response::ServingStatus;
 use super::proto::grpc::health::v1::{HealthCheckRequest, HealthCheckResponse};
-use super::{Call, Streaming, v1, v2};
+use crate::http::answer::Response;
+use crate::http::body::RequestBody;
+use crate::http::error::ApiError;
+use crate::http::{v1, v2};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Route;
 use crate::request::InferError;

@@ -8,12 +8,12 @@ use http_body_util::BodyExt;
 use prost::Message;
 use tokio::time::timeout;
 
-use super::super::HttpLimits;
-use super::super::body::RequestBody;
-use super::super::budget::Share;
-use super::super::coding::Coding;
-use super::super::error::ApiError;
 use super::fields::Malformed;
+use crate::http::body::RequestBody;
+use crate::http::budget::Share;
+use crate::http::coding::Coding;
+use crate::http::error::ApiError;
+use crate::http::limits::HttpLimits;
 use crate::spelling::excerpt;
 
 /// The flag, and the length as four bytes.

@@ -7,10 +7,8 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 
-use super::super::answer::Response;
-use super::super::body::RequestBody;
-use super::super::error::ApiError;
 use super::answer::{Sender, framed};
+use super::call::{Streaming, until_closing};
 use super::fields::{Fields, Malformed};
 use super::messages::Messages;
 use super::proto::DESCRIPTORS;
@@ -21,7 +19,9 @@ use super::proto::grpc::reflection::v1::{
     ServerReflectionResponse, ServiceResponse,
 };
 use super::status::Code;
-use super::{Streaming, until_closing};
+use crate::http::answer::Response;
+use crate::http::body::RequestBody;
+use crate::http::error::ApiError;
 use crate::metrics::Route;
 
 pub(super) const SERVICE: &str = "grpc.reflection.v1.ServerReflection";

@@ -1,12 +1,10 @@
 //! The codes of gRPC, and the one place that gives every failure its code.
 
-use super::super::error::ApiError;
-use crate::model::repository::LookupError;
-use crate::request::InferError;
+use crate::http::error::ErrorCode;
 
 /// A code of gRPC, those that are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::http) enum Code {
+pub(super) enum Code {
     Ok = 0,
     InvalidArgument = 3,
     DeadlineExceeded = 4,
@@ -20,35 +18,60 @@ pub(in crate::http) enum Code {
     Unauthenticated = 16,
 }
 
-impl Code {
-    /// The code of a failure.
-    pub(in crate::http) fn of(error: &ApiError) -> Self {
-        match error {
-            ApiError::Body(_)
-            | ApiError::Invalid { .. }
-            | ApiError::BodyBroken
-            | ApiError::BodyInTooManyPieces => Self::InvalidArgument,
-            ApiError::Lookup(LookupError::NotReady { .. })
-            | ApiError::Infer(InferError::Overloaded { .. } | InferError::Closing)
-            | ApiError::BodiesOverBudget => Self::Unavailable,
-            ApiError::Lookup(_)
-            | ApiError::UnknownLabel { .. }
-            | ApiError::UnknownService { .. } => Self::NotFound,
-            ApiError::Infer(InferError::DeadlineExceeded)
-            | ApiError::DeadlineExceeded { .. }
-            | ApiError::BodyTimeout { .. } => Self::DeadlineExceeded,
-            ApiError::Infer(InferError::NonFinite { .. }) | ApiError::NonFiniteAnswer { .. } => {
-                Self::OutOfRange
+impl From<ErrorCode> for Code {
+    fn from(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::MalformedJson
+            | ErrorCode::WrongType
+            | ErrorCode::OutOfRange
+            | ErrorCode::NotFinite
+            | ErrorCode::DuplicateKey
+            | ErrorCode::RaggedArray
+            | ErrorCode::TooManyValues
+            | ErrorCode::NestedTooDeep
+            | ErrorCode::MissingField
+            | ErrorCode::ModelNotNamed
+            | ErrorCode::AmbiguousRequest
+            | ErrorCode::MissingInput
+            | ErrorCode::UnknownInput
+            | ErrorCode::DuplicateInput
+            | ErrorCode::UnknownOutput
+            | ErrorCode::DuplicateOutput
+            | ErrorCode::DatatypeMismatch
+            | ErrorCode::ShapeMismatch
+            | ErrorCode::TooManyRows
+            | ErrorCode::UnknownSignature
+            | ErrorCode::WrongTask
+            | ErrorCode::InvalidTimeout
+            | ErrorCode::ReservedParameter
+            | ErrorCode::InvalidHeaderLength
+            | ErrorCode::BinarySizeMismatch
+            | ErrorCode::NotServed
+            | ErrorCode::MalformedEncoding
+            | ErrorCode::IncompleteBody
+            | ErrorCode::TooManyChunks
+            | ErrorCode::IdTooLong
+            | ErrorCode::InvalidLevel
+            | ErrorCode::MalformedMessage
+            | ErrorCode::UnknownMetadata => Self::InvalidArgument,
+            ErrorCode::DeadlineExceeded | ErrorCode::BodyTimeout => Self::DeadlineExceeded,
+            ErrorCode::UnknownModel
+            | ErrorCode::UnknownVersion
+            | ErrorCode::UnknownLabel
+            | ErrorCode::UnknownService => Self::NotFound,
+            ErrorCode::OperatorsOnly => Self::PermissionDenied,
+            ErrorCode::BodyTooLarge => Self::ResourceExhausted,
+            ErrorCode::AnswerNotFinite => Self::OutOfRange,
+            ErrorCode::NotImplemented
+            | ErrorCode::UnknownPath
+            | ErrorCode::UnknownMethod
+            | ErrorCode::MethodNotAllowed
+            | ErrorCode::UnsupportedMediaType => Self::Unimplemented,
+            ErrorCode::Internal => Self::Internal,
+            ErrorCode::Overloaded | ErrorCode::ModelNotReady | ErrorCode::ShuttingDown => {
+                Self::Unavailable
             }
-            ApiError::Infer(InferError::Panicked) | ApiError::Internal => Self::Internal,
-            ApiError::Unauthorized { .. } => Self::Unauthenticated,
-            ApiError::OperatorsOnly => Self::PermissionDenied,
-            ApiError::BodyTooLarge { .. } => Self::ResourceExhausted,
-            ApiError::NotServed { .. }
-            | ApiError::UnknownPath { .. }
-            | ApiError::UnknownMethod { .. }
-            | ApiError::Method { .. }
-            | ApiError::MediaType { .. } => Self::Unimplemented,
+            ErrorCode::Unauthorized => Self::Unauthenticated,
         }
     }
 }

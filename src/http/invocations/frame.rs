@@ -1,9 +1,9 @@
 //! MLflow's forms of JSON: a frame of pandas by its rows (`dataframe_split`, `dataframe_records`), or
 //! tensors (`instances`, `inputs`); and a bare list of rows, as SageMaker's containers take it.
 
-use super::super::error::ApiError;
-use super::super::predict::Rows;
-use super::super::rows::{self, Columns};
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::predict::Rows;
+use crate::http::rows::{self, Columns};
 use crate::json::{self, ErrorKind, Kind, Reader};
 use crate::model::Signature;
 use crate::spelling::excerpt;
@@ -38,7 +38,7 @@ pub(super) fn decode(
         };
         if decoded.is_some() {
             return Err(ApiError::invalid(
-                "ambiguous_request",
+                ErrorCode::AmbiguousRequest,
                 format!("the body: expected one of {FORMS}, got several"),
             ));
         }
@@ -48,7 +48,7 @@ pub(super) fn decode(
     reader.end()?;
     decoded.ok_or_else(|| {
         ApiError::invalid(
-            "missing_field",
+            ErrorCode::MissingField,
             format!("the body: expected one of the keys {FORMS}"),
         )
     })
@@ -84,7 +84,7 @@ fn split(
     })?;
     let missing = |key: &str, what: &str| {
         ApiError::invalid(
-            "missing_field",
+            ErrorCode::MissingField,
             format!("{PLACE}: expected the key {key:?} with {what}"),
         )
     };
@@ -242,7 +242,7 @@ fn by_feature(
         let first = *count.get_or_insert(rows);
         if rows != first {
             return Err(ApiError::invalid(
-                "shape_mismatch",
+                ErrorCode::ShapeMismatch,
                 format!(
                     "{}: expected {first} numbers as in the column before it, got {rows}; send as \
                      many of each",
@@ -326,7 +326,7 @@ fn in_column(error: ApiError, columns: Vec<String>) -> ApiError {
 fn wrong_width(place: &str, spec: &TensorSpec, found: usize) -> ApiError {
     let expected = spec.shape.elements();
     ApiError::invalid(
-        "shape_mismatch",
+        ErrorCode::ShapeMismatch,
         format!(
             "{place}: input {:?}: expected {expected} columns, got {found}; send a column for each \
              value of a row",

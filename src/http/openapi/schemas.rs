@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::HttpLimits;
+use crate::http::limits::HttpLimits;
 use crate::model::{OutputSource, Signature};
 use crate::tensor::TensorSpec;
 

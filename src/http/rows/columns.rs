@@ -1,8 +1,8 @@
 //! Rows by columns: the tensor of each input.
 
-use super::super::error::ApiError;
-use super::super::predict::Rows;
 use super::{buffers, missing_input, object_of, tensor, unknown};
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::predict::Rows;
 use crate::json::{Kind, Reader};
 use crate::model::Signature;
 use crate::tensor::TensorSpec;
@@ -10,7 +10,7 @@ use crate::tensor::TensorSpec;
 /// Reads the tensor of the single input, or an object with the tensor of each.
 ///
 /// `place` is what it is called in messages.
-pub(in super::super) fn columns(
+pub(in crate::http) fn columns(
     reader: &mut Reader<'_>,
     signature: &Signature,
     max_rows: usize,
@@ -25,7 +25,7 @@ pub(in super::super) fn columns(
     }
     if reader.peek()? == Kind::Array {
         return Err(ApiError::invalid(
-            "wrong_type",
+            ErrorCode::WrongType,
             format!(
                 "{place}: the model has several inputs; send an object with the rows of each: {}",
                 object_of(signature)
@@ -41,7 +41,7 @@ pub(in super::super) fn columns(
         let first_rows = *rows.get_or_insert(its_rows);
         if its_rows != first_rows {
             return Err(ApiError::invalid(
-                "shape_mismatch",
+                ErrorCode::ShapeMismatch,
                 format!(
                     "{}: expected {first_rows} rows as in the input before it, got {its_rows}; send as \
                      many of each",

@@ -1,8 +1,8 @@
 //! A list of rows, each of which is its values or an object that holds them by name.
 
-use super::super::error::ApiError;
-use super::super::predict::Rows;
 use super::{Columns, Row, buffers, count, object_of, rows, tensor, too_many_rows};
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::predict::Rows;
 use crate::json::{Kind, Reader};
 use crate::model::Signature;
 
@@ -10,7 +10,7 @@ use crate::model::Signature;
 /// input by its name, or with each feature of a model that has names for them.
 ///
 /// `place` is what the list is called in messages.
-pub(in super::super) fn list(
+pub(in crate::http) fn list(
     reader: &mut Reader<'_>,
     signature: &Signature,
     max_rows: usize,
@@ -21,7 +21,7 @@ pub(in super::super) fn list(
     }
     let [spec] = &*signature.inputs else {
         return Err(ApiError::invalid(
-            "wrong_type",
+            ErrorCode::WrongType,
             format!(
                 "{place}: the model has several inputs; send each row as an object: {}",
                 object_of(signature)
@@ -34,7 +34,7 @@ pub(in super::super) fn list(
 }
 
 /// Reads a list of objects, each over what all of them share.
-pub(in super::super) fn objects(
+pub(in crate::http) fn objects(
     reader: &mut Reader<'_>,
     columns: &Columns<'_>,
     shared: Option<&Row>,

@@ -3,8 +3,8 @@
 use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 
-use super::super::error::ApiError;
 use super::{missing_input, row, unknown};
+use crate::http::error::{ApiError, ErrorCode};
 use crate::json::{Kind, Mark, Reader};
 use crate::model::Signature;
 use crate::spelling::excerpt;
@@ -13,7 +13,7 @@ use crate::spelling::nearest;
 /// The keys that a row may have: each input's name, and the names of the single input's features if
 /// the model has names for them.
 #[derive(Debug)]
-pub(in super::super) struct Columns<'a> {
+pub(in crate::http) struct Columns<'a> {
     signature: &'a Signature,
     /// The inputs' names, then the features'.
     names: Vec<&'a str>,
@@ -23,15 +23,12 @@ pub(in super::super) struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     /// The names of a model.
-    pub(in super::super) fn of(signature: &'a Signature) -> Self {
+    pub(in crate::http) fn of(signature: &'a Signature) -> Self {
         Self::with_features(signature, &signature.feature_names)
     }
 
     /// As [`Self::of`], with other names for the features.
-    pub(in super::super) fn with_features(
-        signature: &'a Signature,
-        features: &'a [String],
-    ) -> Self {
+    pub(in crate::http) fn with_features(signature: &'a Signature, features: &'a [String]) -> Self {
         let inputs = signature.inputs.iter().map(|spec| &*spec.name);
         let features = features.iter().map(|name| &**name);
         Self {
@@ -41,17 +38,17 @@ impl<'a> Columns<'a> {
         }
     }
 
-    pub(in super::super) fn signature(&self) -> &'a Signature {
+    pub(in crate::http) fn signature(&self) -> &'a Signature {
         self.signature
     }
 
     /// The names of the features, none if the model has none.
-    pub(in super::super) fn features(&self) -> &[&'a str] {
+    pub(in crate::http) fn features(&self) -> &[&'a str] {
         &self.names[self.inputs()..]
     }
 
     /// How many inputs there are; behind them come the features.
-    pub(in super::super) fn inputs(&self) -> usize {
+    pub(in crate::http) fn inputs(&self) -> usize {
         self.signature.inputs.len()
     }
 
@@ -64,7 +61,7 @@ impl<'a> Columns<'a> {
     }
 
     /// The index of a key among the inputs and then the features; quick if it is the one at `guess`.
-    pub(in super::super) fn index_of(&self, key: &str, guess: usize) -> Option<usize> {
+    pub(in crate::http) fn index_of(&self, key: &str, guess: usize) -> Option<usize> {
         if self.names.get(guess) == Some(&key) {
             return Some(guess);
         }
@@ -77,7 +74,7 @@ impl<'a> Columns<'a> {
     }
 
     /// The index of the feature with this name; quick if it is the one at `guess`.
-    pub(in super::super) fn feature(&self, name: &str, guess: usize) -> Option<usize> {
+    pub(in crate::http) fn feature(&self, name: &str, guess: usize) -> Option<usize> {
         let index = self.index_of(name, self.inputs() + guess)?;
         index.checked_sub(self.inputs())
     }
@@ -87,7 +84,7 @@ impl<'a> Columns<'a> {
     /// # Errors
     /// 400 that names all columns that are no feature or come twice, and all features that do not
     /// come.
-    pub(in super::super) fn order<'n>(
+    pub(in crate::http) fn order<'n>(
         &self,
         place: &str,
         columns: impl IntoIterator<Item = &'n str>,
@@ -99,7 +96,7 @@ impl<'a> Columns<'a> {
                 Some(index) => {
                     if std::mem::replace(&mut misfit.taken[index], true) {
                         return Err(ApiError::invalid(
-                            "duplicate_input",
+                            ErrorCode::DuplicateInput,
                             format!(
                                 "{place}: the column {} comes twice; send each once",
                                 excerpt(name, 40)
@@ -120,7 +117,7 @@ impl<'a> Columns<'a> {
     /// A key of no column, where no others are known.
     #[cfg(feature = "grpc")]
     #[cold]
-    pub(in super::super) fn unknown_key(&self, key: &str, place: &str) -> ApiError {
+    pub(in crate::http) fn unknown_key(&self, key: &str, place: &str) -> ApiError {
         let mut misfit = Misfit::new(self);
         misfit.taken.fill(true);
         misfit.add(key);
@@ -178,7 +175,7 @@ impl<'a> Columns<'a> {
 
 /// One row, being read.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Row {
+pub(in crate::http) struct Row {
     /// The values of each input.
     values: Vec<Vec<f32>>,
     /// Which columns came.
@@ -189,7 +186,7 @@ pub(in super::super) struct Row {
 
 impl Row {
     /// A row of which nothing has come.
-    pub(in super::super) fn empty(columns: &Columns<'_>) -> Self {
+    pub(in crate::http) fn empty(columns: &Columns<'_>) -> Self {
         let inputs = columns.signature.inputs.iter();
         Self {
             values: inputs
@@ -201,7 +198,7 @@ impl Row {
     }
 
     /// As another of the same model is.
-    pub(in super::super) fn reset_to(&mut self, other: &Self) {
+    pub(in crate::http) fn reset_to(&mut self, other: &Self) {
         for (values, others) in self.values.iter_mut().zip(&other.values) {
             values.clone_from(others);
         }
@@ -209,12 +206,12 @@ impl Row {
     }
 
     /// As if nothing had come.
-    pub(in super::super) fn forget(&mut self) {
+    pub(in crate::http) fn forget(&mut self) {
         self.taken.fill(false);
     }
 
     /// Reads an object over what is there, and appends the row if it is whole then.
-    pub(in super::super) fn read_whole(
+    pub(in crate::http) fn read_whole(
         &mut self,
         reader: &mut Reader<'_>,
         columns: &Columns<'_>,
@@ -226,7 +223,7 @@ impl Row {
     }
 
     /// Appends the row if it is whole.
-    pub(in super::super) fn append(
+    pub(in crate::http) fn append(
         &self,
         columns: &Columns<'_>,
         inputs: &mut [Vec<f32>],
@@ -241,7 +238,7 @@ impl Row {
 
     /// Where the values of a column go, which has come with that.
     #[cfg(feature = "grpc")]
-    pub(in super::super) fn column(&mut self, columns: &Columns<'_>, index: usize) -> &mut [f32] {
+    pub(in crate::http) fn column(&mut self, columns: &Columns<'_>, index: usize) -> &mut [f32] {
         self.taken[index] = true;
         match index.checked_sub(columns.inputs()) {
             None => &mut self.values[index],
@@ -250,7 +247,7 @@ impl Row {
     }
 
     /// Reads an object over what is there.
-    pub(in super::super) fn read(
+    pub(in crate::http) fn read(
         &mut self,
         reader: &mut Reader<'_>,
         columns: &Columns<'_>,
@@ -315,7 +312,7 @@ impl Row {
         }
         if inputs.contains(&true) && any_feature {
             return Err(ApiError::invalid(
-                "ambiguous_request",
+                ErrorCode::AmbiguousRequest,
                 format!(
                     "{}: expected either {:?} or its features, got both",
                     place(),
@@ -350,7 +347,7 @@ fn feature_value(reader: &mut Reader<'_>) -> Result<f32, ApiError> {
     match (&*extents, &*values) {
         ([1], &[value]) => Ok(value),
         _ => Err(ApiError::invalid(
-            "shape_mismatch",
+            ErrorCode::ShapeMismatch,
             format!(
                 "{}: expected a number or a list of one, got {:?}",
                 reader.path(place),
@@ -404,7 +401,7 @@ impl<'a, 'c> Misfit<'a, 'c> {
         if self.unknown.count == 0 {
             return (missing.count > 0).then(|| {
                 ApiError::invalid(
-                    "missing_input",
+                    ErrorCode::MissingInput,
                     format!("{place}: expected every feature, got none for {missing}; add them"),
                 )
             });
@@ -425,7 +422,7 @@ impl<'a, 'c> Misfit<'a, 'c> {
             false => String::new(),
         };
         Some(ApiError::invalid(
-            "unknown_input",
+            ErrorCode::UnknownInput,
             format!(
                 "{place}: the model has no feature {}{missing}; it takes {known}{whole}",
                 self.unknown

@@ -1,9 +1,9 @@
 //! `examples` of `:classify` and `:regress`: rows as objects of named features.
 
-use super::super::error::ApiError;
-use super::super::predict::{Least, Rows};
-use super::super::rows::{self, Columns, Row};
-use super::signature_name;
+use super::signature::signature_name;
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::predict::{Least, Rows};
+use crate::http::rows::{self, Columns, Row};
 use crate::model::Signature;
 
 pub(super) const PLACE: &str = "examples";
@@ -37,7 +37,7 @@ pub(super) fn decode(
     reader.end()?;
     let Some(examples) = examples else {
         return Err(ApiError::invalid(
-            "missing_field",
+            ErrorCode::MissingField,
             "the body: expected the key \"examples\" with a list of objects",
         ));
     };

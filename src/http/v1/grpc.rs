@@ -3,21 +3,19 @@
 //! Source: `tensorflow_serving/apis/*.proto` of TensorFlow Serving.
 
 mod examples;
+mod method;
 mod models;
 mod predict;
 mod score;
 mod spec;
 mod tensor;
 
-use super::super::answer::Response;
-use super::super::body::RequestBody;
-use super::super::error::ApiError;
-use super::super::grpc::{Call, Messages, Part, receive, tensorflow};
-use super::super::predict::{Admitted, Least, Rows, Sizes};
+use crate::http::answer::Response;
+use crate::http::body::RequestBody;
+use crate::http::error::ApiError;
+use crate::http::grpc::{Call, Messages, tensorflow};
 use crate::metrics::Route;
-use crate::model::{Model, Signature};
-use crate::request::InferResponse;
-use spec::Spec;
+use method::run;
 use tensorflow::serving;
 
 pub(in crate::http) const PREDICTION_SERVICE: &str = "tensorflow.serving.PredictionService";
@@ -58,56 +56,5 @@ pub(in crate::http) async fn answer(
             models::status(call.server, request)
         }
         _ => Err(call.unknown_method()),
-    }
-}
-
-/// A method's two directions. The value is what the request says about the answer.
-trait Method: Sized + Send + 'static {
-    /// What a message has at the least. A number may be a whole one of one byte.
-    const LEAST: Least = Least::OfNumber(1);
-
-    /// Reads a request.
-    fn decode(
-        message: &[u8],
-        signature: &Signature,
-        max_rows: usize,
-    ) -> Result<(Self, Rows), ApiError>;
-
-    /// Writes the answer, with its prefix.
-    fn encode(self, model: &Model, response: &InferResponse) -> Vec<u8>;
-}
-
-async fn run<M: Method>(
-    call: &Call<'_>,
-    messages: Messages<impl RequestBody>,
-) -> Result<Response, ApiError> {
-    let find = |message: &[u8], part| -> Result<Option<Admitted<'_>>, ApiError> {
-        let spec = match part {
-            Part::Start => Spec::at_the_start(message),
-            Part::All => Some(Spec::of_request(message)?),
-        };
-        spec.map(|spec| spec.find(call.server, call.exchange))
-            .transpose()
-    };
-    let agree = |start: &[u8], all: &[u8]| Spec::at_the_start(start) == Spec::of_request(all).ok();
-    let (admitted, message, share) = receive(call, messages, find, agree).await?;
-    let sizes = Sizes::of(&admitted, message.len(), M::LEAST);
-    let decode = move |signature: &Signature, max_rows| M::decode(&message, signature, max_rows);
-    let encode = |method: M, model: &Model, response: &InferResponse| {
-        Ok(http::Response::new(method.encode(model, response)))
-    };
-    admitted
-        .answer(share, sizes, call.asked, decode, encode)
-        .await
-}
-
-/// What answers say of the model that answered.
-fn model_spec(model: &Model) -> serving::ModelSpec {
-    serving::ModelSpec {
-        name: model.name.clone(),
-        signature_name: super::SIGNATURE_NAME.to_owned(),
-        version_choice: Some(serving::model_spec::VersionChoice::Version(
-            i64::try_from(model.version).unwrap_or(i64::MAX),
-        )),
     }
 }

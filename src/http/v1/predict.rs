@@ -2,13 +2,13 @@
 
 use http::{HeaderMap, StatusCode};
 
-use super::super::answer;
-use super::super::error::ApiError;
-use super::super::media::{self, Form};
-use super::super::predict::{Format, Rows};
-use super::super::predictions;
-use super::super::rows;
-use super::signature_name;
+use super::signature::signature_name;
+use crate::http::answer;
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::media::{self, Form};
+use crate::http::predict::{Format, Rows};
+use crate::http::predictions;
+use crate::http::rows;
 use crate::json::Writer;
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature};
@@ -58,7 +58,7 @@ impl Format for Predict {
             };
             if decoded.is_some() {
                 return Err(ApiError::invalid(
-                    "ambiguous_request",
+                    ErrorCode::AmbiguousRequest,
                     "the body: expected either \"instances\" or \"inputs\", got both",
                 ));
             }
@@ -72,7 +72,7 @@ impl Format for Predict {
         reader.end()?;
         decoded.ok_or_else(|| {
             ApiError::invalid(
-                "missing_field",
+                ErrorCode::MissingField,
                 "the body: expected the key \"instances\" with a list of rows, or \"inputs\"",
             )
         })

@@ -2,10 +2,10 @@
 
 use http::{HeaderMap, StatusCode};
 
-use super::super::answer;
-use super::super::error::ApiError;
-use super::super::predict::{Format, Least, Rows};
 use super::examples;
+use crate::http::answer;
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::predict::{Format, Least, Rows};
 use crate::json::Writer;
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature, Task};
@@ -146,7 +146,7 @@ fn wrong_task(signature: &Signature, expected: &str) -> ApiError {
         Task::MulticlassClassification => ("multiclass-classification", ":classify or :predict"),
     };
     ApiError::invalid(
-        "wrong_task",
+        ErrorCode::WrongTask,
         format!("{expected}, but the model's task is {task}; send its rows to {calls}"),
     )
 }

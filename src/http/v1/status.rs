@@ -2,10 +2,10 @@
 
 use std::time::UNIX_EPOCH;
 
-use super::super::Server;
-use super::super::answer::{self, Response};
-use super::super::error::ApiError;
-use super::super::health::ready_status;
+use crate::http::answer::{self, Response};
+use crate::http::error::ApiError;
+use crate::http::health::ready_status;
+use crate::http::state::Server;
 use crate::json::Writer;
 use crate::metrics::ModelState;
 use crate::model::OutputSource;

@@ -2,12 +2,12 @@
 
 use http::HeaderMap;
 
-use super::super::body;
-use super::super::coding::Coding;
-use super::super::error::ApiError;
-use super::super::media::{self, Form, Given};
-use super::super::predict::{Format, Rows};
-use super::super::{csv, ndjson, predictions};
+use crate::http::body;
+use crate::http::coding::Coding;
+use crate::http::error::ApiError;
+use crate::http::media::{self, Form, Given};
+use crate::http::predict::{Format, Rows};
+use crate::http::{csv, ndjson, predictions};
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;

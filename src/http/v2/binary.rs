@@ -7,9 +7,9 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use super::super::answer;
-use super::super::error::ApiError;
-use super::super::numbers;
+use crate::http::answer;
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::numbers;
 use crate::json::Writer;
 use crate::spelling::excerpt;
 
@@ -60,7 +60,7 @@ impl Layout {
 /// An `Inference-Header-Content-Length` that cannot be true.
 pub(super) fn bad_length(problem: &str) -> ApiError {
     ApiError::invalid(
-        "invalid_header_length",
+        ErrorCode::InvalidHeaderLength,
         format!(
             "header {JSON_LENGTH}: {problem}; count the bytes of the JSON before any compression, \
              or leave the header out if the body is JSON alone"

@@ -5,10 +5,10 @@
 //!
 //! Sources: `protocol/extension_model_configuration.md` and `model_config.proto` of Triton.
 
-use super::super::Server;
-use super::super::answer::{self, Response};
-use super::super::error::ApiError;
 use super::metadata::PLATFORM;
+use crate::http::answer::{self, Response};
+use crate::http::error::ApiError;
+use crate::http::state::Server;
 use crate::json::Writer;
 use crate::tensor::{DataType, TensorSpec};
 

@@ -7,14 +7,16 @@ mod decode;
 mod encode;
 mod infer;
 mod models;
+mod target;
 
 pub(in crate::http) use infer::stream;
 
-use super::super::answer::Response;
-use super::super::body::RequestBody;
-use super::super::error::ApiError;
-use super::super::grpc::{Call, Messages, inference, message};
+use crate::http::answer::Response;
+use crate::http::body::RequestBody;
+use crate::http::error::ApiError;
+use crate::http::grpc::{Call, Messages, inference, message};
 use crate::metrics::{ModelState, Route};
+use target::version;
 
 pub(in crate::http) const SERVICE: &str = "inference.GRPCInferenceService";
 
@@ -82,9 +84,4 @@ pub(in crate::http) async fn answer(
         }
         _ => Err(call.unknown_method()),
     }
-}
-
-/// The version that a request names; none is the newest that is ready.
-fn version(version: &str) -> Option<&str> {
-    Some(version).filter(|version| !version.is_empty())
 }

@@ -5,11 +5,11 @@
 
 use http::{Method, StatusCode};
 
-use super::super::Server;
-use super::super::answer::{self, Response};
-use super::super::body::{self, RequestBody, expect_json};
-use super::super::error::ApiError;
-use super::super::exchange::Exchange;
+use crate::http::answer::{self, Response};
+use crate::http::body::{self, RequestBody, expect_json};
+use crate::http::error::ApiError;
+use crate::http::exchange::Exchange;
+use crate::http::state::Server;
 use crate::json::{Reader, Writer};
 use crate::metrics::ModelState;
 use crate::model::repository::IndexEntry;

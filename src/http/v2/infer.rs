@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::super::error::ApiError;
-use super::super::predict::{Format, Rows};
 use super::binary::{Blobs, Layout, answer};
 use super::inputs::{Inputs, raw};
 use super::outputs::{Asked, Chosen};
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::predict::{Format, Rows};
 use crate::json::{Kind, Reader, Writer};
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature};
@@ -103,7 +103,7 @@ impl Format for Infer {
         reader.end()?;
         if !has_inputs {
             return Err(ApiError::invalid(
-                "missing_field",
+                ErrorCode::MissingField,
                 "the body: expected the key \"inputs\" with a list of tensors",
             ));
         }
@@ -224,7 +224,7 @@ pub(super) fn expect_id(id: &str) -> Result<&str, ApiError> {
     match id.len() <= MAX_ID_BYTES {
         true => Ok(id),
         false => Err(ApiError::invalid(
-            "id_too_long",
+            ErrorCode::IdTooLong,
             format!(
                 "id: expected at most {MAX_ID_BYTES} bytes, got {}; send a shorter one",
                 id.len()
@@ -236,7 +236,7 @@ pub(super) fn expect_id(id: &str) -> Result<&str, ApiError> {
 /// The refusal of a request that is one of a sequence.
 pub(super) fn not_in_sequence(place: &str) -> ApiError {
     ApiError::invalid(
-        "not_served",
+        ErrorCode::NotServed,
         format!(
             "{place}: models keep nothing from one request to the next; leave the sequence out"
         ),
@@ -246,7 +246,7 @@ pub(super) fn not_in_sequence(place: &str) -> ApiError {
 /// The refusal of a parameter whose name is not the client's to choose.
 pub(super) fn reserved(key: &str) -> ApiError {
     ApiError::invalid(
-        "reserved_parameter",
+        ErrorCode::ReservedParameter,
         format!(
             "parameters: the name {} is reserved; choose one without \"triton_\"",
             excerpt(key, 40)

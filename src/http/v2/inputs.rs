@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::super::error::ApiError;
-use super::super::numbers::{Element, finite};
 use super::binary::{Blobs, bad_length};
 use super::shape::{Declared, Form, check, needs_values};
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::numbers::{Element, finite};
 use crate::json::{Kind, Mark, Reader};
 use crate::model::Signature;
 use crate::spelling::excerpt;
@@ -99,7 +99,7 @@ impl<'a, 'b> Inputs<'a, 'b> {
             }
             (_, _, Some(_)) => {
                 return Err(ApiError::invalid(
-                    "ambiguous_request",
+                    ErrorCode::AmbiguousRequest,
                     format!(
                         "{}: expected either \"data\" or \"binary_data_size\", got both; send the \
                          values once",
@@ -179,7 +179,7 @@ impl<'a, 'b> Inputs<'a, 'b> {
         };
         if u128::from(bytes) != expected {
             return Err(ApiError::invalid(
-                "binary_size_mismatch",
+                ErrorCode::BinarySizeMismatch,
                 format!(
                     "{}: input {:?}: {datatype} of this shape takes {expected} bytes, got {bytes}; \
                      send {} bytes a value",
@@ -193,7 +193,7 @@ impl<'a, 'b> Inputs<'a, 'b> {
         let blob = usize::try_from(bytes).ok().and_then(|n| blobs.take(n));
         let Some(blob) = blob else {
             return Err(ApiError::invalid(
-                "binary_size_mismatch",
+                ErrorCode::BinarySizeMismatch,
                 format!(
                     "{}: input {:?}: expected {bytes} bytes behind the JSON and the inputs before, \
                      got {left}; send all inputs' data, in the order of \"inputs\"",
@@ -213,7 +213,7 @@ impl<'a, 'b> Inputs<'a, 'b> {
     pub(super) fn finish(self) -> Result<(usize, Vec<Vec<f32>>), ApiError> {
         if let Some(left @ 1..) = self.blobs.as_ref().map(Blobs::left) {
             return Err(ApiError::invalid(
-                "binary_size_mismatch",
+                ErrorCode::BinarySizeMismatch,
                 format!(
                     "the body: expected its end behind the binary data of the inputs, got {left} \
                      bytes more; give each input that sends some its \"binary_data_size\""
@@ -247,7 +247,7 @@ impl<'a> Taken<'a> {
             .map(|spec| format!("{:?}", spec.name))
             .collect();
         Err(ApiError::invalid(
-            "unknown_input",
+            ErrorCode::UnknownInput,
             format!(
                 "{}.name: the model has no input {}; it takes {}",
                 place(),
@@ -266,7 +266,7 @@ impl<'a> Taken<'a> {
         match self.data[index].replace(data) {
             None => Ok(()),
             Some(_) => Err(ApiError::invalid(
-                "duplicate_input",
+                ErrorCode::DuplicateInput,
                 format!("input {:?} comes twice", self.signature.inputs[index].name),
             )),
         }
@@ -282,7 +282,7 @@ impl<'a> Taken<'a> {
         for (taken, spec) in self.data.into_iter().zip(&self.signature.inputs) {
             let Some(data) = taken else {
                 return Err(ApiError::invalid(
-                    "missing_input",
+                    ErrorCode::MissingInput,
                     format!(
                         "inputs: input {:?}: expected {spec}, got none; add it to \"inputs\"",
                         spec.name
@@ -292,7 +292,7 @@ impl<'a> Taken<'a> {
             let (first, first_rows) = *rows.get_or_insert((&spec.name, data.rows));
             if data.rows != first_rows {
                 return Err(ApiError::invalid(
-                    "shape_mismatch",
+                    ErrorCode::ShapeMismatch,
                     format!(
                         "input {:?} has {} rows, but input {first:?} has {first_rows}; send as many of \
                          each",
@@ -324,7 +324,7 @@ pub(super) fn raw(
     let rows = body.len() / row_bytes.max(1);
     if rows == 0 || rows * row_bytes != body.len() {
         return Err(ApiError::invalid(
-            "binary_size_mismatch",
+            ErrorCode::BinarySizeMismatch,
             format!(
                 "the body: input {:?}: expected rows of {row_bytes} bytes, as it is {spec}, got {} \
                  bytes; send whole rows, at least 1",
@@ -335,7 +335,7 @@ pub(super) fn raw(
     }
     if rows > max_rows {
         return Err(ApiError::invalid(
-            "too_many_rows",
+            ErrorCode::TooManyRows,
             format!(
                 "the body: input {:?}: expected {spec}, got {rows} rows; send at most {max_rows} \
                  rows a request, or raise limits.max_request_rows",
@@ -355,7 +355,7 @@ fn parameters(reader: &mut Reader<'_>) -> Result<Option<(u64, Mark)>, ApiError> 
             "binary_data_size" => binary = Some((reader.u64()?, at)),
             "shared_memory_region" => {
                 return Err(ApiError::invalid(
-                    "not_served",
+                    ErrorCode::NotServed,
                     format!(
                         "{}: shared memory is not served; send the values as \"data\" or as binary \
                          data",
@@ -373,7 +373,7 @@ fn parameters(reader: &mut Reader<'_>) -> Result<Option<(u64, Mark)>, ApiError> 
 /// A tensor or an output without one of its keys.
 pub(super) fn missing(reader: &Reader<'_>, place: Mark, key: &str) -> ApiError {
     ApiError::invalid(
-        "missing_field",
+        ErrorCode::MissingField,
         format!("{}: expected the key {key:?}", reader.path(place)),
     )
 }

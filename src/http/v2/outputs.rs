@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use super::super::error::ApiError;
 use super::binary::Values;
 use super::classes::Ranked;
 use super::inputs::missing;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::json::Reader;
 use crate::model::{OutputSource, Signature};
 use crate::request::InferResponse;
@@ -78,7 +78,7 @@ impl Asked {
             let specs = signature.outputs.iter().map(|output| &output.spec);
             let known: Vec<_> = specs.map(|spec| format!("{:?}", spec.name)).collect();
             return Err(ApiError::invalid(
-                "unknown_output",
+                ErrorCode::UnknownOutput,
                 format!(
                     "{}.name: the model has no output {}; it gives {}",
                     place(),
@@ -89,7 +89,7 @@ impl Asked {
         };
         if before.iter().any(|asked| asked.position == position) {
             return Err(ApiError::invalid(
-                "duplicate_output",
+                ErrorCode::DuplicateOutput,
                 format!("output {name:?} is asked for twice"),
             ));
         }
@@ -97,7 +97,7 @@ impl Asked {
         let source = signature.outputs[position].source;
         if classes.is_some() && !matches!(source, OutputSource::Engine(_)) {
             return Err(ApiError::invalid(
-                "wrong_task",
+                ErrorCode::WrongTask,
                 format!(
                     "{}.parameters.classification: output {name:?} has no scores to name classes \
                      by; ask it of {:?}",
@@ -123,7 +123,7 @@ impl Parameters {
     ) -> Result<(), ApiError> {
         if classes == 0 {
             return Err(ApiError::invalid(
-                "out_of_range",
+                ErrorCode::OutOfRange,
                 format!(
                     "{}: expected a number of classes, 1 or more, got 0; leave it out for the \
                      values themselves",
@@ -158,7 +158,7 @@ impl Parameters {
 /// The refusal of an output that should go to shared memory.
 pub(super) fn no_shared_memory(place: &str) -> ApiError {
     ApiError::invalid(
-        "not_served",
+        ErrorCode::NotServed,
         format!("{place}: shared memory is not served; take the values from the answer"),
     )
 }

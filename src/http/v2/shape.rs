@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::super::error::ApiError;
-use super::super::numbers::Element;
-use super::super::predict::{row_mend, shape_with_rows};
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::numbers::Element;
+use crate::http::predict::{row_mend, shape_with_rows};
 use crate::json::{ErrorKind, Extents, MAX_RANK, Reader};
 use crate::spelling::excerpt;
 use crate::tensor::TensorSpec;
@@ -34,7 +34,7 @@ impl Declared {
             if index == MAX_RANK {
                 let place = reader.mark();
                 return Err(ApiError::invalid(
-                    "shape_mismatch",
+                    ErrorCode::ShapeMismatch,
                     format!(
                         "{}: a shape has at most {MAX_RANK} axes",
                         reader.path(place)
@@ -47,7 +47,7 @@ impl Declared {
                 // As metadata writes the number of rows.
                 Err(error) if index == 0 && error.kind() == ErrorKind::Range => {
                     return Err(ApiError::invalid(
-                        "out_of_range",
+                        ErrorCode::OutOfRange,
                         format!(
                             "{}: expected a number of rows, 1 or more, found {}; count the rows \
                              of \"data\"",
@@ -105,11 +105,11 @@ pub(super) fn check(
                     "send {0} values and say so, or {datatype} values as binary data",
                     spec.datatype
                 );
-                return mismatch("datatype_mismatch", mend);
+                return mismatch(ErrorCode::DatatypeMismatch, mend);
             }
             (_, false) => {
                 let mend = format_args!("send {} values and say so", spec.datatype);
-                return mismatch("datatype_mismatch", mend);
+                return mismatch(ErrorCode::DatatypeMismatch, mend);
             }
         }
     }
@@ -117,23 +117,26 @@ pub(super) fn check(
     let rows = match *shape.0 {
         [rows, ref extents @ ..] if extents.iter().copied().eq(row_shape) => rows,
         _ if shape.0.len() == spec.shape.extents.len() + 1 => {
-            return mismatch("shape_mismatch", format_args!("{}", row_mend(spec)));
+            return mismatch(ErrorCode::ShapeMismatch, format_args!("{}", row_mend(spec)));
         }
         _ => {
             let mend = format_args!(
                 "write the shape as {}, the number of rows first",
                 shape_with_rows(spec)
             );
-            return mismatch("shape_mismatch", mend);
+            return mismatch(ErrorCode::ShapeMismatch, mend);
         }
     };
     match usize::try_from(rows) {
-        Ok(0) => mismatch("shape_mismatch", format_args!("send at least 1 row")),
+        Ok(0) => mismatch(
+            ErrorCode::ShapeMismatch,
+            format_args!("send at least 1 row"),
+        ),
         Ok(rows) if rows <= max_rows && rows.checked_mul(spec.shape.elements()).is_some() => {
             Ok(rows)
         }
         _ => mismatch(
-            "too_many_rows",
+            ErrorCode::TooManyRows,
             format_args!(
                 "send at most {max_rows} rows a request, or raise limits.max_request_rows"
             ),
@@ -154,7 +157,7 @@ pub(super) fn needs_values(
     let shape = shape_of(spec, rows);
     if nesting.len() > 1 && **nesting != *shape {
         return Err(ApiError::invalid(
-            "shape_mismatch",
+            ErrorCode::ShapeMismatch,
             format!(
                 "input {:?}: expected data nested as its shape {shape:?}, or flat, got nested as \
                  {:?}",
@@ -168,7 +171,7 @@ pub(super) fn needs_values(
 /// The refusal of values that are not as many as their shape says.
 pub(super) fn wrong_count(spec: &TensorSpec, rows: usize, found: usize) -> ApiError {
     ApiError::invalid(
-        "shape_mismatch",
+        ErrorCode::ShapeMismatch,
         format!(
             "input {:?}: shape {:?} needs {} values, got {found}; send as many values as the shape \
              says",

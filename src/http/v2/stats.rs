@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
-use super::super::Server;
-use super::super::answer::{self, Response};
-use super::super::error::ApiError;
+use crate::http::answer::{self, Response};
+use crate::http::error::ApiError;
+use crate::http::state::Server;
 use crate::json::Writer;
 use crate::metrics::Total;
 use crate::model::repository::Served;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use super::super::{Error, ErrorKind, Writer};
 use super::{Kind, MAX_DEPTH, Reader};
+use crate::json::{Error, ErrorKind, Writer};
 
 fn reader(text: &str) -> Reader<'_> {
     Reader::new(text.as_bytes()).expect("the text is UTF-8")

@@ -1,9 +1,4 @@
-//! Digits to text: the point, the zeros around, and the exponent.
-
-use super::Decimal;
-
-/// Room for a text, its comma, and what the stores write behind them.
-pub(in super::super) const SLOT: usize = 48;
+//! How numbers of each power of ten look: the point, the zeros around, and the exponent.
 
 /// How numbers of one power of ten look: `0.00123`, `12.3` or `1.23e-12`, each with a comma.
 ///
@@ -12,16 +7,16 @@ pub(in super::super) const SLOT: usize = 48;
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
     /// The bytes of the digits before the point.
-    before_point: u64,
+    pub(super) before_point: u64,
     /// The point, and the zeros before and behind it in front of the digits.
-    fill: u64,
+    pub(super) fill: u64,
     /// The exponent, if there is one, and the comma.
-    suffix: u64,
-    suffix_len: u32,
+    pub(super) suffix: u64,
+    pub(super) suffix_len: u32,
     /// How many bits the digits behind the point are moved by.
-    shift: u8,
+    pub(super) shift: u8,
     /// The fewest digits: one is behind the point.
-    least_digits: u8,
+    pub(super) least_digits: u8,
 }
 
 /// Powers of ten that are written without an exponent, as `zmij` has them.
@@ -34,10 +29,11 @@ const MAX_BEFORE_POINT: i32 = 7;
 const LEAST_POWER: i32 = -45;
 const MAX_POWER: i32 = 38;
 
-const ZEROS: u64 = 0x3030_3030_3030_3030;
+/// Eight digits `0`.
+pub(super) const ZEROS: u64 = 0x3030_3030_3030_3030;
 
 impl Layout {
-    /// The index of what [`place`] cannot do, from which one or two may be taken.
+    /// The index of what [`place`](super::place::place) cannot do, from which one or two may be taken.
     pub(super) const RARE: u32 = 127;
 
     /// The index of the layout of numbers whose first digit has this power of ten.
@@ -66,7 +62,7 @@ impl Layout {
         &LAYOUTS[index as usize & 127]
     }
 
-    /// Whether [`place`] cannot do it.
+    /// Whether [`place`](super::place::place) cannot do it.
     #[inline(always)]
     pub(super) const fn is_rare(&self) -> bool {
         self.least_digits as i32 > MAX_BEFORE_POINT + 1
@@ -120,50 +116,4 @@ impl Layout {
             ..Self::fixed(0)
         }
     }
-}
-
-/// Writes a number and a comma; returns how many bytes they take.
-///
-/// `digits` are those of `decimal.upper`, a byte each, the first in the highest byte.
-#[inline(always)]
-pub(super) fn place(
-    decimal: Decimal,
-    digits: u64,
-    layout: &Layout,
-    slot: &mut [u8; SLOT - 1],
-) -> usize {
-    let Decimal { last, zeros, .. } = decimal;
-    // Trailing zeros are counted in the last eight digits: if the first is the only one, all are
-    // zeros there.
-    let trailing = (digits << 8 | u64::from(last)).trailing_zeros() / 8;
-    let count = 9 - zeros - trailing;
-    let last = u64::from(last) << (8 * zeros);
-    let text = ((digits << (8 * zeros) | last >> 8) | ZEROS).swap_bytes();
-    let ninth = last as u8 | b'0';
-
-    let before = text & layout.before_point;
-    let start = before | layout.fill | ((text ^ before) << (layout.shift & 63));
-    let offset = usize::from(layout.shift / 8);
-    slot[offset..offset + 8].copy_from_slice(&text.to_le_bytes());
-    slot[offset + 8] = ninth;
-    slot[..8].copy_from_slice(&start.to_le_bytes());
-    let len = offset + count.max(u32::from(layout.least_digits)) as usize;
-    let end = len & 31;
-    slot[end..end + 8].copy_from_slice(&layout.suffix.to_le_bytes());
-    len + layout.suffix_len as usize
-}
-
-/// Does what [`place`] cannot: a point behind more than seven digits. There are no leading zeros.
-pub(super) fn place_far_point(decimal: Decimal, digits: u64, slot: &mut [u8; SLOT - 1]) -> usize {
-    let mut text = [b'0'; 16];
-    text[..8].copy_from_slice(&(digits | ZEROS).to_be_bytes());
-    text[8] |= decimal.last as u8;
-    let before = usize::from(decimal.layout().least_digits) - 1;
-    let trailing = text.iter().rev().take_while(|&&digit| digit == b'0');
-    let count = (text.len() - trailing.count()).max(before + 1);
-    slot[..before].copy_from_slice(&text[..before]);
-    slot[before] = b'.';
-    slot[before + 1..count + 1].copy_from_slice(&text[before..count]);
-    slot[count + 1] = b',';
-    count + 2
 }

@@ -1,5 +1,5 @@
-use super::super::number::parse_f32;
 use super::*;
+use crate::json::number::parse_f32;
 
 fn written(value: f32) -> String {
     let mut slot = [0xFF; SLOT];

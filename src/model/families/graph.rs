@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::super::graph::{Attribute, Attributes, Lowering, Node};
-use super::super::json::{Field, Fields, JsonError};
-use super::super::manifest::Description;
-use super::super::weights::Weights;
 use super::inputs;
 use crate::engine::Graph;
 use crate::model::LoadError;
+use crate::model::graph::{Attribute, Attributes, Lowering, Node};
+use crate::model::json::{Field, Fields, JsonError};
+use crate::model::manifest::Description;
+use crate::model::weights::Weights;
 
 /// The most nodes: far more than any network has.
 const MAX_NODES: usize = 10_000;

@@ -1,6 +1,6 @@
 //! The key `inputs` of the families whose configuration is ours.
 
-use super::row_shape;
+use crate::engine::MAX_ROW_ELEMENTS;
 use crate::model::json::{Field, Fields, JsonError};
 use crate::tensor::{DataType, Shape, TensorSpec};
 
@@ -39,4 +39,23 @@ fn input(field: Field) -> Result<TensorSpec, JsonError> {
         description,
         ..TensorSpec::new(name, DataType::Fp32, Shape::rows(row_shape))
     })
+}
+
+/// The shape of one row of an input, of the extents that `place` lists.
+pub(super) fn row_shape(place: &Field, extents: Vec<Field>) -> Result<Vec<usize>, JsonError> {
+    let shape: Vec<usize> = extents
+        .into_iter()
+        .map(Field::extent)
+        .collect::<Result<_, _>>()?;
+    let elements = shape.iter().try_fold(1_usize, |product, extent| {
+        product
+            .checked_mul(*extent)
+            .filter(|elements| *elements <= MAX_ROW_ELEMENTS)
+    });
+    match elements {
+        Some(_) => Ok(shape),
+        None => Err(place.error(format!(
+            "expected at most {MAX_ROW_ELEMENTS} numbers a row, got shape {shape:?}"
+        ))),
+    }
 }

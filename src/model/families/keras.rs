@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
+use super::inputs::row_shape;
 use super::network::{Call, Function, KernelLayout, Layer, Network, Placed, Spread, Weight};
-use super::row_shape;
 use crate::engine::Graph;
 use crate::engine::kernels::Activation;
 use crate::model::LoadError;

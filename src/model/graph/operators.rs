@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ndarray::{ArrayD, Axis, IxDyn};
 
-use super::{Call, Value};
+use super::call::{Call, Lower, Value};
 use crate::engine::kernels::Activation;
 use crate::engine::ops::{
     BatchNormalization, Binary, Concat, Elementwise, Expand, Gemm, Identity, LayerNormalization,
@@ -14,9 +14,6 @@ use crate::engine::ops::{
     Transpose, Unary,
 };
 use crate::engine::{MAX_ROW_ELEMENTS, Operator, ValueId};
-
-/// Adds what computes a node.
-pub(super) type Lower = fn(&mut Call<'_>) -> Result<ValueId, String>;
 
 /// By ONNX' name, sorted.
 pub(super) const TABLE: &[(&str, Lower)] = &[

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{error, info, warn};
 
 use super::discovery::{self, Findings, Shape};
+use super::error::RepositoryError;
 use super::files::Files;
 use super::patience::Patience;
 use super::plan::{self, Action, Outcome, Rule, Sight, Situation};
 use super::served::{self, Served};
-use super::state::State;
+use super::settings::RepositorySettings;
+use super::state::{Published, State};
 use super::watch::Watch;
-use super::{Published, RepositoryError, RepositorySettings};
 use crate::metrics::{LoadResult, Metrics, ModelState};
 use crate::scheduler::Scheduler;
 use versions::{ModelLife, VersionLife};
@@ -610,7 +611,7 @@ impl Life {
         self.show(models.collect());
     }
 
-    fn show(&self, models: super::Models) {
+    fn show(&self, models: super::state::Models) {
         let states = models.states();
         self.metrics
             .show_states(states.map(|(name, version, state)| (name, version, state.kind())));

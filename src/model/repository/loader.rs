@@ -3,13 +3,14 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tracing::error;
 
 use super::life::{Cause, Life};
+use super::message::{Message, Order};
 use super::watch::Watch;
 
 /// How long after the first sign of a change the directory is looked at: a change is seldom alone.
@@ -17,25 +18,6 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 
 /// The part of the time that looking may take, however often something changes: one in so many.
 const SCAN_SHARE: u32 = 10;
-
-/// What someone wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    Rescan,
-    Load(String),
-    Unload(String),
-}
-
-/// What wakes the loader.
-#[derive(Debug)]
-pub(super) enum Message {
-    /// Do this, and drop the sender when it is done.
-    Order(Order, SyncSender<()>),
-    /// Something may have changed.
-    Changed,
-    /// The repository is dropped.
-    Stop,
-}
 
 /// The way to the thread, which ends when this is dropped.
 #[derive(Debug)]

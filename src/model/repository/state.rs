@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{IndexEntry, LookupError, Served};
+use arc_swap::ArcSwap;
+
+use super::error::LookupError;
+use super::served::Served;
 use crate::metrics::ModelState;
 use crate::versions::canonical;
 
@@ -196,6 +199,26 @@ fn not_ready(name: &str, version: u64, state: &State) -> LookupError {
 /// The beginning of what a client sent, for an error message.
 fn shown(text: &str) -> String {
     text.chars().take(64).collect()
+}
+
+/// What the loader shows.
+#[derive(Debug, Default)]
+pub(super) struct Published {
+    pub(super) models: ArcSwap<Models>,
+    pub(super) ignored: ArcSwap<Vec<String>>,
+}
+
+/// One version of one model, as the repository's index shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// The model's name.
+    pub name: String,
+    /// The version.
+    pub version: u64,
+    /// Where it stands.
+    pub state: ModelState,
+    /// Why it is not ready, or why its newest files do not serve; else empty.
+    pub reason: String,
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@ mod stage;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
 use crate::engine::kernels::Isa;
 use crate::engine::{Engine, GraphBuilder, Kernel, OpError, Operand, Operator, Run};
-use crate::metrics::BuildInfo;
+use crate::metrics::{BuildInfo, ModelState};
 use crate::model::{CONFIG_FILE, Model};
 use crate::scheduler::SchedulerSettings;
 use crate::tensor::Shape;

@@ -15,8 +15,8 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tracing::warn;
 
-use super::WatchSettings;
-use super::loader::Message;
+use super::message::Message;
+use super::settings::WatchSettings;
 
 /// The directories that are watched, one by one: what lies deeper than versions is no concern, and
 /// the file system may be larger than what it can watch.

@@ -6,8 +6,8 @@
 )]
 
 mod sync {
-    pub(super) use super::super::threads::{Mutex, MutexGuard, now};
-    pub(super) type Condvar = super::super::threads::Condvar<0>;
+    pub(super) use crate::scheduler::model_check::threads::{Mutex, MutexGuard, now};
+    pub(super) type Condvar = crate::scheduler::model_check::threads::Condvar<0>;
 }
 use crate::scheduler::policy;
 

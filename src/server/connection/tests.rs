@@ -7,7 +7,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::metrics::BuildInfo;
+use crate::lifecycle::Lifecycle;
+use crate::metrics::{BuildInfo, Metrics};
+use crate::server::connections::Timeouts;
+use crate::server::head::HeadLimits;
+use crate::server::stage::Stages;
 
 const TIMEOUTS: Timeouts = Timeouts {
     header: Duration::from_secs(10),
@@ -57,7 +61,7 @@ impl Server {
     fn start(capacity: usize) -> Self {
         let (client, socket) = duplex(capacity);
         let connections = Arc::new(Connections {
-            speaker: Paths::default(),
+            protocol: Paths::default(),
             lifecycle: Arc::new(Lifecycle::new()),
             metrics: Metrics::new(BuildInfo {
                 version: "0",
@@ -187,7 +191,7 @@ async fn no_time_runs_between_requests_while_one_is_answered() {
     let mut server = Server::start(1024);
     server.send(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n").await;
     tokio::time::sleep(Duration::from_secs(600)).await;
-    server.connections.speaker.late.notify_one();
+    server.connections.protocol.late.notify_one();
     assert_eq!(server.answer().await.1, "late");
     assert_eq!(server.end().await, (String::new(), 675));
 }
@@ -199,7 +203,7 @@ async fn a_client_that_leaves_ends_its_request() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (client, _) = duplex(1);
     drop(std::mem::replace(&mut server.client, client));
-    server.connections.speaker.left.notified().await;
+    server.connections.protocol.left.notified().await;
     (&mut server.serving).await.unwrap();
     assert!(server.was_closed("io"));
     assert_eq!(server.connections.metrics.requests_in_flight().get(), 0);
@@ -213,7 +217,7 @@ async fn requests_may_be_sent_before_the_answer_to_the_one_before() {
         .send(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
         .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    server.connections.speaker.late.notify_one();
+    server.connections.protocol.late.notify_one();
     assert_eq!(server.answer().await.1, "late");
     assert_eq!(server.answer().await.1, "abc");
 }

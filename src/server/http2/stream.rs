@@ -1,50 +1,21 @@
 //! One request of an HTTP/2 connection and its answer.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
-use http_body::{Body, Frame};
+use http_body::Body;
 use tokio::time::{Instant, timeout_at};
 
-use super::super::connection::{Connections, Leave};
-use super::super::wire::at_slowest;
-use super::{Http2, StreamHandler};
-
-/// The body of a request of an HTTP/2 connection. A client may send no more of it than its window
-/// before somebody reads.
-#[derive(Debug)]
-pub struct StreamedBody(RecvStream);
-
-impl Body for StreamedBody {
-    type Data = Bytes;
-    type Error = h2::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        let stream = &mut self.0;
-        stream.poll_data(cx).map(|piece| {
-            let piece = piece?;
-            Some(piece.and_then(|piece| {
-                // Whoever reads counts what it holds.
-                stream.flow_control().release_capacity(piece.len())?;
-                Ok(Frame::data(piece))
-            }))
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-}
+use super::handler::{Http2, StreamHandler, StreamedBody};
+use crate::server::connections::{Connections, Leave};
+use crate::server::wire::at_slowest;
 
 /// Why an answer was not written to its end. The stream is reset when it is dropped.
 struct Broken;
@@ -66,7 +37,7 @@ pub(super) async fn answer<H: StreamHandler>(
     let _in_flight = Leave(|| metrics.requests_in_flight().dec());
     let response = {
         let request = request.map(StreamedBody);
-        let mut answer = pin!(server.speaker.0.answer(request));
+        let mut answer = pin!(server.protocol.0.answer(request));
         poll_fn(|cx| {
             if let Poll::Ready(response) = answer.as_mut().poll(cx) {
                 return Poll::Ready(Some(response));

@@ -6,6 +6,12 @@ use std::str::Chars;
 /// All paths of two segments and more in production code, from where each starts: `use a::{b, c::d}`
 /// names `a::b` and `a::c::d`.
 pub(super) fn paths(text: &str) -> Vec<Vec<String>> {
+    let found = named_paths(text).into_iter();
+    found.map(|(path, _)| path).collect()
+}
+
+/// As [`paths`], each with the name that it gets in its file: that behind `as`, else its last segment.
+pub(super) fn named_paths(text: &str) -> Vec<(Vec<String>, String)> {
     let mut found = Vec::new();
     let mut chars = text.chars().peekable();
     let mut before = ' ';
@@ -19,12 +25,16 @@ pub(super) fn paths(text: &str) -> Vec<Vec<String>> {
             chars.next();
         }
     }
-    found.retain(|path| path.len() > 1);
+    found.retain(|(path, _)| path.len() > 1);
     found
 }
 
-/// Reads `a::b`, `a::*` or `a::{b, c as d}` behind what stands before the braces.
-fn tree(chars: &mut Peekable<Chars<'_>>, mut path: Vec<String>, found: &mut Vec<Vec<String>>) {
+/// Reads `a::b`, `a::*` or `a::{b, c as d}` after the path before the braces.
+fn tree(
+    chars: &mut Peekable<Chars<'_>>,
+    mut path: Vec<String>,
+    found: &mut Vec<(Vec<String>, String)>,
+) {
     loop {
         let mut segment = String::new();
         while let Some(c) = chars.next_if(|&c| is_ident(c)) {
@@ -47,7 +57,7 @@ fn tree(chars: &mut Peekable<Chars<'_>>, mut path: Vec<String>, found: &mut Vec<
                     }
                     c if is_ident(c) => {
                         tree(chars, path.clone(), found);
-                        // A new name in this file (`as d`) is no path.
+                        // What follows up to the comma is the end of `as d`.
                         while chars.next_if(|&c| c != ',' && c != '}').is_some() {}
                     }
                     _ => {
@@ -58,10 +68,25 @@ fn tree(chars: &mut Peekable<Chars<'_>>, mut path: Vec<String>, found: &mut Vec<
             return;
         }
     }
-    found.push(path);
+    let name = match alias(chars.clone()) {
+        Some(name) => Some(name),
+        None => path.iter().rfind(|segment| *segment != "self").cloned(),
+    };
+    found.push((path, name.unwrap_or_default()));
 }
 
-fn is_ident(c: char) -> bool {
+/// Reads ` as NAME`.
+fn alias(mut chars: Peekable<Chars<'_>>) -> Option<String> {
+    " as "
+        .chars()
+        .all(|c| chars.next_if_eq(&c).is_some())
+        .then(|| {
+            let name = std::iter::from_fn(|| chars.next_if(|&c| is_ident(c)));
+            name.collect()
+        })
+}
+
+pub(super) fn is_ident(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
@@ -116,7 +141,8 @@ pub(super) fn children(text: &str) -> (Vec<String>, Vec<String>) {
     (production, tests)
 }
 
-/// A file's text before its own test module, without comments that take whole lines.
+/// A file's text before its own test module, without comments that take whole lines and without the
+/// paths of visibilities.
 pub(super) fn production(text: &str) -> String {
     let lines: Vec<&str> = text
         .lines()
@@ -125,7 +151,13 @@ pub(super) fn production(text: &str) -> String {
     let tests = lines.windows(2).position(|pair| {
         pair[0].trim() == "#[cfg(test)]" && pair[1].trim_start().starts_with("mod tests {")
     });
-    lines[..tests.unwrap_or(lines.len())].join("\n")
+    let mut text = lines[..tests.unwrap_or(lines.len())].join("\n");
+    // Who may see an item is no import: `pub(in crate::a)`.
+    while let Some(start) = text.find("pub(in ") {
+        let end = text[start..].find(')').expect("a visibility ends");
+        text.replace_range(start..start + end, "pub(crate");
+    }
+    text
 }
 
 #[test]
@@ -172,4 +204,6 @@ fn modules_and_tests_are_told_apart() {
     assert_eq!(tests, ["tests"]);
     let text = "use crate::a;\n// crate::b\n#[cfg(test)]\nmod tests { use crate::c; }";
     assert_eq!(super::paths::production(text), "use crate::a;");
+    let visibility = super::paths::production("pub(in crate::a) fn f() {}");
+    assert_eq!(visibility, "pub(crate) fn f() {}");
 }

@@ -1,10 +1,10 @@
 //! The examples of `Classify` and `Regress`: rows as maps of named features.
 
-use super::super::super::error::ApiError;
-use super::super::super::grpc::{Fields, Floats, Malformed};
-use super::super::super::predict::{Least, Rows};
-use super::super::super::rows::{Columns, Row, buffers, rows, too_many_rows};
-use super::super::examples::PLACE;
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::grpc::{Fields, Floats, Malformed};
+use crate::http::predict::{Least, Rows};
+use crate::http::rows::{Columns, Row, buffers, rows, too_many_rows};
+use crate::http::v1::examples::PLACE;
 use crate::model::Signature;
 
 /// An empty example, of which all values stand in the context: its tag and its length.
@@ -122,7 +122,7 @@ fn numbers(
                 })?,
                 (1, _) => {
                     return Err(ApiError::invalid(
-                        "wrong_type",
+                        ErrorCode::WrongType,
                         format!(
                             "{}: expected float_list or int64_list, got bytes_list; send numbers",
                             place()
@@ -137,7 +137,7 @@ fn numbers(
     let found = bytes.len() + integer_count;
     if found != values.len() {
         return Err(ApiError::invalid(
-            "shape_mismatch",
+            ErrorCode::ShapeMismatch,
             format!(
                 "{}: expected {} values in float_list or int64_list, got {found}",
                 place(),
@@ -155,7 +155,7 @@ fn numbers(
     match allow_non_finite || values.iter().all(|value| value.is_finite()) {
         true => Ok(()),
         false => Err(ApiError::invalid(
-            "not_finite",
+            ErrorCode::NotFinite,
             format!(
                 "{}: expected finite numbers, got NaN or an infinity; replace it before sending, or \
                  set \"allow_non_finite\" in the model's config.json",

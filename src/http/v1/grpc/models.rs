@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use prost::Message;
 use prost_types::Any;
 
-use super::super::super::Server;
-use super::super::super::answer::Response;
-use super::super::super::error::ApiError;
-use super::super::super::grpc::{message, tensorflow};
-use super::super::{SIGNATURE_NAME, version_of};
-use super::model_spec;
+use super::spec::model_spec;
 use super::tensor::shape;
+use crate::http::answer::Response;
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::grpc::{message, tensorflow};
+use crate::http::state::Server;
+use crate::http::v1::signature::SIGNATURE_NAME;
+use crate::http::v1::target::version_of;
 use crate::metrics::ModelState;
 use crate::model::OutputSource;
 use crate::model::repository::{IndexEntry, LookupError};
@@ -90,7 +91,7 @@ pub(super) fn metadata(
     let fields = &request.metadata_field;
     if let Some(other) = fields.iter().find(|field| *field != SIGNATURE_DEF) {
         return Err(ApiError::invalid(
-            "unknown_metadata",
+            ErrorCode::UnknownMetadata,
             format!(
                 "metadata_field: expected {SIGNATURE_DEF:?}, got {}",
                 excerpt(other, 40)
@@ -99,7 +100,7 @@ pub(super) fn metadata(
     }
     if fields.is_empty() {
         return Err(ApiError::invalid(
-            "missing_field",
+            ErrorCode::MissingField,
             format!("metadata_field: expected {SIGNATURE_DEF:?}, got none; add it"),
         ));
     }

@@ -3,12 +3,13 @@
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use super::super::super::error::ApiError;
-use super::super::super::grpc::{Fields, prefixed, tensorflow};
-use super::super::super::predict::Rows;
-use super::super::super::rows::{self, missing_input, unknown};
+use super::method::Method;
+use super::spec::model_spec;
 use super::tensor::{self, Output};
-use super::{Method, model_spec};
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::grpc::{Fields, prefixed, tensorflow};
+use crate::http::predict::Rows;
+use crate::http::rows::{self, missing_input, unknown};
 use crate::model::{Model, OutputSource, Signature};
 use crate::request::InferResponse;
 use crate::spelling::excerpt;
@@ -65,7 +66,7 @@ impl Method for Predict {
             let (first, first_rows) = *rows.get_or_insert((&spec.name, its_rows));
             if its_rows != first_rows {
                 return Err(ApiError::invalid(
-                    "shape_mismatch",
+                    ErrorCode::ShapeMismatch,
                     format!(
                         "{PLACE}.{}: {its_rows} rows, but {first:?} has {first_rows}; send as many \
                          of each",
@@ -151,7 +152,7 @@ fn output(name: &str, signature: &Signature) -> Result<usize, ApiError> {
             .map(|position| format!("{:?}", name_of(position)))
             .collect();
         ApiError::invalid(
-            "unknown_output",
+            ErrorCode::UnknownOutput,
             format!(
                 "output_filter: the model has no output {}; it gives {}",
                 excerpt(name, 40),

@@ -1,10 +1,12 @@
-//! `Classify` and `Regress`, in the words of the REST API's ([`score`](super::super::score)).
+//! `Classify` and `Regress`, in the words of the REST API's ([`score`](crate::http::v1::score)).
 
-use super::super::super::error::ApiError;
-use super::super::super::grpc::{framed, tensorflow};
-use super::super::super::predict::{Least, Rows};
-use super::super::score::{each_row, expect_classifier, expect_regression};
-use super::{Method, examples, model_spec};
+use super::examples;
+use super::method::Method;
+use super::spec::model_spec;
+use crate::http::error::ApiError;
+use crate::http::grpc::{framed, tensorflow};
+use crate::http::predict::{Least, Rows};
+use crate::http::v1::score::{each_row, expect_classifier, expect_regression};
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;
 use tensorflow::serving;

@@ -1,12 +1,15 @@
 //! The model that a request is for.
 
-use super::super::super::Server;
-use super::super::super::error::ApiError;
-use super::super::super::exchange::Exchange;
-use super::super::super::grpc::{Fields, Malformed};
-use super::super::super::predict::Admitted;
-use super::super::{expect_signature, version_of};
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::exchange::Exchange;
+use crate::http::grpc::tensorflow::serving;
+use crate::http::grpc::{Fields, Malformed};
+use crate::http::predict::Admitted;
+use crate::http::state::Server;
+use crate::http::v1::signature::{SIGNATURE_NAME, expect_signature};
+use crate::http::v1::target::version_of;
 use crate::metrics::Protocol;
+use crate::model::Model;
 
 /// A `ModelSpec`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -71,7 +74,7 @@ impl<'b> Spec<'b> {
     ) -> Result<Admitted<'s>, ApiError> {
         if self.name.is_empty() {
             return Err(ApiError::invalid(
-                "missing_field",
+                ErrorCode::MissingField,
                 "model_spec: expected the name of a model, got none; set model_spec.name",
             ));
         }
@@ -83,6 +86,17 @@ impl<'b> Spec<'b> {
         let admitted = Admitted::find(server, exchange, Protocol::Grpc, self.name, version)?;
         expect_signature(self.signature)?;
         Ok(admitted)
+    }
+}
+
+/// What answers say of the model that answered.
+pub(super) fn model_spec(model: &Model) -> serving::ModelSpec {
+    serving::ModelSpec {
+        name: model.name.clone(),
+        signature_name: SIGNATURE_NAME.to_owned(),
+        version_choice: Some(serving::model_spec::VersionChoice::Version(
+            i64::try_from(model.version).unwrap_or(i64::MAX),
+        )),
     }
 }
 

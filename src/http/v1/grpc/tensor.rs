@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use super::super::super::error::ApiError;
-use super::super::super::grpc::{Fields, Floats, Value, tensorflow};
-use super::super::super::numbers::{self, Element, finite};
-use super::super::super::predict::{row_mend, shape_with_rows};
-use super::super::super::rows::too_many_rows;
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::grpc::{Fields, Floats, Value, tensorflow};
+use crate::http::numbers::{self, Element, finite};
+use crate::http::predict::{row_mend, shape_with_rows};
+use crate::http::rows::too_many_rows;
 use crate::json::MAX_RANK;
 use crate::model::Signature;
 use crate::tensor::TensorSpec;
@@ -55,7 +55,7 @@ pub(super) fn read(
         Some(DataType::DtBfloat16) => Element::Bf16,
         other => {
             return Err(ApiError::invalid(
-                "datatype_mismatch",
+                ErrorCode::DatatypeMismatch,
                 format!(
                     "{}: input {:?}: expected DT_FLOAT, DT_HALF or DT_BFLOAT16, as it is {spec}, got \
                      {}; convert the values, for example with numpy's astype(\"float32\")",
@@ -75,7 +75,7 @@ pub(super) fn read(
                 false => format!("the shape is {}", shape_with_rows(spec)),
             };
             return Err(ApiError::invalid(
-                "shape_mismatch",
+                ErrorCode::ShapeMismatch,
                 format!(
                     "{}: input {:?}: expected {spec}, got {} {shape:?}; {mend}",
                     place(),
@@ -88,7 +88,7 @@ pub(super) fn read(
     let rows = match usize::try_from(rows) {
         Ok(0) => {
             return Err(ApiError::invalid(
-                "shape_mismatch",
+                ErrorCode::ShapeMismatch,
                 format!("{}: expected at least 1 row, got none", place()),
             ));
         }
@@ -107,7 +107,7 @@ pub(super) fn read(
     let expected = rows as u128 * spec.shape.elements() as u128;
     if bytes.len() as u128 != expected * element.bytes() as u128 {
         return Err(ApiError::invalid(
-            "shape_mismatch",
+            ErrorCode::ShapeMismatch,
             format!(
                 "{}: input {:?}: shape {shape:?} needs {expected} values, got {}; send all values in \
                  tensor_content, or in float_val (half_val for 16 bits)",
@@ -127,7 +127,7 @@ fn read_shape(
 ) -> Result<(), ApiError> {
     let wrong = |problem: &str| {
         ApiError::invalid(
-            "shape_mismatch",
+            ErrorCode::ShapeMismatch,
             format!("inputs.{}.tensor_shape: {problem}", spec.name),
         )
     };

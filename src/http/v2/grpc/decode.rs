@@ -5,15 +5,15 @@
 
 use std::time::Duration;
 
-use super::super::super::error::ApiError;
-use super::super::super::grpc::{Fields, Floats, Malformed, Value};
-use super::super::super::numbers::{Element, finite};
-use super::super::super::predict::Rows;
-use super::super::infer::{expect_id, not_in_sequence, reserved};
-use super::super::inputs::{Data, Taken};
-use super::super::outputs::{self, Asked, no_shared_memory};
-use super::super::shape::{Declared, Form, check, wrong_count};
 use super::encode::Answering;
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::grpc::{Fields, Floats, Malformed, Value};
+use crate::http::numbers::{Element, finite};
+use crate::http::predict::Rows;
+use crate::http::v2::infer::{expect_id, not_in_sequence, reserved};
+use crate::http::v2::inputs::{Data, Taken};
+use crate::http::v2::outputs::{self, Asked, no_shared_memory};
+use crate::http::v2::shape::{Declared, Form, check, wrong_count};
 use crate::json::MAX_RANK;
 use crate::model::Signature;
 use crate::spelling::excerpt;
@@ -54,13 +54,13 @@ pub(super) fn decode(
     }
     if inputs.is_empty() {
         return Err(ApiError::invalid(
-            "missing_field",
+            ErrorCode::MissingField,
             "the message: expected \"inputs\" with a tensor for each of the model's, got none",
         ));
     }
     if !raw.is_empty() && raw.len() != inputs.len() {
         return Err(ApiError::invalid(
-            "binary_size_mismatch",
+            ErrorCode::BinarySizeMismatch,
             format!(
                 "raw_input_contents: expected as many as \"inputs\", {}, got {}{}; send one for each \
                  tensor, in the order of \"inputs\", or \"contents\" in each tensor and none here",
@@ -117,13 +117,13 @@ impl<'b> Tensor<'b> {
                 3 => value.integers(|extent| {
                     if extents.len() == MAX_RANK {
                         return Err(ApiError::invalid(
-                            "shape_mismatch",
+                            ErrorCode::ShapeMismatch,
                             format!("inputs[{place}].shape: a shape has at most {MAX_RANK} axes"),
                         ));
                     }
                     let extent = u64::try_from(extent).map_err(|_| {
                         ApiError::invalid(
-                            "out_of_range",
+                            ErrorCode::OutOfRange,
                             format!(
                                 "inputs[{place}].shape: expected extents of 1 or more, got {extent}; \
                                  count the rows of the data"
@@ -137,7 +137,7 @@ impl<'b> Tensor<'b> {
                     let (key, _) = entry(value.fields()?)?;
                     if key == "shared_memory_region" {
                         return Err(ApiError::invalid(
-                            "not_served",
+                            ErrorCode::NotServed,
                             format!(
                                 "inputs[{place}].parameters: shared memory is not served; send the \
                                  values in \"contents\" or \"raw_input_contents\""
@@ -181,7 +181,7 @@ impl<'b> Tensor<'b> {
             (Some(raw), None) => raw,
             (Some(_), Some(_)) => {
                 return Err(ApiError::invalid(
-                    "ambiguous_request",
+                    ErrorCode::AmbiguousRequest,
                     format!(
                         "inputs[{place}]: expected either \"contents\" in each tensor or \
                          \"raw_input_contents\", got both; send the values once"
@@ -192,7 +192,7 @@ impl<'b> Tensor<'b> {
                 (Some(bytes), None) => bytes,
                 (_, Some(other)) => {
                     return Err(ApiError::invalid(
-                        "datatype_mismatch",
+                        ErrorCode::DatatypeMismatch,
                         format!(
                             "inputs[{place}].contents: expected fp32_contents, as input {:?} is \
                              {spec}, got {other}; send its values there",
@@ -204,7 +204,7 @@ impl<'b> Tensor<'b> {
             },
             (None, None) => {
                 return Err(ApiError::invalid(
-                    "missing_field",
+                    ErrorCode::MissingField,
                     format!(
                         "inputs[{place}]: expected values of input {:?} in \"contents\" or in \
                          \"raw_input_contents\", got none",
@@ -219,7 +219,7 @@ impl<'b> Tensor<'b> {
             return Err(match raw {
                 None => wrong_count(spec, rows, bytes.len() / element.bytes()),
                 Some(_) => ApiError::invalid(
-                    "binary_size_mismatch",
+                    ErrorCode::BinarySizeMismatch,
                     format!(
                         "raw_input_contents[{place}]: input {:?}: {} {} takes {expected} bytes, got \
                          {}; send {} bytes a value",
@@ -327,7 +327,7 @@ impl Parameter<'_> {
         };
         number.ok_or_else(|| {
             ApiError::invalid(
-                "wrong_type",
+                ErrorCode::WrongType,
                 format!(
                     "{}: expected int64_param or uint64_param, 0 or more, got {}",
                     place(),

@@ -5,10 +5,9 @@ use std::cell::OnceCell;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use super::super::super::error::ApiError;
-use super::super::super::grpc::{inference, prefixed};
-use super::super::outputs::{Asked, Chosen};
-use super::infer::Place;
+use crate::http::error::ApiError;
+use crate::http::grpc::{inference, prefixed};
+use crate::http::v2::outputs::{Asked, Chosen};
 use crate::model::Model;
 use crate::request::InferResponse;
 
@@ -17,6 +16,15 @@ const RAW: u32 = 6;
 
 /// The number of `infer_response` in a message of a stream.
 const INFER_RESPONSE: u32 = 2;
+
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is all of its request's answer.
+    Alone,
+    /// It is one message of a stream.
+    InStream,
+}
 
 /// What a request says about its answer.
 #[derive(Debug)]

@@ -2,79 +2,24 @@
 
 use bytes::Bytes;
 
-use super::super::super::Server;
-use super::super::super::answer::Response;
-use super::super::super::body::RequestBody;
-use super::super::super::budget::Share;
-use super::super::super::error::{ApiError, Refusal};
-use super::super::super::exchange::{self, Exchange};
-use super::super::super::grpc::{
-    Call, Fields, Malformed, Messages, Part, Sender, Streaming, framed, inference, receive,
+use super::decode::decode;
+use super::encode::Place;
+use super::target::Target;
+use crate::http::answer::Response;
+use crate::http::body::RequestBody;
+use crate::http::budget::Share;
+use crate::http::error::{ApiError, Refusal};
+use crate::http::exchange;
+use crate::http::grpc::{
+    Call, Fields, MessagePart, Messages, Sender, Streaming, framed, inference, receive,
     until_closing,
 };
-use super::super::super::predict::{Admitted, Least, Sizes};
-use super::decode::decode;
-use super::version;
-use crate::metrics::{Protocol, Route};
+use crate::http::predict::{Admitted, Least, Sizes};
+use crate::metrics::Route;
 use crate::request::InferError;
 
 /// The bytes of the shortest value: a half.
 const VALUE_BYTES: usize = 2;
-
-/// Where an answer goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// It is all of its request's answer.
-    Alone,
-    /// It is one message of a stream.
-    InStream,
-}
-
-/// The model that a request is for.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Target<'b> {
-    name: &'b str,
-    version: &'b str,
-}
-
-impl<'b> Target<'b> {
-    /// Reads all of a request.
-    fn of(message: &'b [u8]) -> Result<Self, Malformed> {
-        let mut target = Self::default();
-        let mut fields = Fields::of(message);
-        while let Some((number, value)) = fields.next()? {
-            match number {
-                1 => target.name = value.text()?,
-                2 => target.version = value.text()?,
-                _ => {}
-            }
-        }
-        Ok(target)
-    }
-
-    /// Reads the start of a request; `None` if it has not all of it. Clients write fields in the order
-    /// of their numbers, and these two are the first.
-    fn at_the_start(message: &'b [u8]) -> Option<Self> {
-        let mut target = Self::default();
-        let mut fields = Fields::of(message);
-        loop {
-            match fields.number()? {
-                1 => target.name = fields.next().ok()??.1.text().ok()?,
-                2 => target.version = fields.next().ok()??.1.text().ok()?,
-                _ => return (!target.name.is_empty()).then_some(target),
-            }
-        }
-    }
-
-    fn find<'s>(
-        &self,
-        server: &'s Server,
-        exchange: &'s Exchange,
-    ) -> Result<Admitted<'s>, ApiError> {
-        let version = version(self.version);
-        Admitted::find(server, exchange, Protocol::Grpc, self.name, version)
-    }
-}
 
 /// Answers `ModelInfer`.
 pub(super) async fn answer(
@@ -83,8 +28,8 @@ pub(super) async fn answer(
 ) -> Result<Response, ApiError> {
     let find = |message: &[u8], part| {
         let target = match part {
-            Part::Start => Target::at_the_start(message),
-            Part::All => Some(Target::of(message)?),
+            MessagePart::Start => Target::at_the_start(message),
+            MessagePart::All => Some(Target::of(message)?),
         };
         let found = target.map(|target| target.find(call.server, call.exchange));
         found.transpose()
@@ -186,32 +131,4 @@ fn id_of(message: &[u8]) -> &str {
         }
     }
     ""
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_model_is_named_at_the_start_or_not_known_yet() {
-        let named = |bytes: &[u8]| {
-            Target::at_the_start(bytes).map(|target| format!("{}/{}", target.name, target.version))
-        };
-        assert_eq!(named(b"\x0a\x01m\x2a\x7f").as_deref(), Some("m/"));
-        assert_eq!(named(b"\x0a\x01m\x12\x012\x2a").as_deref(), Some("m/2"));
-        // A version may follow, or the rest of one.
-        assert_eq!(named(b"\x0a\x01m"), None);
-        assert_eq!(named(b"\x0a\x01m\x12\x022"), None);
-        assert_eq!(named(b"\x2a\x00\x0a\x01m"), None);
-        assert_eq!(named(b""), None);
-    }
-
-    /// The last of a kind counts, and what the start said is asked again with all of the message.
-    #[test]
-    fn a_later_field_changes_what_the_start_said() {
-        let message = b"\x0a\x01m\x2a\x00\x12\x012";
-        assert_ne!(Target::at_the_start(message), Target::of(message).ok());
-        let message = b"\x0a\x01m\x12\x012\x2a\x00";
-        assert_eq!(Target::at_the_start(message), Target::of(message).ok());
-    }
 }

@@ -1,12 +1,12 @@
 //! What the server and its models say about themselves.
 
-use super::super::super::Server;
-use super::super::super::answer::Response;
-use super::super::super::error::ApiError;
-use super::super::super::grpc::{inference, message};
-use super::super::index::state;
-use super::super::metadata::{EXTENSIONS, PLATFORM};
-use super::super::stats::{NONE, milliseconds_since_1970, versions};
+use crate::http::answer::Response;
+use crate::http::error::ApiError;
+use crate::http::grpc::{inference, message};
+use crate::http::state::Server;
+use crate::http::v2::index::state;
+use crate::http::v2::metadata::{EXTENSIONS, PLATFORM};
+use crate::http::v2::stats::{NONE, milliseconds_since_1970, versions};
 use crate::metrics::{ModelState, Total};
 use crate::model::repository::{IndexEntry, LookupError, Served};
 use crate::tensor::{DataType, TensorSpec};
@@ -63,7 +63,7 @@ pub(super) fn metadata(
     }))
 }
 
-/// As the REST API's, in which [`config`](super::super::config) says what each word stands for.
+/// As the REST API's, in which [`config`](crate::http::v2::config) says what each word stands for.
 pub(super) fn config(
     server: &Server,
     name: &str,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ndarray::{ArrayD, IxDyn};
 
-use super::{Call, Function, KernelLayout, Layer, Placed, Spread, Weight};
+use super::layer::{Call, Function, KernelLayout, Layer, Placed, Spread, Weight};
 use crate::engine::kernels::Activation;
 use crate::engine::ops::{
     BatchNormalization, Concat, Elementwise, Gemm, Identity, LayerNormalization, LogSoftmax, Max,

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::super::discovery::{Found, FoundModel};
-use super::super::files::Files;
-use super::super::plan::{Outcome, Sight};
-use super::super::served::Served;
-use super::super::state::{State, Versions, may_follow};
 use crate::metrics::ModelState;
+use crate::model::repository::discovery::{Found, FoundModel};
+use crate::model::repository::files::Files;
+use crate::model::repository::plan::{Outcome, Sight};
+use crate::model::repository::served::Served;
+use crate::model::repository::state::{State, Versions, may_follow};
 
 /// One model's.
 #[derive(Default)]

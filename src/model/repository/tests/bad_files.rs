@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use super::super::*;
 use super::stage::{Stage, config, safetensors, weights, write_model};
+use crate::metrics::ModelState;
 
 /// Has each of many bad files stand in for one of a version's, in the place of one that serves and
 /// in a version of its own.

@@ -6,8 +6,9 @@ use std::os::unix::fs::symlink;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::super::*;
 use super::stage::{Stage, config, scale_of, weights, write_model};
+use crate::metrics::ModelState;
+use crate::model::repository::*;
 
 use ModelState::{Loading, Ready, Unavailable, Unloading};
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::super::*;
 use crate::engine::{Batch, Workspace};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ModelState};
+use crate::model::repository::*;
 use crate::tensor::View;
 
 /// Models `y = scale * x` below a directory, and who serves them.

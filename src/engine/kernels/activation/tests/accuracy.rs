@@ -6,7 +6,7 @@
 use std::ops::RangeInclusive;
 use std::thread;
 
-use super::super::*;
+use crate::engine::kernels::activation::*;
 use crate::engine::kernels::{math, stated};
 
 /// A function, its exact value, and the most that may lie between the two.

@@ -1,0 +1,45 @@
+//! How far an input is read, and what became of its rows.
+
+use serde::{Deserialize, Serialize};
+
+/// A place in an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// In bytes; of Parquet in rows.
+    pub(super) offset: u64,
+    /// From 1; of Parquet the row.
+    pub(super) line: u64,
+}
+
+impl Position {
+    pub(super) const START: Self = Self { offset: 0, line: 1 };
+}
+
+/// What became of the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// The rows of the input.
+    pub rows: u64,
+    /// Those that were scored.
+    pub scored: u64,
+    /// Those that were not, of which the file of bad rows says why.
+    pub bad: u64,
+    /// Lines with nothing on them, which are no rows.
+    pub blank: u64,
+}
+
+impl Tally {
+    pub(super) const NONE: Self = Self {
+        rows: 0,
+        scored: 0,
+        bad: 0,
+        blank: 0,
+    };
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.scored += other.scored;
+        self.bad += other.bad;
+        self.blank += other.blank;
+    }
+}
