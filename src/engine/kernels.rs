@@ -10,16 +10,16 @@ mod activation;
 mod aligned;
 #[cfg(test)]
 mod digest;
+#[cfg(test)]
+mod documented_errors;
 mod elementwise;
 mod gemm;
 mod isa;
+pub mod machine_peak;
 mod math;
 pub mod pages;
-pub mod probe;
 mod rows;
 mod simd;
-#[cfg(test)]
-mod stated;
 mod sync;
 mod team;
 #[cfg(test)]
