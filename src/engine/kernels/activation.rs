@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 
 use functions as f;
 
-use super::isa::{Isa, Task};
-use super::simd::Simd;
+use super::isa::Isa;
+use super::simd::{Simd, Task};
 
 /// An element-wise function with its parameters.
 ///

@@ -1,7 +1,7 @@
 //! Arithmetic value by value: by column, and of two arrays.
 
-use super::isa::{Isa, Task};
-use super::simd::Simd;
+use super::isa::Isa;
+use super::simd::{Simd, Task};
 
 /// `output = (input - mean) / deviation`, column by column.
 ///

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use super::activation::Activation;
 use super::aligned::{AlignedVec, LINE};
-use super::isa::{Isa, Task};
-use super::simd::Simd;
+use super::isa::Isa;
+use super::simd::{Simd, Task};
 use super::team::Team;
 use tile::{Tile, run_tile};
 

@@ -6,7 +6,7 @@ use std::fmt;
 use super::simd::Neon;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 use super::simd::{Avx2, Avx512};
-use super::simd::{Portable, Simd};
+use super::simd::{Portable, Simd, Task};
 
 /// The instruction set the kernels run with.
 ///
@@ -106,18 +106,6 @@ impl fmt::Debug for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Isa({})", self.name())
     }
-}
-
-/// A loop written once over [`Simd`], compiled once for each instruction set.
-///
-/// Implementations mark `run` `#[inline(always)]`: its body then becomes part
-/// of a function that has the instruction set enabled.
-pub(super) trait Task {
-    /// What the loop gives back.
-    type Output;
-
-    /// Runs the loop.
-    fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
 #[cfg(test)]

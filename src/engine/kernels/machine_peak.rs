@@ -5,8 +5,8 @@
 
 use std::array::from_fn;
 
-use super::isa::{Isa, Task};
-use super::simd::Simd;
+use super::isa::Isa;
+use super::simd::{Simd, Task};
 
 /// Multiply-adds that wait for each other, one after the other.
 ///

@@ -2,9 +2,9 @@
 //!
 //! A row's sums run in one order that depends on its length only.
 
-use super::isa::{Isa, Task};
+use super::isa::Isa;
 use super::math;
-use super::simd::Simd;
+use super::simd::{Simd, Task};
 
 /// Replaces each row of `columns` values by its softmax, `exp(x - max) / sum`.
 ///

@@ -23,8 +23,6 @@ pub(super) use avx512::Avx512;
 pub(super) use neon::Neon;
 pub(super) use portable::Portable;
 
-use super::isa::Task;
-
 /// Proof that an instruction set may be used, and its operations on vectors.
 pub(super) trait Simd: Copy {
     /// `LANES` values.
@@ -137,4 +135,16 @@ pub(super) trait Simd: Copy {
             unsafe { self.store_first(vector, values.as_mut_ptr(), values.len()) }
         }
     }
+}
+
+/// A loop written once over [`Simd`], compiled once for each instruction set.
+///
+/// Implementations mark `run` `#[inline(always)]`: its body then becomes part
+/// of a function that has the instruction set enabled.
+pub(super) trait Task {
+    /// What the loop gives back.
+    type Output;
+
+    /// Runs the loop.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
 }

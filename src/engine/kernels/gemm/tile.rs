@@ -4,8 +4,7 @@ use std::array::from_fn;
 
 use crate::engine::kernels::activation::{Activation, Block};
 use crate::engine::kernels::aligned::LINE;
-use crate::engine::kernels::isa::Task;
-use crate::engine::kernels::simd::Simd;
+use crate::engine::kernels::simd::{Simd, Task};
 
 /// A tile's place in the matrices and what is applied to it.
 #[derive(Clone, Copy)]

@@ -2,8 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
-use crate::engine::kernels::isa::Task;
+use super::{Simd, Task};
 
 /// Proof that the CPU has AVX2 and FMA.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Avx2, Simd};
-use crate::engine::kernels::isa::Task;
+use super::{Avx2, Simd, Task};
 
 /// Proof that the CPU has AVX-512F, AVX2 and FMA.
 #[derive(Clone, Copy, PartialEq, Eq)]

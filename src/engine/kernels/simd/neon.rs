@@ -8,8 +8,7 @@
 use std::arch::aarch64::*;
 use std::arch::is_aarch64_feature_detected;
 
-use super::Simd;
-use crate::engine::kernels::isa::Task;
+use super::{Simd, Task};
 
 /// Proof that the CPU has NEON.
 #[derive(Clone, Copy, PartialEq, Eq)]

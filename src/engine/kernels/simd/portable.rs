@@ -2,8 +2,7 @@
 
 use std::array::from_fn;
 
-use super::Simd;
-use crate::engine::kernels::isa::Task;
+use super::{Simd, Task};
 
 /// The operations in plain Rust; needs nothing of the CPU.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Each operation of each instruction set against its scalar twin.
 
-use crate::engine::kernels::isa::{Isa, Task};
-use crate::engine::kernels::simd::Simd;
+use crate::engine::kernels::isa::Isa;
+use crate::engine::kernels::simd::{Simd, Task};
 
 /// Where operations treat numbers differently.
 const EDGES: &[f32] = &[
