@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use safeserve::engine::kernels::{Isa, machine_peak};
 
-/// How often a loop is repeated; the fastest counts, as of what it is compared with.
+/// How often a loop is repeated; the fastest counts, as for the networks.
 const REPEATS: usize = 20;
 
 /// One thread's limits, the best that any measurement of the run has seen.

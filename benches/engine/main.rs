@@ -1,4 +1,4 @@
-//! The engine's forward passes beside what the machine allows and beside ndarray's `dot`.
+//! The engine's forward passes against what the machine allows and against ndarray's `dot`.
 //!
 //! `cargo bench --bench engine` measures every network at 1, 8, 32, 128 and 256 rows on one thread
 //! and prints, after criterion's own lines, one table: the fastest sample of each as microseconds,

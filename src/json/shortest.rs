@@ -27,10 +27,10 @@ use layout::{Layout, place};
 /// way from one number's bits to its text.
 pub(super) const BLOCK: usize = 8;
 
-/// Room for [`BLOCK`] numbers, of which none but the last takes more than 20 bytes.
+/// Room for [`BLOCK`] numbers, none of which but the last takes more than 20 bytes.
 pub(super) const BLOCK_ROOM: usize = 256 + SLOT;
 
-/// Writes numbers, each with a comma behind it; returns how many bytes they take.
+/// Writes numbers, each with a comma after it; returns how many bytes they take.
 ///
 /// What is not finite becomes `NaN`, `Infinity` or `-Infinity`.
 pub(super) fn write_block(values: &[f32; BLOCK], room: &mut [u8; BLOCK_ROOM]) -> usize {
@@ -65,7 +65,7 @@ fn finish(bits: u32, decimal: Decimal, digits: u64, slot: &mut [u8; SLOT]) -> us
 }
 
 /// What the other way does not know: powers of two, subnormals, what is not finite, and texts whose
-/// point is behind the seventh digit.
+/// point is after the seventh digit.
 #[cold]
 #[inline(never)]
 fn write_rare(bits: u32, slot: &mut [u8; SLOT - 1]) -> usize {
@@ -101,7 +101,7 @@ const FRACTION: u32 = (1 << 23) - 1;
 struct Decimal {
     /// Up to eight digits.
     upper: u32,
-    /// The digit behind them.
+    /// The digit after them.
     last: u32,
     /// How many of the eight are zeros before the first that counts.
     zeros: u32,

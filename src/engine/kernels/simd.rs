@@ -65,7 +65,7 @@ pub(super) trait Simd: Copy {
     /// `target` is valid for writing `LANES` values.
     unsafe fn store(self, vector: Self::Vector, target: *mut f32);
 
-    /// Writes the first `count` lanes and touches nothing behind them.
+    /// Writes the first `count` lanes and touches nothing after them.
     ///
     /// # Safety
     /// `target` is valid for writing `count` values, and `count <= LANES`.
@@ -111,8 +111,8 @@ pub(super) trait Simd: Copy {
     /// The largest lane, if none is NaN.
     fn reduce_max(self, a: Self::Vector) -> f32;
 
-    /// The first `LANES` values of a slice, or all of a shorter one with zeros
-    /// behind.
+    /// The first `LANES` values of a slice, or all of a shorter one followed
+    /// by zeros.
     #[inline(always)]
     fn read(self, values: &[f32]) -> Self::Vector {
         if values.len() >= Self::LANES {

@@ -2,7 +2,7 @@
 
 use super::Decimal;
 
-/// Room for a text, its comma, and what the stores write behind them.
+/// Room for a text, its comma, and what the stores write after them.
 pub(in super::super) const SLOT: usize = 48;
 
 /// How numbers of one power of ten look: `0.00123`, `12.3` or `1.23e-12`, each with a comma.
@@ -13,14 +13,14 @@ pub(in super::super) const SLOT: usize = 48;
 pub(super) struct Layout {
     /// The bytes of the digits before the point.
     before_point: u64,
-    /// The point, and the zeros before and behind it in front of the digits.
+    /// The point, and the zeros before and after it in front of the digits.
     fill: u64,
     /// The exponent, if there is one, and the comma.
     suffix: u64,
     suffix_len: u32,
-    /// How many bits the digits behind the point are moved by.
+    /// How many bits the digits after the point are moved by.
     shift: u8,
-    /// The fewest digits: one is behind the point.
+    /// The fewest digits: one is after the point.
     least_digits: u8,
 }
 
@@ -153,7 +153,7 @@ pub(super) fn place(
     len + layout.suffix_len as usize
 }
 
-/// Does what [`place`] cannot: a point behind more than seven digits. There are no leading zeros.
+/// Does what [`place`] cannot: a point after more than seven digits. There are no leading zeros.
 pub(super) fn place_far_point(decimal: Decimal, digits: u64, slot: &mut [u8; SLOT - 1]) -> usize {
     let mut text = [b'0'; 16];
     text[..8].copy_from_slice(&(digits | ZEROS).to_be_bytes());

@@ -219,8 +219,8 @@ impl Guarded {
         // SAFETY: a new mapping, at a place that the system chooses; the page in
         // its middle belongs to it.
         let start = unsafe {
-            let (private, nobody) = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, libc::PROT_NONE);
-            let map = libc::mmap(std::ptr::null_mut(), 3 * bytes, nobody, private, -1, 0);
+            let (private, none) = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, libc::PROT_NONE);
+            let map = libc::mmap(std::ptr::null_mut(), 3 * bytes, none, private, -1, 0);
             assert_ne!(map, libc::MAP_FAILED);
             let middle = map.byte_add(bytes);
             let both = libc::PROT_READ | libc::PROT_WRITE;

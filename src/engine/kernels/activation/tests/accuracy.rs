@@ -60,7 +60,7 @@ impl Task for Part<'_> {
 }
 
 enum Bound {
-    /// So many ulp; or an absolute error, where a factor is subnormal: its
+    /// This many ulp; or an absolute error, where a factor is subnormal: its
     /// rounding times `x` is more than the last bit of a subnormal result.
     Ulp { most: f64, absolute: f64 },
     /// The most absolute error by `x` and the exact value.
@@ -95,7 +95,7 @@ fn ulp(value: f64) -> f64 {
 }
 
 /// How far a result is from the exact value. Infinity counts as 2^128, where the
-/// next number would stand, so that overflow too early by an ulp is that error.
+/// next number would be, so that overflow too early by an ulp is that error.
 fn error(actual: f32, exact: f64) -> f64 {
     if actual.is_nan() && exact.is_nan() {
         return 0.0;
@@ -385,7 +385,7 @@ fn each_function_keeps_its_stated_error() {
 /// The whole of `f32`, by which the stated errors were found.
 #[test]
 #[ignore = "an hour on two cores; see CONTRIBUTING.md"]
-#[expect(clippy::print_stdout, reason = "its findings are for whoever runs it")]
+#[expect(clippy::print_stdout, reason = "it prints what it found")]
 fn each_function_keeps_its_stated_error_for_every_input() {
     const BLOCK: u32 = 1 << 14;
     let threads = thread::available_parallelism().unwrap().get();
