@@ -10,6 +10,7 @@
 #     FEATURES        cargo's features; what a server does not need (train, import, ...) is left out
 #     REVISION        the commit, for the image's label
 #
+# On amd64 it computes with AVX-512 or AVX2, on arm64 with NEON; the program asks the CPU when it starts.
 # `docker build --platform linux/arm64 .` compiles on the builder's own architecture for the other one, without
 # emulation. Docker's old builder knows no platforms: there `--build-arg TARGETARCH=arm64` does the same, but for
 # the architecture that stands in the image's description.

@@ -1,4 +1,4 @@
-.PHONY: run test lint bench bench-serve bench-scale bench-peers reliability soak conformance workflows deploy image check fuzz miri
+.PHONY: run test lint bench bench-serve bench-scale bench-peers reliability soak conformance workflows deploy image check arm64 fuzz miri
 
 run:
 	cargo run --release
@@ -62,6 +62,11 @@ image:
 
 check:
 	bash .ci/run
+
+# The kernels' tests compiled for arm64, with NEON, under qemu-user: the target's standard library comes from
+# rustup or Debian, the emulator from Debian. ARGS="NAME" picks other tests of the library.
+arm64:
+	tests/arm64/run $(ARGS)
 
 # What reads bytes from outside, by cargo-fuzz: each target for FUZZ_SECONDS (300). ARGS="infer keys"
 # picks; docs/reliability.md has the last figures.

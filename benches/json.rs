@@ -1,4 +1,4 @@
-//! Reading and writing JSON numbers, beside `serde_json`.
+//! Reading and writing JSON numbers, next to `serde_json`.
 //!
 //! `cargo bench --bench json` prints nanoseconds a number, the fastest of many rounds in which the
 //! two take turns. A round reads other numbers each time, some 100,000 before it repeats any: a
@@ -140,7 +140,7 @@ fn read(text: &str, count: usize) {
     let mut values = Vec::with_capacity(count);
     let mut reader = Reader::new(text.as_bytes()).expect("UTF-8");
     reader.numbers(&mut values, count).expect("numbers");
-    reader.end().expect("nothing behind");
+    reader.end().expect("nothing after");
     assert_eq!(values.len(), count);
     black_box(values);
 }

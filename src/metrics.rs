@@ -10,9 +10,9 @@ mod labels;
 mod model;
 mod passes;
 mod process;
+mod process_state;
 mod registration;
 mod sharded;
-mod standing;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,14 +26,14 @@ pub use labels::{
 pub use model::{ModelMetrics, Statistics};
 pub use passes::Total;
 pub use process::{cpu_time, max_open_files};
+pub use process_state::{Bounds, ProcessState};
 pub use sharded::{Counter, Histogram, Unit, UpDown};
-pub use standing::{Bounds, Standing};
 
 use family::Family;
 use labels::Label;
 use model::Families;
+use process_state::{BoundSeries, ProcessStateSeries, StateSeries};
 use registration::{counter, counters, gauge, whole};
-use standing::{BoundSeries, StandingSeries, StateSeries};
 
 /// The media type of [`Metrics::render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -60,7 +60,7 @@ struct Inner {
     http_requests: Box<[Box<[Counter]>]>,
     requests_in_flight: UpDown,
     bounds: BoundSeries,
-    standing: StandingSeries,
+    process_state: ProcessStateSeries,
     model_states: StateSeries,
     models_by_state: Box<[IntGauge]>,
     model_loads: Box<[IntCounter]>,
@@ -134,9 +134,9 @@ impl Metrics {
         self.0.bounds.show(bounds);
     }
 
-    /// Has each scrape ask how the process stands. Who came first is asked.
-    pub fn follow(&self, ask: impl Fn() -> Standing + Send + Sync + 'static) {
-        self.0.standing.follow(Box::new(ask));
+    /// Has each scrape ask for the state of the process. The first one is asked.
+    pub fn follow(&self, ask: impl Fn() -> ProcessState + Send + Sync + 'static) {
+        self.0.process_state.follow(Box::new(ask));
     }
 
     /// Shows where all model versions stand.
@@ -317,7 +317,7 @@ impl Inner {
             models: Mutex::new(HashMap::new()),
             http_requests,
             bounds: BoundSeries::register(&registry)?,
-            standing: StandingSeries::register(&registry)?,
+            process_state: ProcessStateSeries::register(&registry)?,
             model_states,
             models_by_state,
             model_loads: counters::<LoadResult>(

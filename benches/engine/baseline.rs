@@ -81,6 +81,11 @@ fn cpu() -> String {
         let value = line.and_then(|line| line.split_once(':'));
         value.map_or("?", |(_, value)| value.trim()).to_owned()
     };
+    if text.contains("CPU implementer") {
+        // ARM has no names, only numbers of the maker and of the design.
+        let [maker, part] = ["CPU implementer", "CPU part"].map(field);
+        return format!("ARM, implementer {maker}, part {part}");
+    }
     let [name, family, model] = ["model name", "cpu family", "model\t"].map(field);
     format!("{name}, family {family}, model {model}")
 }

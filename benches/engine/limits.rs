@@ -3,12 +3,12 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use safeserve::engine::kernels::{Isa, probe};
+use safeserve::engine::kernels::{Isa, machine_peak};
 
-/// How often a probe is repeated; the fastest counts, as of what it is compared with.
+/// How often a loop is repeated; the fastest counts, as for the networks.
 const REPEATS: usize = 20;
 
-/// One thread's limits, the best that any probe of the run has seen.
+/// One thread's limits, the best that any measurement of the run has seen.
 pub(crate) struct Limits {
     isa: Isa,
     /// Floating-point operations a second, of multiply-adds that do not wait for each other.
@@ -34,8 +34,8 @@ impl Limits {
         }
     }
 
-    /// Probes again, with the weights of a network of these widths.
-    pub(crate) fn probe(&mut self, widths: &[usize]) {
+    /// Measures again, with the weights of a network of these widths.
+    pub(crate) fn measure(&mut self, widths: &[usize]) {
         let fastest = |run: &mut dyn FnMut()| {
             let times = (0..REPEATS).map(|_| {
                 let started = Instant::now();
@@ -47,13 +47,13 @@ impl Limits {
         const COUNT: usize = 200_000;
         let mut flops = 0;
         let time = fastest(&mut || {
-            let (sum, done) = probe::multiply_adds(self.isa, COUNT);
+            let (sum, done) = machine_peak::multiply_adds(self.isa, COUNT);
             black_box(sum);
             flops = done;
         });
         self.flops_a_second = self.flops_a_second.max(flops as f64 / time);
         let time = fastest(&mut || {
-            black_box(probe::dependent_multiply_adds(self.isa, COUNT));
+            black_box(machine_peak::dependent_multiply_adds(self.isa, COUNT));
         });
         self.latency = self.latency.min(time / COUNT as f64);
 
@@ -70,7 +70,7 @@ impl Limits {
         });
         let weights = &mut self.weights[known];
         // Which way is faster depends on how far away the values are.
-        for read in [probe::read, probe::read_in_streams] {
+        for read in [machine_peak::read, machine_peak::read_in_streams] {
             let time = fastest(&mut || {
                 for _ in 0..reads {
                     black_box(read(self.isa, black_box(&weights.values)));

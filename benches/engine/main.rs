@@ -1,8 +1,8 @@
-//! The engine's forward passes beside what the machine allows and beside ndarray's `dot`.
+//! The engine's forward passes against what the machine allows and against ndarray's `dot`.
 //!
 //! `cargo bench --bench engine` measures every network at 1, 8, 32, 128 and 256 rows on one thread
 //! and prints, after criterion's own lines, one table: the fastest sample of each as microseconds,
-//! rows/s and GFLOP/s; the limit, as probes in the same run gave it, and which part of it was
+//! rows/s and GFLOP/s; the limit, as measured in the same run, and which part of it was
 //! reached; that part as `benches/engine/baseline.toml` has it; and how many times faster than the
 //! same layers through `ndarray` it is. A second table has the passes that two threads share.
 //!
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
     for (position, network) in networks.iter().enumerate() {
         for rows in ROWS {
             if let Some(line) = measure(&mut criterion, network, rows) {
-                limits.probe(network.widths);
+                limits.measure(network.widths);
                 lines.entry(position).or_default().push(line);
             }
         }

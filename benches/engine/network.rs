@@ -30,7 +30,7 @@ pub(crate) fn sample(name: &'static str, version: &str, widths: &'static [usize]
         .join(name)
         .join(version);
     let model = Model::load(name, 1, &directory).expect("the samples load");
-    let engine = std::sync::Arc::into_inner(model.engine).expect("nobody else has the engine");
+    let engine = std::sync::Arc::into_inner(model.engine).expect("no one else has the engine");
     Network {
         name,
         engine,

@@ -201,7 +201,7 @@ impl Shape {
     /// Whether this is an answer to its end.
     ///
     /// # Panics
-    /// If it is not 200, or does not say how long its body is, or goes on behind it.
+    /// If it is not 200, or does not say how long its body is, or goes on after it.
     fn is_whole(&mut self, answer: &[u8]) -> bool {
         if !self.fits(answer) {
             let Some(end) = memmem::find(answer, BLANK) else {

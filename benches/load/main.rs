@@ -1,4 +1,4 @@
-//! Requests per second over HTTP, beside bare axum handlers.
+//! Requests per second over HTTP, next to bare axum handlers.
 //!
 //! `cargo bench --bench load` starts the server and two bare axum handlers as processes of their
 //! own and sends each the same Open Inference Protocol bodies over 1, 16, 64 and 256 connections,
@@ -13,7 +13,7 @@
 //! only marked. The load goes to 127.0.0.1 or to
 //! where `--against` says, and ends by itself.
 //!
-//! Options, behind `--`:
+//! Options, after `--`:
 //!
 //! | option | |
 //! |---|---|
@@ -21,7 +21,7 @@
 //! | `--seconds N` | the time of one cell of one round (1) |
 //! | `--rounds N` | how often each cell is measured (5), after one round that warms up |
 //! | `--connections N,N` | the numbers of connections (1,16,64,256) |
-//! | `--build FILE` | another build of the server, beside this one |
+//! | `--build FILE` | another build of the server, with this one |
 //! | `--against NAME=http://ADDRESS[/PATH][,body=FILE][,process=ID]` | a server that runs already, with its own path and body, else safeserve's; with its process its CPU time is measured, descendants counted |
 //! | `--json FILE` | writes the results |
 //! | `--baseline FILE` | other ratios than `benches/load/baseline.toml` |

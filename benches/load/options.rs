@@ -8,9 +8,9 @@ pub(crate) struct Options {
     pub(crate) connections: Vec<usize>,
     /// The networks to measure; empty for all.
     pub(crate) networks: Vec<String>,
-    /// Other builds of the server, to measure beside this one.
+    /// Other builds of the server, to measure with this one.
     pub(crate) builds: Vec<String>,
-    /// Servers that run already, to measure beside this one.
+    /// Servers that run already, to measure with this one.
     pub(crate) peers: Vec<Peer>,
     /// Where the results go as JSON.
     pub(crate) json: Option<PathBuf>,
@@ -20,7 +20,7 @@ pub(crate) struct Options {
     pub(crate) write_networks: Option<PathBuf>,
 }
 
-/// A server that somebody else started.
+/// A server that someone else started.
 pub(crate) struct Peer {
     pub(crate) name: String,
     pub(crate) address: String,

@@ -134,8 +134,8 @@ fn stat(process: u32) -> Option<Stat> {
     })
 }
 
-/// The processor as the kernel names it; virtual machines tend to hide the marketing name, which
-/// is why family and model stand beside it.
+/// The processor as the kernel names it; virtual machines tend to hide the marketing name, so
+/// family and model are given with it.
 pub(crate) fn cpu_name() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
@@ -147,6 +147,11 @@ pub(crate) fn cpu_name() -> String {
             .map_or("unknown", |(_, value)| value)
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if text.contains("CPU implementer") {
+        // ARM has no names, only numbers of the maker and of the design.
+        let [maker, part] = ["CPU implementer", "CPU part"].map(field);
+        return format!("ARM, implementer {maker}, part {part}, {cores} cores");
+    }
     format!(
         "{}, family {}, model {}, {cores} cores",
         field("model name"),

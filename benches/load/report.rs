@@ -45,7 +45,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// The figures of `cells`, one a round, beside those of the parsing handler's same rounds.
+    /// The figures of `cells`, one a round, next to those of the parsing handler's same rounds.
     pub(crate) fn new(connections: usize, server: &str, cells: &[Cell], parsing: &[Cell]) -> Self {
         let one = |figure: fn(&Cell) -> f64| Spread::of(cells.iter().map(figure));
         let two = |figure: fn(&Cell, &Cell) -> f64| {

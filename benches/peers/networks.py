@@ -14,7 +14,7 @@ OPERATORS = {"relu": "Relu", "softmax": "Softmax"}
 
 
 def export(networks: Path) -> None:
-    """Writes `<name>.onnx` beside the networks."""
+    """Writes `<name>.onnx` next to the networks."""
     for name, directory in DIRECTORIES.items():
         onnx.save(to_onnx(networks / directory), networks / f"{name}.onnx")
 

@@ -1,7 +1,7 @@
 //! What grows with what: connections, models, rows a request; and what a start takes.
 //!
 //! `cargo bench --bench scale` starts the server as a process and prints a table for each story,
-//! with the target beside the figure; names behind `--` pick stories: `connections`, `models`,
+//! with the target next to the figure; names after `--` pick stories: `connections`, `models`,
 //! `rows`, `start`. The load goes to 127.0.0.1 only and ends by itself. A missed target is marked
 //! and the exit code is 1.
 
@@ -14,7 +14,7 @@ mod rows;
 mod start;
 mod targets;
 
-// The load benchmark's own parts, of which this one needs some.
+// The load benchmark's own parts; this one needs some of them.
 #[allow(dead_code)]
 #[path = "../load/generator.rs"]
 mod generator;

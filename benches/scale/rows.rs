@@ -57,7 +57,7 @@ pub(crate) fn measure(targets: &mut Targets) {
         unreachable!("several counts");
     };
     targets.at_most(
-        "CPU time of 10,000 rows, beside 1,000",
+        "CPU time of 10,000 rows, against 1,000",
         full,
         1.1 * tenth,
         "µs a row",

@@ -25,7 +25,7 @@ use crate::http::{AdminRoutes, Controls, OperationsRoutes};
 use crate::http::{GrpcRoutes, Routes};
 use crate::keys::Keys;
 use crate::lifecycle::Lifecycle;
-use crate::metrics::{Bounds, Metrics, Standing, WatchedFile};
+use crate::metrics::{Bounds, Metrics, ProcessState, WatchedFile};
 use crate::model::repository::{
     ModelRepository, RepositoryError, RepositorySettings, WatchSettings,
 };
@@ -218,7 +218,7 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
     metrics.follow({
         let lifecycle = Arc::clone(&lifecycle);
         let inflight_body_bytes = routes.inflight_body_bytes();
-        move || Standing {
+        move || ProcessState {
             is_ready: lifecycle.is_ready(),
             is_live: lifecycle.is_live(),
             inflight_body_bytes: inflight_body_bytes(),

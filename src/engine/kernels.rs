@@ -1,23 +1,25 @@
 //! Loops over slices: the only unsafe code of the crate.
 //!
-//! Each loop is written once over vectors ([`simd`]) and compiled for AVX-512,
-//! for AVX2 with FMA, and portably; [`Isa`] chooses at run time. Callers pass
+//! Each loop is written once over vectors ([`simd`]) and compiled for AVX-512, for
+//! AVX2 with FMA or for NEON, and portably; [`Isa`] chooses at run time. Callers pass
 //! slices and sizes. Every function computes a row in an order that depends on
 //! the row's length only: neither the number of rows, nor the row's position,
 //! nor its neighbours change a bit of its result.
 
 mod activation;
 mod aligned;
+#[cfg(test)]
+mod digest;
+#[cfg(test)]
+mod documented_errors;
 mod elementwise;
 mod gemm;
 mod isa;
+pub mod machine_peak;
 mod math;
 pub mod pages;
-pub mod probe;
 mod rows;
 mod simd;
-#[cfg(test)]
-mod stated;
 mod sync;
 mod team;
 #[cfg(test)]

@@ -43,13 +43,13 @@ impl Error {
     }
 
     /// Adds what would help.
-    pub(crate) fn with_mend(mut self, mend: &str) -> Self {
+    pub(crate) fn with_hint(mut self, hint: &str) -> Self {
         self.0.message.push_str("; ");
-        self.0.message.push_str(mend);
+        self.0.message.push_str(hint);
         self
     }
 
-    /// The same fault of a document that is not the whole body but stands at `place` in it.
+    /// The same fault of a document that is not the whole body but lies at `place` in it.
     pub(crate) fn within(mut self, place: &str) -> Self {
         let fault = &mut self.0;
         fault.path = match &*fault.path {

@@ -15,7 +15,7 @@ pub(crate) struct BadNumber {
     pub(super) message: &'static str,
 }
 
-/// Reads the number that starts at `start`; returns its value and the position behind it.
+/// Reads the number that starts at `start`; returns its value and the position after it.
 ///
 /// The value is the `f32` nearest to the decimal text, ties to even: bit for bit what
 /// `str::parse::<f32>` gives, infinities for what is too large included.
@@ -27,7 +27,7 @@ pub(crate) fn parse_f32(text: &[u8], start: usize) -> Result<(f32, usize), BadNu
     Ok((value, decimal.end))
 }
 
-/// The position behind the number that starts at `start`.
+/// The position after the number that starts at `start`.
 pub(super) fn number_end(text: &[u8], start: usize) -> Result<usize, BadNumber> {
     Decimal::scan(text, start).map(|decimal| decimal.end)
 }
@@ -43,7 +43,7 @@ struct Decimal {
     /// The number of digits, without a lone 0 before the point.
     digits: usize,
     exponent: i64,
-    /// The position behind the text.
+    /// The position after the text.
     end: usize,
 }
 
@@ -75,7 +75,7 @@ impl Decimal {
             if end == fraction {
                 return Err(BadNumber {
                     at: end,
-                    message: "expected a digit behind the decimal point",
+                    message: "expected a digit after the decimal point",
                 });
             }
             digit_count = end - fraction + if lone_zero { 0 } else { digit_count };
@@ -84,21 +84,21 @@ impl Decimal {
         if byte(end) | 0x20 == b'e' {
             let sign = byte(end + 1);
             let first = end + 1 + usize::from(matches!(sign, b'+' | b'-'));
-            let (power, behind) = digits(text, first, 0);
-            if behind == first {
+            let (power, after) = digits(text, first, 0);
+            if after == first {
                 return Err(BadNumber {
                     at: first,
                     message: "expected a digit in the exponent",
                 });
             }
             // A power that wrapped around must not look like a small one.
-            let power = if behind - first <= MAX_EXACT_DIGITS {
+            let power = if after - first <= MAX_EXACT_DIGITS {
                 power as i64
             } else {
                 i64::MAX / 2
             };
             exponent += if sign == b'-' { -power } else { power };
-            end = behind;
+            end = after;
         }
         Ok(Self {
             negative,
@@ -188,13 +188,13 @@ fn digit(byte: u8) -> Option<u64> {
 const ZEROS: u64 = 0x3030_3030_3030_3030;
 
 /// The high bits of the bytes above 9. Only the lowest is sure, and all if no two are neighbours
-/// or above 0x89: a carry can only touch the byte behind such a one.
+/// or above 0x89: a carry can only touch the byte after such a one.
 #[inline(always)]
 fn non_digits(values: u64) -> u64 {
     (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080
 }
 
-/// Eight bytes of text, of which the first few may be digits.
+/// Eight bytes of text, whose first few may be digits.
 struct Chunk {
     /// The bytes less `b'0'`, the first in the lowest byte.
     values: u64,

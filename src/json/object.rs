@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
         &mut self,
         mut member: impl FnMut(&mut Self, Cow<'a, str>, usize) -> Result<(), E>,
     ) -> Result<(), E> {
-        // At the root, what stands there is often no JSON at all.
+        // At the root, what comes is often no JSON at all.
         if self.depth == 0 && !matches!(self.peek(), Ok(Kind::Object)) {
             return Err(self.not_an_object().into());
         }
@@ -119,7 +119,7 @@ impl<'a> Reader<'a> {
         }
         let key = self.string()?;
         if !self.eat(b':') {
-            return Err(self.syntax("':' behind the key"));
+            return Err(self.syntax("':' after the key"));
         }
         self.skip_blanks();
         Ok((key, at))
@@ -128,8 +128,8 @@ impl<'a> Reader<'a> {
     #[cold]
     fn not_an_object(&self) -> Error {
         let error = self.expected("a JSON object");
-        let mend = "send one, with curl as -d '{...}', with Python's requests as json={...}";
-        error.with_mend(mend)
+        let hint = "send one, with curl as -d '{...}', with Python's requests as json={...}";
+        error.with_hint(hint)
     }
 
     #[cold]

@@ -99,7 +99,7 @@ fn is_plain(key: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
-/// The position behind the closing quote of the string that opens at `start`.
+/// The position after the closing quote of the string that opens at `start`.
 fn string_end(text: &[u8], start: usize) -> usize {
     let mut position = start + 1;
     while let Some(&byte) = text.get(position) {

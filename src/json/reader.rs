@@ -8,7 +8,7 @@ use crate::spelling::excerpt;
 
 /// The most arrays and objects that may be open at once, ignored ones included.
 ///
-/// The deepest request of any protocol needs 4 levels beside the axes of its tensors.
+/// The deepest request of any protocol needs 4 levels besides the axes of its tensors.
 pub const MAX_DEPTH: usize = 64;
 
 /// Strings from the body are cut to this in messages.
@@ -249,8 +249,8 @@ impl<'a> Reader<'a> {
         Err(self.expected("a number"))
     }
 
-    /// The mend of what stands here instead of a number.
-    fn number_mend(&self) -> &'static str {
+    /// A hint on what is here instead of a number.
+    fn number_hint(&self) -> &'static str {
         match self.text.get(self.at) {
             Some(b'"') => "; send numbers without quotes",
             _ if self.comes(b"true") || self.comes(b"false") => "; send 1 for true, 0 for false",
@@ -294,7 +294,7 @@ impl<'a> Reader<'a> {
         let mut plain = start;
         loop {
             let special = self.plain_end(plain);
-            // Both ends are beside an ASCII character or the body's end, so never inside another.
+            // Both ends are next to an ASCII character or the body's end, so never inside another.
             let piece = &self.utf8[plain..special];
             match self.text.get(special) {
                 Some(b'"') => {
@@ -338,7 +338,7 @@ impl<'a> Reader<'a> {
         plain_prefix(&self.text[start..]) + start
     }
 
-    /// The character of the escape at `at`, and the position behind it.
+    /// The character of the escape at `at`, and the position after it.
     fn escape(&self, at: usize) -> Result<(char, usize), Error> {
         let bad = |message: &str| Err(self.fault(ErrorKind::Syntax, self.at, message.into()));
         let character = match self.text.get(at + 1) {
@@ -350,7 +350,7 @@ impl<'a> Reader<'a> {
             Some(b't') => '\t',
             Some(b'u') => {
                 let Some(first) = self.hex4(at + 2) else {
-                    return bad("expected four hexadecimal digits behind \\u");
+                    return bad("expected four hexadecimal digits after \\u");
                 };
                 if let Some(character) = char::from_u32(first) {
                     return Ok((character, at + 6));
@@ -494,16 +494,16 @@ impl<'a> Reader<'a> {
         if let Some(trailing) = self.trailing_comma() {
             return trailing;
         }
-        let mend = if what == "a number" {
-            self.number_mend()
+        let hint = if what == "a number" {
+            self.number_hint()
         } else {
             ""
         };
-        let message = format!("expected {what}, found {}{mend}", self.found());
+        let message = format!("expected {what}, found {}{hint}", self.found());
         self.fault(kind, self.at, message)
     }
 
-    /// The error of a closing bracket here behind a comma, if that is what there is.
+    /// The error of a closing bracket here after a comma, if that is what there is.
     #[cold]
     pub(super) fn trailing_comma(&self) -> Option<Error> {
         let closing = self.text.get(self.at).filter(|byte| b"]}".contains(byte))?;
@@ -539,7 +539,7 @@ impl<'a> Reader<'a> {
         self.found_at(self.at)
     }
 
-    /// Names what stands at `at`, short enough for a message.
+    /// Names what is at `at`, short enough for a message.
     fn found_at(&self, at: usize) -> String {
         let rest = self.text.get(at..).unwrap_or_default();
         match rest.first() {

@@ -18,7 +18,7 @@ impl Reader<'_> {
         let floor = self.depth;
         loop {
             let kind = match self.peek() {
-                // Refused, but in a number's words: the same wherever it stands.
+                // Refused, but in a number's words: the same wherever it is.
                 Err(_) if self.comes(b"NaN") || self.comes(b"Infinity") => Kind::Number,
                 kind => kind?,
             };
@@ -76,7 +76,7 @@ impl Reader<'_> {
     fn skip_number(&mut self) -> Result<(), Error> {
         match number_end(self.text, self.at) {
             Ok(end) => self.at = end,
-            // A bare token, where these are allowed: `f32` knows. Overflow is nobody's concern.
+            // A bare token, where these are allowed: `f32` knows. Overflow is no one's concern.
             Err(_) => {
                 self.f32_here()?;
             }

@@ -28,7 +28,7 @@ impl Reader<'_> {
     /// Reads a number, or arrays of numbers nested to any depth, and appends the numbers to
     /// `values` in row-major order; returns the shape of the nesting.
     ///
-    /// At most `max_values` numbers are read. `values` grows as they come: whoever knows their
+    /// At most `max_values` numbers are read. `values` grows as they come: a caller that knows their
     /// number reserves room before.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads numbers with a comma behind them, up to the first that is not as they mostly come.
+    /// Reads numbers with a comma after them, up to the first that is not as they mostly come.
     fn run(&mut self, values: &mut Vec<f32>, end: usize) {
         self.at += read_run(&self.text[self.at..], values, end - values.len());
     }
@@ -115,7 +115,7 @@ struct Nesting {
     opened: [usize; MAX_RANK],
     /// The length of the arrays of each level, once the first of them has closed.
     extents: [Option<usize>; MAX_RANK],
-    /// The level at which the numbers stand, once the first of them has come.
+    /// The level that the numbers are at, once the first of them has come.
     rank: Option<usize>,
 }
 
@@ -136,7 +136,7 @@ impl Nesting {
         Ok(())
     }
 
-    /// All numbers, and all arrays without elements, stand at the level of the first.
+    /// All numbers, and all arrays without elements, are at the level of the first.
     fn expect_innermost(&mut self, reader: &Reader<'_>) -> Result<(), Error> {
         let level = self.level;
         if *self.rank.get_or_insert(level) == level {

@@ -10,7 +10,7 @@ use super::text::plain_prefix;
 /// value, and `null` for none.
 #[derive(Debug, Default)]
 pub struct Writer {
-    /// The text, and zeros behind it as room for what comes next: numbers are written over more
+    /// The text, and zeros after it as room for what comes next: numbers are written over more
     /// bytes than they take.
     out: Vec<u8>,
     /// The length of the text.
@@ -148,7 +148,7 @@ impl Writer {
         }
     }
 
-    /// Ends a line: of documents that stand one a line, or of numbers and [cells](Self::cell) with
+    /// Ends a line: of documents written one a line, or of numbers and [cells](Self::cell) with
     /// commas between them, which are CSV.
     pub fn line(&mut self) {
         self.push(b'\n');
@@ -205,7 +205,7 @@ impl Writer {
     }
 }
 
-/// The bytes behind the first `len`. (It takes the fields apart so that who writes an array may keep
+/// The bytes after the first `len`. (It takes the fields apart so that who writes an array may keep
 /// the length in a register.)
 #[inline]
 fn room<const BYTES: usize>(out: &mut Vec<u8>, len: usize) -> &mut [u8; BYTES] {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::sharded::Cells;
 
-/// Passes of up to so many rows count without a lock. Larger ones take so long that a lock is
+/// Passes of up to this many rows count without a lock. Larger ones take so long that a lock is
 /// nothing, and there are too many sizes of them to have room for each.
 const SMALL_ROWS: usize = 128;
 

@@ -2,7 +2,7 @@
 //!
 //! An atomic that two cores write in turns costs each of them the way of its cache line from the
 //! other, some 50 ns; a request counts into about twenty. So each number here lies once a shard,
-//! each thread writes to its own, and whoever reads adds them up: exact at every scrape.
+//! each thread writes to its own, and a reader adds them up: exact at every scrape.
 
 use std::cell::Cell;
 use std::sync::Arc;

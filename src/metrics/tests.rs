@@ -193,7 +193,7 @@ fn what_was_counted_is_shown_exactly() {
 }
 
 #[test]
-fn bounds_states_and_standing_are_shown_as_they_are_now() {
+fn bounds_and_states_are_shown_as_they_are_now() {
     let metrics = metrics();
     metrics.show_bounds(&Bounds {
         cpu_cores: 3,
@@ -216,7 +216,7 @@ fn bounds_states_and_standing_are_shown_as_they_are_now() {
 
     let is_ready = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let asked = Arc::clone(&is_ready);
-    metrics.follow(move || Standing {
+    metrics.follow(move || ProcessState {
         is_ready: asked.load(std::sync::atomic::Ordering::Relaxed),
         is_live: false,
         inflight_body_bytes: 8,

@@ -22,7 +22,9 @@ def write(rows: list[Row], nightly: bool) -> None:
         promise, name = group[0].promise, group[0].test
         figures = "<br>".join(f"{row.figure} ({row.bound}){mark(row)}" for row in group)
         lines.append(f"| {promise} | {claims[name]} `tests/reliability/run {name}` | {figures.replace('|', '/')} |")
-    model = next(line for line in open("/proc/cpuinfo") if line.startswith("model name")).split(": ")[1].strip()
+    # ARM gives no names.
+    names = (line.split(": ")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
+    model = next(names, platform.machine())
     lines += ["", f"{model}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, load average "
               f"{os.getloadavg()[0]:.1f} at the end of the run."]  # fmt: skip
     text = FILE.read_text()

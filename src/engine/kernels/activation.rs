@@ -1,4 +1,4 @@
-//! Element-wise functions, by themselves or behind a dense layer.
+//! Element-wise functions, by themselves or after a dense layer.
 
 mod functions;
 
@@ -240,7 +240,7 @@ impl<'a> Block<'a> {
     /// `rows` rows of `columns` values, `stride` values from row to row.
     ///
     /// # Safety
-    /// For the lifetime `'a` the values of the block are initialised and nobody else reads
+    /// For the lifetime `'a` the values of the block are initialised and no one else reads
     /// or writes them; `stride >= columns`.
     #[inline(always)]
     pub(super) unsafe fn new(target: *mut f32, rows: usize, columns: usize, stride: usize) -> Self {

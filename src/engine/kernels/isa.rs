@@ -1,5 +1,9 @@
 //! Which instruction set the kernels run with, decided at run time.
 
+use std::fmt;
+
+#[cfg(all(target_arch = "aarch64", target_endian = "little", not(miri)))]
+use super::simd::Neon;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 use super::simd::{Avx2, Avx512};
 use super::simd::{Portable, Simd, Task};
@@ -8,16 +12,34 @@ use super::simd::{Portable, Simd, Task};
 ///
 /// Only [`Isa::detect`] and [`Isa::available`] make one, so holding one proves
 /// that this CPU has the instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Isa(Set);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An instruction set's token, which only its detection makes.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Set {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    Avx512,
+    Avx512(Avx512),
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    Avx2,
-    Portable,
+    Avx2(Avx2),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little", not(miri)))]
+    Neon(Neon),
+    Portable(Portable),
+}
+
+/// Evaluates an expression with the token of an [`Isa`].
+macro_rules! with_token {
+    ($isa:expr, |$simd:ident| $result:expr) => {
+        match $isa.0 {
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            Set::Avx512($simd) => $result,
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            Set::Avx2($simd) => $result,
+            #[cfg(all(target_arch = "aarch64", target_endian = "little", not(miri)))]
+            Set::Neon($simd) => $result,
+            Set::Portable($simd) => $result,
+        }
+    };
 }
 
 impl Isa {
@@ -26,98 +48,64 @@ impl Isa {
     ///
     /// Cheap: the standard library asks the CPU once and keeps the answer.
     pub fn detect() -> Isa {
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        {
-            if has_avx512() {
-                return Isa(Set::Avx512);
-            }
-            if has_avx2() {
-                return Isa(Set::Avx2);
-            }
-        }
-        Isa(Set::Portable)
+        Self::all().next().expect("every CPU runs the portable one")
     }
 
     /// Every instruction set this CPU can run, the best first. The portable
     /// one is always the last.
     pub fn available() -> Vec<Isa> {
-        let mut sets = Vec::new();
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        {
-            if has_avx512() {
-                sets.push(Isa(Set::Avx512));
-            }
-            if has_avx2() {
-                sets.push(Isa(Set::Avx2));
-            }
-        }
-        sets.push(Isa(Set::Portable));
-        sets
+        Self::all().collect()
     }
 
-    /// The name for logs and benchmarks: `avx512`, `avx2` or `portable`.
+    fn all() -> impl Iterator<Item = Isa> {
+        let sets = [
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            Avx512::detect().map(Set::Avx512),
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            Avx2::detect().map(Set::Avx2),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little", not(miri)))]
+            Neon::detect().map(Set::Neon),
+            Some(Set::Portable(Portable)),
+        ];
+        sets.into_iter().flatten().map(Isa)
+    }
+
+    /// The name for logs and benchmarks: `avx512`, `avx2`, `neon` or `portable`.
     pub fn name(self) -> &'static str {
-        match self.0 {
-            #[cfg(all(target_arch = "x86_64", not(miri)))]
-            Set::Avx512 => "avx512",
-            #[cfg(all(target_arch = "x86_64", not(miri)))]
-            Set::Avx2 => "avx2",
-            Set::Portable => "portable",
+        fn of<S: Simd>(_: S) -> &'static str {
+            S::NAME
         }
+        with_token!(self, |simd| of(simd))
     }
 
     /// The number of `f32` in one vector.
     pub(super) fn lanes(self) -> usize {
-        match self.0 {
-            #[cfg(all(target_arch = "x86_64", not(miri)))]
-            Set::Avx512 => Avx512::LANES,
-            #[cfg(all(target_arch = "x86_64", not(miri)))]
-            Set::Avx2 => Avx2::LANES,
-            Set::Portable => Portable::LANES,
+        fn of<S: Simd>(_: S) -> usize {
+            S::LANES
         }
+        with_token!(self, |simd| of(simd))
     }
 
-    /// How many vectors of columns a tile of so many rows is wide.
+    /// How many vectors of columns a tile of this many rows is wide.
     pub(super) fn tile_vectors(self, rows: usize) -> usize {
-        let vectors = match self.0 {
-            #[cfg(all(target_arch = "x86_64", not(miri)))]
-            Set::Avx512 => Avx512::TILE_VECTORS,
-            #[cfg(all(target_arch = "x86_64", not(miri)))]
-            Set::Avx2 => Avx2::TILE_VECTORS,
-            Set::Portable => Portable::TILE_VECTORS,
-        };
+        fn of<S: Simd>(_: S) -> &'static [usize] {
+            S::TILE_VECTORS
+        }
+        let vectors = with_token!(self, |simd| of(simd));
         vectors[rows.clamp(1, vectors.len()) - 1]
     }
 
     /// Runs a task compiled for this instruction set.
     #[inline]
     pub(super) fn run<T: Task>(self, task: T) -> T::Output {
-        match self.0 {
-            #[cfg(all(target_arch = "x86_64", not(miri)))]
-            Set::Avx512 => {
-                // SAFETY: an `Isa` of AVX-512 is only made after its detection.
-                let simd = unsafe { Avx512::assume() };
-                simd.call(task)
-            }
-            #[cfg(all(target_arch = "x86_64", not(miri)))]
-            Set::Avx2 => {
-                // SAFETY: an `Isa` of AVX2 is only made after its detection.
-                let simd = unsafe { Avx2::assume() };
-                simd.call(task)
-            }
-            Set::Portable => Portable.call(task),
-        }
+        with_token!(self, |simd| simd.call(task))
     }
 }
 
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-fn has_avx512() -> bool {
-    is_x86_feature_detected!("avx512f") && has_avx2()
-}
-
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+impl fmt::Debug for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Isa({})", self.name())
+    }
 }
 
 #[cfg(test)]
@@ -129,5 +117,10 @@ mod tests {
         let sets = Isa::available();
         assert_eq!(sets.first(), Some(&Isa::detect()));
         assert_eq!(sets.last().map(|isa| isa.name()), Some("portable"));
+        // Every CPU of this kind has it: what runs here is not the portable one.
+        let is_arm = cfg!(all(target_arch = "aarch64", target_endian = "little"));
+        if is_arm && !cfg!(miri) {
+            assert_eq!(sets[0].name(), "neon");
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Exponentials, logarithms and error functions on vectors.
 //!
-//! Each formula stands once and serves every instruction set. One ulp is the
+//! Each formula is written once for every instruction set. One ulp is the
 //! distance of two neighbouring `f32` at the true value. The errors of the
-//! functions that a model can name stand in docs/models.md, those of the others
-//! here. The tests of [`activation`](super::activation) read both and hold them:
+//! functions that a model can name are stated in docs/models.md, those of the
+//! others here. The tests of [`activation`](super::activation) read both and hold them:
 //! a thinned sweep each time, on demand one over all `f32`.
 
 use super::simd::Simd;
@@ -61,11 +61,11 @@ fn reduced_exp_m1<S: Simd>(simd: S, x: S::Vector, rest: S::Vector) -> (S::Vector
     (n, simd.mul_add(tail, simd.mul(r, r), r))
 }
 
-/// `exp(x + rest)` for a `rest` that is tiny beside `x`: rounding `x + rest`
+/// `exp(x + rest)` for a `rest` that is tiny against `x`: rounding `x + rest`
 /// first would cost up to `|x| / 2` ulp.
 #[inline(always)]
 fn exp_of_sum<S: Simd>(simd: S, x: S::Vector, rest: S::Vector) -> S::Vector {
-    // The constant stands first, so that NaN passes.
+    // The constant comes first, so that NaN passes.
     let x = simd.max(simd.splat(EXP_LOWEST), x);
     let x = simd.min(simd.splat(EXP_HIGHEST), x);
     let (n, exp_m1) = reduced_exp_m1(simd, x, rest);

@@ -1,5 +1,5 @@
-//! What the system is asked of memory: large pages for what is large, and that it takes back what
-//! is freed.
+//! Requests to the system about memory: large pages for large blocks, and that it takes back what is
+//! freed.
 
 /// 2 MiB: the size of a large page on x86-64, and the usual one on ARM.
 #[cfg(all(target_os = "linux", not(miri)))]
@@ -41,8 +41,8 @@ pub fn prefer_large<T>(memory: &mut [T]) {
 #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
 const RETURNED_BYTES: i32 = 256 << 10;
 
-/// So much that is free at the end of an arena stays with it: what is smaller
-/// than the above comes and goes there.
+/// This much free memory at the end of an arena is kept: blocks smaller than the
+/// above come from there.
 #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
 const KEPT_BYTES: i32 = 4 * RETURNED_BYTES;
 

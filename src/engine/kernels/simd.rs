@@ -1,20 +1,26 @@
 //! Vectors of `f32`: the few operations the kernels need, once for each
 //! instruction set.
 //!
-//! A [`Simd`] is a token without size; only [`Isa`](super::Isa) makes one, after
-//! it asked the CPU. So arithmetic on vectors is safe, and the formulas of
-//! [`math`](super::math) stand once for all instruction sets.
+//! A [`Simd`] is a token without size that only its own `detect` makes, after it
+//! asked the CPU. So arithmetic on vectors is safe, and each formula of
+//! [`math`](super::math) is written once for all instruction sets.
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx2;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx512;
+#[cfg(all(target_arch = "aarch64", target_endian = "little", not(miri)))]
+mod neon;
 mod portable;
+#[cfg(test)]
+mod tests;
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(super) use avx2::Avx2;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(super) use avx512::Avx512;
+#[cfg(all(target_arch = "aarch64", target_endian = "little", not(miri)))]
+pub(super) use neon::Neon;
 pub(super) use portable::Portable;
 
 /// Proof that an instruction set may be used, and its operations on vectors.
@@ -23,6 +29,9 @@ pub(super) trait Simd: Copy {
     type Vector: Copy;
     /// One truth value a lane.
     type Mask: Copy;
+
+    /// The name for logs and benchmarks.
+    const NAME: &'static str;
 
     /// The number of values in a vector.
     const LANES: usize;
@@ -56,7 +65,7 @@ pub(super) trait Simd: Copy {
     /// `target` is valid for writing `LANES` values.
     unsafe fn store(self, vector: Self::Vector, target: *mut f32);
 
-    /// Writes the first `count` lanes and touches nothing behind them.
+    /// Writes the first `count` lanes and touches nothing after them.
     ///
     /// # Safety
     /// `target` is valid for writing `count` values, and `count <= LANES`.
@@ -102,8 +111,8 @@ pub(super) trait Simd: Copy {
     /// The largest lane, if none is NaN.
     fn reduce_max(self, a: Self::Vector) -> f32;
 
-    /// The first `LANES` values of a slice, or all of a shorter one with zeros
-    /// behind.
+    /// The first `LANES` values of a slice, or all of a shorter one followed
+    /// by zeros.
     #[inline(always)]
     fn read(self, values: &[f32]) -> Self::Vector {
         if values.len() >= Self::LANES {

@@ -1,7 +1,7 @@
 //! What the team uses of atomics; its model check uses others of the same names.
 
-/// How often a helper looks in vain before it goes: some 100 µs. Longer than the kernels between
-/// two that are shared mostly take, and short enough beside the system's slices of milliseconds.
+/// How often a helper looks for work and finds none before it leaves: some 100 µs. Longer than the
+/// kernels between two shared ones mostly take, and short against the system's time slices of milliseconds.
 pub(super) const PATIENCE: usize = 4096;
 
 pub(super) use std::hint::spin_loop as pause;

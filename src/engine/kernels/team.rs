@@ -102,7 +102,7 @@ impl Team {
             claimed: 0,
             shares,
         };
-        // Publishes the two above to whoever claims.
+        // Publishes the two above to those that claim.
         self.claims.store(begun.pack(), Ordering::Release);
         while self.run_one() {}
         while self.done.load(Ordering::Acquire) < usize::from(shares) {
@@ -154,12 +154,12 @@ impl Team {
                 continue;
             }
             // SAFETY: the exchange succeeded, so the job of this generation still had a share that
-            // nobody had claimed; `share` does not return before that share is counted below, and
+            // no one had claimed; `share` does not return before that share is counted below, and
             // what it borrows lives until then. The pointer is that job's: it was written before
             // the generation was published, which the load of `word` saw, and is written again
             // only after all shares of the generation are done.
             let Job(run) = unsafe { *job };
-            // Nobody may leave before the job ends that it borrows from, nor take a helper with it.
+            // No one may leave before the job ends that it borrows from, nor take a helper with it.
             let share = usize::from(claims.claimed);
             if catch_unwind(AssertUnwindSafe(|| run(share))).is_err() {
                 self.panicked.store(true, Ordering::Relaxed);

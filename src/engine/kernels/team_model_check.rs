@@ -19,7 +19,7 @@ mod sync {
     };
     pub(super) use shuttle::thread::yield_now as pause;
 
-    /// So few that helpers also leave in the middle.
+    /// Few enough that helpers also leave in the middle.
     pub(super) const PATIENCE: usize = 6;
 }
 #[path = "team.rs"]

@@ -317,7 +317,7 @@ fn in_column(error: ApiError, columns: Vec<String>) -> ApiError {
     let index = index.and_then(|index| index.strip_suffix(']')?.parse::<usize>().ok());
     ApiError::Body(match index.and_then(|index| columns.get(index)) {
         Some(column) if is_of_cell => {
-            error.with_mend(&format!("the column is {}", excerpt(column, 40)))
+            error.with_hint(&format!("the column is {}", excerpt(column, 40)))
         }
         _ => error,
     })

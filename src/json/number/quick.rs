@@ -33,7 +33,7 @@ static SIGNS: [f32; 2] = [1.0, -1.0];
 /// quotient is the nearest.
 static TENS: [f32; 8] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
 
-/// By the decimals, of which there are at most 22.
+/// By the decimals, at most 22.
 static TENTHS: [f64; 32] = {
     let mut tenths = [0.0; 32];
     let mut decimals = 0;
@@ -44,7 +44,7 @@ static TENTHS: [f64; 32] = {
     tenths
 };
 
-/// Reads an integer of up to 7 bytes with a comma behind it; returns the comma's position too.
+/// Reads an integer of up to 7 bytes with a comma after it; returns the comma's position too.
 ///
 /// It is exact, and takes fewer steps than [`number`].
 #[inline(always)]
@@ -74,7 +74,7 @@ pub(super) fn short_integer(window: &[u8; WINDOW]) -> Option<(f32, usize)> {
     Some((mantissa as i32 as f32 * SIGNS[sign], comma))
 }
 
-/// Reads a number of up to 24 bytes with a comma behind it; returns the comma's position too.
+/// Reads a number of up to 24 bytes with a comma after it; returns the comma's position too.
 ///
 /// What it returns is the nearest, and finite. `None` says nothing about the text.
 #[inline(always)]
@@ -100,7 +100,7 @@ pub(super) fn number(window: &[u8; WINDOW]) -> Option<(f32, usize)> {
             mantissa: exact(combine_eight(first << (64 - whole))),
             decimals: 0,
             len: (whole / 8) as usize,
-            behind: (first >> whole) as u8,
+            after: (first >> whole) as u8,
         }
     } else {
         // The point is taken out and the gap closed from above.
@@ -116,9 +116,9 @@ pub(super) fn number(window: &[u8; WINDOW]) -> Option<(f32, usize)> {
                 return None;
             }
             let mantissa = combine_eight(closed << (72 - end));
-            let behind = (first >> end) as u8;
+            let after = (first >> end) as u8;
             let len = (end / 8) as usize;
-            if behind == COMMA {
+            if after == COMMA {
                 let value = exact_f32(mantissa) / TENS[decimals & 7];
                 return Some((value * SIGNS[text.sign], text.sign + len));
             }
@@ -126,11 +126,11 @@ pub(super) fn number(window: &[u8; WINDOW]) -> Option<(f32, usize)> {
                 mantissa: exact(mantissa),
                 decimals,
                 len,
-                behind,
+                after,
             }
         }
     };
-    if read.behind != COMMA {
+    if read.after != COMMA {
         return text.with_exponent(read);
     }
     let value = round_product(read.mantissa * TENTHS[read.decimals & 31])?;
@@ -141,12 +141,12 @@ pub(super) fn number(window: &[u8; WINDOW]) -> Option<(f32, usize)> {
 struct Read {
     /// The nearest `f64`, or two roundings away if there are more than 15 digits.
     mantissa: f64,
-    /// How many digits are behind the point.
+    /// How many digits are after the point.
     decimals: usize,
     /// Without the sign.
     len: usize,
-    /// The byte behind them.
-    behind: u8,
+    /// The byte after them.
+    after: u8,
 }
 
 #[derive(Clone, Copy)]
@@ -157,13 +157,13 @@ struct Text<'a> {
 }
 
 impl Text<'_> {
-    /// The eight bytes that are `at` behind the sign.
+    /// The eight bytes that are `at` after the sign.
     #[inline(always)]
     fn word(self, at: usize) -> u64 {
         word(self.window, self.sign + at)
     }
 
-    /// Goes on behind `first`, eight digits, with up to seven more.
+    /// Goes on after `first`, eight digits, with up to seven more.
     #[inline(always)]
     fn long_integer(self, first: u64) -> Option<Read> {
         let second = self.word(8);
@@ -176,11 +176,11 @@ impl Text<'_> {
             mantissa: exact(combine_eight(first) * SCALE[tail.count] + tail.value),
             decimals: 0,
             len: 8 + tail.count,
-            behind: tail.behind,
+            after: tail.after,
         })
     }
 
-    /// Goes on behind a point and seven digits, `decimals` of them behind the point, with up to
+    /// Goes on after a point and seven digits, `decimals` of them after the point, with up to
     /// fifteen more.
     #[inline(always)]
     fn long_decimal(self, high: u64, decimals: usize) -> Option<Read> {
@@ -194,7 +194,7 @@ impl Text<'_> {
                 mantissa: exact(high),
                 decimals,
                 len: 8,
-                behind: second as u8,
+                after: second as u8,
             });
         }
         let others = non_digits(second)?;
@@ -204,7 +204,7 @@ impl Text<'_> {
                 mantissa: exact(high * SCALE[tail.count] + tail.value),
                 decimals: decimals + tail.count,
                 len: 8 + tail.count,
-                behind: tail.behind,
+                after: tail.after,
             });
         }
         let third = self.word(16);
@@ -218,17 +218,17 @@ impl Text<'_> {
             mantissa: high * SCALE[tail.count] as f64 + exact(tail.value),
             decimals: decimals + 8 + tail.count,
             len: 16 + tail.count,
-            behind: tail.behind,
+            after: tail.after,
         })
     }
 
-    /// Reads a signed exponent of one or two digits behind what was read, and the comma.
+    /// Reads a signed exponent of one or two digits after what was read, and the comma.
     #[inline(always)]
     fn with_exponent(self, read: Read) -> Option<(f32, usize)> {
         /// Those that leave any mantissa, at least 1 and below 10^22, among the normal `f32`.
         const SURE: std::ops::RangeInclusive<usize> = LEAST_POWER - 37..=LEAST_POWER + 15;
 
-        if read.behind | CASE != EXPONENT {
+        if read.after | CASE != EXPONENT {
             return None;
         }
         let at = self.sign + read.len + 1;
@@ -260,11 +260,11 @@ impl Text<'_> {
     }
 }
 
-/// The last digits of a number, up to seven, and what is behind them.
+/// The last digits of a number, up to seven, and what is after them.
 struct Tail {
     value: u64,
     count: usize,
-    behind: u8,
+    after: u8,
 }
 
 impl Tail {
@@ -278,7 +278,7 @@ impl Tail {
             // Two shifts, because there may be no digit and there is no shift by 64.
             value: combine_eight((word << 1) << (63 - end)),
             count,
-            behind: (word >> end) as u8,
+            after: (word >> end) as u8,
         }
     }
 }

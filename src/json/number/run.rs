@@ -6,10 +6,10 @@ use super::quick::{WINDOW, number, short_integer};
 const FIRST_BLOCK: usize = 8;
 const BLOCK: usize = 128;
 
-/// Reads the numbers of an innermost array that have a comma behind them, up to the first that is
+/// Reads the numbers of an innermost array that have a comma after them, up to the first that is
 /// not as numbers mostly come; appends at most `max_values`.
 ///
-/// Returns the position behind the last comma, and behind the blank if each comma has one.
+/// Returns the position after the last comma, and after the blank if each comma has one.
 pub(crate) fn read_run(text: &[u8], values: &mut Vec<f32>, max_values: usize) -> usize {
     let end = values.len().saturating_add(max_values);
     let at = read_blocks(text, values, end);
@@ -17,7 +17,7 @@ pub(crate) fn read_run(text: &[u8], values: &mut Vec<f32>, max_values: usize) ->
     if tail.len() >= WINDOW || !tail.contains(&b',') {
         return at;
     }
-    // The same where the text ends soon, over a copy with room behind it. No number ends in a 0.
+    // The same where the text ends soon, over a copy with room after it. No number ends in a 0.
     let mut padded = [0; 2 * WINDOW];
     padded[..tail.len()].copy_from_slice(tail);
     at + read_blocks(&padded, values, end)

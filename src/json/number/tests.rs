@@ -1,7 +1,7 @@
 use super::*;
 
 /// The value of a text that a run takes for one number, with a comma or with a comma and a blank
-/// behind it.
+/// after it.
 fn quick_f32(text: &str) -> Option<f32> {
     let [close, wide] = [",", ", "].map(|gap| {
         // The blank is expected once the numbers before had one.

@@ -178,7 +178,7 @@ fn what_is_not_json_is_refused() {
             "{",
             "the body: expected a key in double quotes, found the end of the body",
         ),
-        ("{\"a\"}", "a: expected ':' behind the key, found '}'"),
+        ("{\"a\"}", "a: expected ':' after the key, found '}'"),
         (
             "{\"a\":1,}",
             "the body: expected no comma before '}'; remove the trailing comma",
@@ -204,11 +204,11 @@ fn what_is_not_json_is_refused() {
         (".5", "the body: expected a value, found .5"),
         (
             "1.",
-            "the body: expected a digit behind the decimal point, found the end of the body",
+            "the body: expected a digit after the decimal point, found the end of the body",
         ),
         (
             "1.x",
-            "the body: expected a digit behind the decimal point, found x",
+            "the body: expected a digit after the decimal point, found x",
         ),
         (
             "01",
@@ -231,7 +231,7 @@ fn what_is_not_json_is_refused() {
         ),
         (
             "\"\\u12g4\"",
-            "the body: expected four hexadecimal digits behind \\u",
+            "the body: expected four hexadecimal digits after \\u",
         ),
         (
             "\"\\ud800\"",

@@ -1,6 +1,6 @@
-//! The formulas behind [`Activation`](super::Activation).
+//! The formulas of [`Activation`](super::Activation).
 //!
-//! Where an operand may be NaN it stands second in `min` and `max`, which then
+//! Where an operand may be NaN it comes second in `min` and `max`, which then
 //! give NaN.
 
 use super::Function;

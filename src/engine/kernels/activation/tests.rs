@@ -1,6 +1,7 @@
 mod accuracy;
 
 use super::*;
+use crate::engine::kernels::digest::Digests;
 
 /// Every function, with parameters for those that have some.
 const ALL: &[Activation] = &[
@@ -140,4 +141,66 @@ fn a_result_depends_neither_on_position_nor_on_length() {
             }
         }
     }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "held on the CPU itself")]
+fn each_function_gives_the_same_bits_on_every_cpu() {
+    // A prime, so that exponents and mantissas mix.
+    const STRIDE: usize = 40_009;
+    let every = (0..=u32::MAX).step_by(STRIDE).map(f32::from_bits);
+    let near = (-5000..=5000).map(|i| i as f32 / 300.0);
+    let inputs: Vec<f32> = every.chain(near).collect();
+    Digests {
+        fused: "Linear 613a35f9f3bb2746\n\
+            Relu 075a02b8f59738ea\n\
+            Relu6 cecc3676d63bb00e\n\
+            LeakyRelu 39a77b35a524c40b\n\
+            Elu fe94e0bc2ea24c78\n\
+            Selu 0fca74b5f11fe885\n\
+            Celu cdd5c84b41deb61a\n\
+            Sigmoid 20e8d743c0cb3961\n\
+            HardSigmoid b5737cd9ad7f37f0\n\
+            Tanh 2dbd5c053bd64d7a\n\
+            Softplus 9bcea81132029946\n\
+            Softsign f3828bdb9484653d\n\
+            Gelu eeb40882ab24628b\n\
+            GeluTanh 8e6846e3956ef586\n\
+            Silu 54489c4e0b7575fa\n\
+            Mish c7f31f812b351a29\n\
+            HardSwish 85c2a2d1cc7a367b\n\
+            Exp fa09883f6e26c939\n\
+            Erf 1feae718e810698c\n\
+            Clip ba363586dfff9b66",
+        portable: "Linear 613a35f9f3bb2746\n\
+            Relu 075a02b8f59738ea\n\
+            Relu6 cecc3676d63bb00e\n\
+            LeakyRelu 39a77b35a524c40b\n\
+            Elu 77643e615397813d\n\
+            Selu 28dda8ee6c66b8e5\n\
+            Celu d4e92b5a00c4406b\n\
+            Sigmoid 5bc9b6bc1b84f44a\n\
+            HardSigmoid b5737cd9ad7f37f0\n\
+            Tanh bc84eb5bf10382e2\n\
+            Softplus 50670f2957bc64ba\n\
+            Softsign f3828bdb9484653d\n\
+            Gelu 5b28bed106d535b6\n\
+            GeluTanh 53ce7d8fce8dc0d8\n\
+            Silu 1f052a053e007982\n\
+            Mish 5e4300cb793c605f\n\
+            HardSwish 85c2a2d1cc7a367b\n\
+            Exp a6f726e5e55fb40a\n\
+            Erf 79828f61f31e12cf\n\
+            Clip ba363586dfff9b66",
+    }
+    .assert(|isa| {
+        let digested = |activation: &Activation| {
+            let mut values = inputs.clone();
+            activation.apply(isa, &mut values);
+            let name = format!("{activation:?}");
+            let (name, _) = name.split_once(' ').unwrap_or((&name, ""));
+            (name.to_owned(), values)
+        };
+        ALL.iter().map(digested).collect()
+    });
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::kernels::digest::Digests;
 
 const SIZES: &[usize] = if cfg!(miri) {
     &[1, 3, 4, 5, 9]
@@ -7,6 +8,9 @@ const SIZES: &[usize] = if cfg!(miri) {
         1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 127, 129,
     ]
 };
+
+type OfColumns = fn(Isa, &[f32], &[f32], &[f32], &mut [f32]);
+type OfPairs = fn(Isa, &[f32], &mut [f32]);
 
 /// Numbers from -4 to 4 other than zero.
 fn numbers(len: usize, seed: usize) -> Vec<f32> {
@@ -17,7 +21,6 @@ fn numbers(len: usize, seed: usize) -> Vec<f32> {
 
 #[test]
 fn columns_are_normalized_scaled_and_bent_by_their_own_parameters() {
-    type OfColumns = fn(Isa, &[f32], &[f32], &[f32], &mut [f32]);
     type Expected = fn(f32, f32, f32) -> f32;
     let functions: [(OfColumns, Expected); 3] = [
         (normalize, |x, mean, deviation| (x - mean) / deviation),
@@ -57,7 +60,6 @@ fn columns_are_normalized_scaled_and_bent_by_their_own_parameters() {
 
 #[test]
 fn two_arrays_are_added_multiplied_and_compared_exactly() {
-    type OfPairs = fn(Isa, &[f32], &mut [f32]);
     type Expected = fn(f32, f32) -> f32;
     let functions: [(OfPairs, Expected); 4] = [
         (add, |a, b| a + b),
@@ -89,6 +91,56 @@ fn the_maximum_and_minimum_with_nan_are_nan_on_either_side() {
             }
         }
     }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "held on the CPU itself")]
+fn arithmetic_gives_the_same_bits_on_every_cpu() {
+    Digests {
+        fused: "normalize d1dd84fa9d27e60e\n\
+            scale_shift d5ad20cd36861c80\n\
+            prelu 8f5ca964f8aeb809\n\
+            add f38bdcc038aac632\n\
+            multiply 053d26e1f4771e47\n\
+            maximum ac909e9a6f3ebce3\n\
+            minimum b5909d9904a195bd",
+        portable: "normalize d1dd84fa9d27e60e\n\
+            scale_shift 5f256b4b6302f45f\n\
+            prelu 8f5ca964f8aeb809\n\
+            add f38bdcc038aac632\n\
+            multiply 053d26e1f4771e47\n\
+            maximum ac909e9a6f3ebce3\n\
+            minimum b5909d9904a195bd",
+    }
+    .assert(|isa| {
+        let (columns, len) = (33, 5 * 33);
+        let (a, b, input) = (numbers(columns, 1), numbers(columns, 2), numbers(len, 3));
+        let of_columns = |function: OfColumns| {
+            let mut output = vec![f32::NAN; len];
+            function(isa, &a, &b, &input, &mut output);
+            output
+        };
+        let of_pairs = |function: OfPairs| {
+            let mut into = numbers(len, 4);
+            function(isa, &input, &mut into);
+            into
+        };
+        let results = [
+            ("normalize", of_columns(normalize)),
+            ("scale_shift", of_columns(scale_shift)),
+            (
+                "prelu",
+                of_columns(|isa, slope, _, input, output| prelu(isa, slope, input, output)),
+            ),
+            ("add", of_pairs(add)),
+            ("multiply", of_pairs(multiply)),
+            ("maximum", of_pairs(maximum)),
+            ("minimum", of_pairs(minimum)),
+        ];
+        results
+            .map(|(name, values)| (name.to_owned(), values))
+            .into()
+    });
 }
 
 #[test]

@@ -2,6 +2,7 @@ use ndarray::Array2;
 use proptest::prelude::*;
 
 use super::*;
+use crate::engine::kernels::digest::Digests;
 
 /// Sizes around every boundary of vectors, panels and tiles.
 const SIZES: &[usize] = if cfg!(miri) {
@@ -77,6 +78,44 @@ fn every_output_is_the_bias_then_one_multiply_add_for_each_k() {
             }
         }
     }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "held on the CPU itself")]
+fn a_layer_gives_the_same_bits_on_every_cpu() {
+    Digests {
+        fused: "1x1 db7ac9ce73808456\n\
+            9x2 a5d9beddee433204\n\
+            22x15 9f3545aa8cc58d9f\n\
+            64x48 876e6e3213f8f22b\n\
+            300x35 3b9f97c25fc7ce54\n\
+            130x129 4aa28fc1536812af",
+        portable: "1x1 58fe251e4128bc72\n\
+            9x2 de19afd5fa76a605\n\
+            22x15 bb7d6e5bf98439fb\n\
+            64x48 30aa2f74123b6e2c\n\
+            300x35 1ff7028de2f3da74\n\
+            130x129 b9092d5734d9ebba",
+    }
+    .assert(|isa| {
+        let layers = [
+            (1, 1, Activation::Linear),
+            (9, 2, Activation::Relu),
+            (22, 15, Activation::Gelu),
+            (64, 48, Activation::Tanh),
+            (300, 35, Activation::Relu6),
+            (130, 129, Activation::Silu),
+        ];
+        let digested = |(k, n, activation): (usize, usize, Activation)| {
+            let (weights, bias) = (numbers(k * n, 20), numbers(n, 21));
+            let layout = Layout::OutIn;
+            let gemm = Gemm::new(isa, k, n, &weights, layout, Some(&bias), activation);
+            let rows = [1, 5, 11];
+            let outputs = rows.map(|rows| run(&gemm, rows, &numbers(rows * k, 22)));
+            (format!("{k}x{n}"), outputs.concat())
+        };
+        layers.into_iter().map(digested).collect()
+    });
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::kernels::stated;
+use crate::engine::kernels::documented_errors;
 
 const SIZES: &[usize] = if cfg!(miri) {
     &[1, 3, 4, 5, 9]
@@ -62,11 +62,11 @@ fn softmax_of_logarithms_gives_the_shares() {
 #[test]
 fn softmax_and_its_logarithm_keep_their_stated_errors() {
     assert_eq!(
-        stated::function("softmax"),
+        documented_errors::function("softmax"),
         "2⁻²⁴ · (8 + d + n / 2), relative"
     );
     assert_eq!(
-        stated::function("log_softmax"),
+        documented_errors::function("log_softmax"),
         "2⁻²⁴ · (8 + 2 \\|y\\| + n / 2), absolute"
     );
     // Behind the terms: exponentials and the quotient take a few roundings, the difference to the

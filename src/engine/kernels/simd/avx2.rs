@@ -5,14 +5,13 @@ use std::arch::x86_64::*;
 use super::{Simd, Task};
 
 /// Proof that the CPU has AVX2 and FMA.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine::kernels) struct Avx2(());
 
 impl Avx2 {
-    /// # Safety
-    /// The CPU has AVX2 and FMA.
-    pub(in crate::engine::kernels) unsafe fn assume() -> Avx2 {
-        Avx2(())
+    /// The token, if the CPU has AVX2 and FMA.
+    pub(in crate::engine::kernels) fn detect() -> Option<Avx2> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
     }
 }
 
@@ -61,6 +60,7 @@ impl Simd for Avx2 {
     type Vector = __m256;
     type Mask = __m256;
 
+    const NAME: &'static str = "avx2";
     const LANES: usize = 8;
     const TILE_VECTORS: &'static [usize] = &[8, 6, 4, 3, 2, 2];
 

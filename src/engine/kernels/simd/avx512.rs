@@ -2,17 +2,17 @@
 
 use std::arch::x86_64::*;
 
-use super::{Simd, Task};
+use super::{Avx2, Simd, Task};
 
 /// Proof that the CPU has AVX-512F, AVX2 and FMA.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine::kernels) struct Avx512(());
 
 impl Avx512 {
-    /// # Safety
-    /// The CPU has AVX-512F, AVX2 and FMA.
-    pub(in crate::engine::kernels) unsafe fn assume() -> Avx512 {
-        Avx512(())
+    /// The token, if the CPU has AVX-512F, AVX2 and FMA.
+    pub(in crate::engine::kernels) fn detect() -> Option<Avx512> {
+        let has_rest = Avx2::detect().is_some();
+        (has_rest && is_x86_feature_detected!("avx512f")).then_some(Avx512(()))
     }
 }
 
@@ -41,6 +41,7 @@ impl Simd for Avx512 {
     type Vector = __m512;
     type Mask = __mmask16;
 
+    const NAME: &'static str = "avx512";
     const LANES: usize = 16;
     const TILE_VECTORS: &'static [usize] = &[8, 6, 6, 5, 4, 4, 3, 3];
 

@@ -5,7 +5,7 @@ use std::array::from_fn;
 use super::{Simd, Task};
 
 /// The operations in plain Rust; needs nothing of the CPU.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine::kernels) struct Portable;
 
 /// Four lanes: the vector that both x86-64 and AArch64 have at least.
@@ -21,6 +21,7 @@ impl Simd for Portable {
     type Vector = Lanes;
     type Mask = [u32; 4];
 
+    const NAME: &'static str = "portable";
     const LANES: usize = 4;
     const TILE_VECTORS: &'static [usize] = &[8, 6, 4, 3, 2, 2];
 

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::thread;
 
 use crate::engine::kernels::activation::*;
-use crate::engine::kernels::{math, stated};
+use crate::engine::kernels::{documented_errors, math};
 
 /// A function, its exact value, and the most that may lie between the two.
 struct Claim {
@@ -60,7 +60,7 @@ impl Task for Part<'_> {
 }
 
 enum Bound {
-    /// So many ulp; or an absolute error, where a factor is subnormal: its
+    /// This many ulp; or an absolute error, where a factor is subnormal: its
     /// rounding times `x` is more than the last bit of a subnormal result.
     Ulp { most: f64, absolute: f64 },
     /// The most absolute error by `x` and the exact value.
@@ -69,8 +69,8 @@ enum Bound {
 
 impl Bound {
     /// The bound that a text of the documentation states.
-    fn stated(text: &str) -> Self {
-        let (most, absolute) = stated::ulp(text);
+    fn documented(text: &str) -> Self {
+        let (most, absolute) = documented_errors::ulp(text);
         Self::Ulp { most, absolute }
     }
 
@@ -95,7 +95,7 @@ fn ulp(value: f64) -> f64 {
 }
 
 /// How far a result is from the exact value. Infinity counts as 2^128, where the
-/// next number would stand, so that overflow too early by an ulp is that error.
+/// next number would be, so that overflow too early by an ulp is that error.
 fn error(actual: f32, exact: f64) -> f64 {
     if actual.is_nan() && exact.is_nan() {
         return 0.0;
@@ -179,14 +179,14 @@ fn functions() -> Vec<Claim> {
         }),
     ];
     let in_ulp = in_ulp.iter().map(|&(name, activation, exact)| {
-        let bound = Bound::stated(stated::function(name));
+        let bound = Bound::documented(documented_errors::function(name));
         claim(name, activation, exact, bound)
     });
     let mut claims: Vec<Claim> = in_ulp.collect();
 
     // It cancels near its zero, where an error in ulp has no bound.
     assert_eq!(
-        stated::function("hard_sigmoid"),
+        documented_errors::function("hard_sigmoid"),
         "2⁻²⁴ · (1 + \\|alpha · x\\|), absolute"
     );
     claims.push(claim(
@@ -200,7 +200,7 @@ fn functions() -> Vec<Claim> {
     ));
     // The rounding of `u` counts as often as `u` is large.
     assert_eq!(
-        stated::function("gelu_tanh"),
+        documented_errors::function("gelu_tanh"),
         "2⁻²⁴ · (8 + 8 \\|u\\|), relative"
     );
     claims.push(claim(
@@ -220,7 +220,7 @@ fn formulas() -> Vec<Claim> {
         name,
         computed,
         exact,
-        bound: Bound::stated(stated::formula(name)),
+        bound: Bound::documented(documented_errors::formula(name)),
         domain,
     };
     let function = Computed::Function;
@@ -385,7 +385,7 @@ fn each_function_keeps_its_stated_error() {
 /// The whole of `f32`, by which the stated errors were found.
 #[test]
 #[ignore = "an hour on two cores; see CONTRIBUTING.md"]
-#[expect(clippy::print_stdout, reason = "its findings are for whoever runs it")]
+#[expect(clippy::print_stdout, reason = "it prints what it found")]
 fn each_function_keeps_its_stated_error_for_every_input() {
     const BLOCK: u32 = 1 << 14;
     let threads = thread::available_parallelism().unwrap().get();
@@ -438,7 +438,7 @@ fn every_function_of_the_documentation_has_its_error_tested() {
     // Those of whole rows are in the tests of `rows`.
     let mut tested = vec!["softmax", "log_softmax"];
     tested.extend(functions().iter().map(|claim| claim.name));
-    for (name, _) in stated::functions() {
+    for (name, _) in documented_errors::functions() {
         assert!(tested.contains(&name), "nothing tests the error of {name}");
     }
 }

@@ -1,6 +1,6 @@
 //! What the machine can do at best, for benchmarks to hold the kernels against.
 //!
-//! Each function does a known amount of work and nothing else; whoever calls it
+//! Each function does a known amount of work and nothing else; the caller
 //! takes the time.
 
 use std::array::from_fn;

@@ -1,4 +1,4 @@
-//! What the process may use and how it stands now: what the counts are held against.
+//! What the process may use, and its state: what the counts are held against.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -81,9 +81,9 @@ impl BoundSeries {
     }
 }
 
-/// How the process stands at the moment of a scrape.
+/// The state of the process at the moment of a scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct ProcessState {
     /// Whether new requests are welcome.
     pub is_ready: bool,
     /// Whether it does its work.
@@ -92,29 +92,29 @@ pub struct Standing {
     pub inflight_body_bytes: usize,
 }
 
-/// Tells how the process stands.
-type Ask = Box<dyn Fn() -> Standing + Send + Sync>;
+/// Gives the state of the process.
+type Ask = Box<dyn Fn() -> ProcessState + Send + Sync>;
 
-/// The series of [`Standing`], asked for at each scrape. Clones share them.
+/// The series of [`ProcessState`], asked for at each scrape. Clones share them.
 #[derive(Clone)]
-pub(super) struct StandingSeries(Arc<StandingInner>);
+pub(super) struct ProcessStateSeries(Arc<ProcessStateInner>);
 
-struct StandingInner {
+struct ProcessStateInner {
     ask: OnceLock<Ask>,
     is_ready: IntGauge,
     is_live: IntGauge,
     inflight_body_bytes: IntGauge,
 }
 
-impl fmt::Debug for StandingSeries {
+impl fmt::Debug for ProcessStateSeries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StandingSeries").finish_non_exhaustive()
+        f.debug_struct("ProcessStateSeries").finish_non_exhaustive()
     }
 }
 
-impl StandingSeries {
+impl ProcessStateSeries {
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let series = Self(Arc::new(StandingInner {
+        let series = Self(Arc::new(ProcessStateInner {
             ask: OnceLock::new(),
             is_ready: IntGauge::new(
                 "safeserve_ready",
@@ -134,7 +134,7 @@ impl StandingSeries {
         Ok(series)
     }
 
-    /// Has each scrape ask this. Who came first stays.
+    /// Has each scrape ask this. The first one stays.
     pub(super) fn follow(&self, ask: Ask) {
         let _ = self.0.ask.set(ask);
     }
@@ -145,7 +145,7 @@ impl StandingSeries {
     }
 }
 
-impl Collector for StandingSeries {
+impl Collector for ProcessStateSeries {
     fn desc(&self) -> Vec<&Desc> {
         self.gauges()
             .into_iter()
@@ -154,18 +154,18 @@ impl Collector for StandingSeries {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        // A process that nobody asks about yet is starting.
-        let standing = self.0.ask.get().map_or(
-            Standing {
+        // A process that is not asked about yet is starting.
+        let state = self.0.ask.get().map_or(
+            ProcessState {
                 is_live: true,
-                ..Standing::default()
+                ..ProcessState::default()
             },
             |ask| ask(),
         );
         let [is_ready, is_live, inflight_body_bytes] = self.gauges();
-        is_ready.set(standing.is_ready.into());
-        is_live.set(standing.is_live.into());
-        inflight_body_bytes.set(whole(standing.inflight_body_bytes));
+        is_ready.set(state.is_ready.into());
+        is_live.set(state.is_live.into());
+        inflight_body_bytes.set(whole(state.inflight_body_bytes));
         self.gauges()
             .into_iter()
             .flat_map(Collector::collect)
@@ -173,11 +173,11 @@ impl Collector for StandingSeries {
     }
 }
 
-/// The most model versions that are shown beside those that serve. What lies in a directory and is no
+/// The most model versions that are shown besides those that serve. What lies in a directory and is no
 /// model must not fill the page.
 const MOST_NOT_READY: usize = 1000;
 
-/// Where each model version stands: one series a version, whose label is its state. Clones share them.
+/// The state of each model version: one series a version, whose label is its state. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct StateSeries(Arc<StateInner>);
 
