@@ -1,16 +1,19 @@
 //! A network of dense layers: as it is asked for, as it is trained, as it is saved.
 
+mod gradient;
+mod product;
+
 use std::fmt;
 use std::str::FromStr;
 
-use candle_core::{Device, Result, Tensor, Var};
-use candle_nn::ops;
+use ndarray::{Array1, Array2, ArrayView2};
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::error::TrainError;
+use self::product::product;
 use super::features::Features;
 use super::target::{Goal, Target, mean_and_deviation};
+use crate::engine::kernels::{self, Isa};
 use crate::spelling::nearest;
 
 /// The most units of a layer and the most layers: enough for any table, little enough to fit.
@@ -42,14 +45,11 @@ impl FromStr for Layers {
     type Err = String;
 
     /// Reads `UNITS[:ACTIVATION],...`; an empty text is no layer, which makes a linear model.
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
             return Ok(Self(Vec::new()));
         }
-        let layers: Vec<Hidden> = text
-            .split(',')
-            .map(layer)
-            .collect::<std::result::Result<_, _>>()?;
+        let layers: Vec<Hidden> = text.split(',').map(layer).collect::<Result<_, _>>()?;
         match layers.len() <= MAX_LAYERS {
             true => Ok(Self(layers)),
             false => Err(format!(
@@ -60,7 +60,7 @@ impl FromStr for Layers {
     }
 }
 
-fn layer(text: &str) -> std::result::Result<Hidden, String> {
+fn layer(text: &str) -> Result<Hidden, String> {
     let text = text.trim();
     let (units, activation) = text.split_once(':').unwrap_or((text, "relu"));
     let units = match units.trim().parse() {
@@ -166,38 +166,36 @@ impl Activation {
         }
     }
 
-    /// Applies it, so that its gradient is known.
-    pub(super) fn apply(self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Linear => Ok(x.clone()),
-            Self::Relu => x.relu(),
-            Self::Relu6 => x.clamp(0f32, 6f32),
-            Self::LeakyRelu => ops::leaky_relu(x, 0.01),
-            Self::Elu => x.elu(1.0),
-            // Klambauer et al. 2017; of candle's own the gradient is NaN from 89 on.
-            Self::Selu => x.elu(1.673_263_242_354_377_2)? * 1.050_700_987_355_480_5,
-            Self::Sigmoid => ops::sigmoid(x),
-            Self::HardSigmoid => ((x / 6.0)? + 0.5)?.clamp(0f32, 1f32),
-            Self::Tanh => x.tanh(),
-            Self::Softplus => softplus(x),
-            Self::Softsign => x / (x.abs()? + 1.0)?,
-            Self::Gelu => x.gelu_erf(),
-            Self::Silu => x.silu(),
-            Self::Mish => x * softplus(x)?.tanh()?,
-            Self::HardSwish => x * ((x / 6.0)? + 0.5)?.clamp(0f32, 1f32)?,
-        }
+    /// Replaces each value by its function, as the engine computes it.
+    fn apply(self, values: &mut [f32]) {
+        let function = match self {
+            Self::Linear => kernels::Activation::Linear,
+            Self::Relu => kernels::Activation::Relu,
+            Self::Relu6 => kernels::Activation::Relu6,
+            Self::LeakyRelu => kernels::Activation::LeakyRelu { alpha: 0.01 },
+            Self::Elu => kernels::Activation::Elu { alpha: 1.0 },
+            Self::Selu => kernels::Activation::Selu,
+            Self::Sigmoid => kernels::Activation::Sigmoid,
+            Self::HardSigmoid => kernels::Activation::HardSigmoid {
+                alpha: 1.0 / 6.0,
+                beta: 0.5,
+            },
+            Self::Tanh => kernels::Activation::Tanh,
+            Self::Softplus => kernels::Activation::Softplus,
+            Self::Softsign => kernels::Activation::Softsign,
+            Self::Gelu => kernels::Activation::Gelu,
+            Self::Silu => kernels::Activation::Silu,
+            Self::Mish => kernels::Activation::Mish,
+            Self::HardSwish => kernels::Activation::HardSwish,
+        };
+        function.apply(Isa::detect(), values);
     }
-}
-
-/// log(1 + e^x) without the overflow of e^x.
-pub(super) fn softplus(x: &Tensor) -> Result<Tensor> {
-    x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
 }
 
 impl FromStr for Activation {
     type Err = String;
 
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let name = if text == "swish" { "silu" } else { text };
         let names = || Self::ALL.map(Self::name).into_iter();
         let found = Self::ALL
@@ -217,11 +215,36 @@ impl FromStr for Activation {
     }
 }
 
-/// A dense layer's weights as they are learned: `[out, in]`, and `[out]`.
-#[derive(Clone, Debug)]
+/// A dense layer: its weights `[out, in]` and its biases `[out]`; or what is known of each of them, such as
+/// a loss's gradient.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Dense {
-    pub(super) weight: Var,
-    pub(super) bias: Var,
+    pub(super) weight: Array2<f32>,
+    pub(super) bias: Array1<f32>,
+}
+
+impl Dense {
+    /// As many zeros.
+    pub(super) fn zeros(&self) -> Self {
+        Self {
+            weight: Array2::zeros(self.weight.dim()),
+            bias: Array1::zeros(self.bias.dim()),
+        }
+    }
+
+    /// The numbers of the weights, row by row, and of the biases.
+    pub(super) fn numbers(&self) -> [&[f32]; 2] {
+        let weight = self.weight.as_slice();
+        let bias = self.bias.as_slice();
+        [weight.expect("in rows"), bias.expect("without gaps")]
+    }
+
+    /// The same, to be changed.
+    pub(super) fn numbers_mut(&mut self) -> [&mut [f32]; 2] {
+        let weight = self.weight.as_slice_mut();
+        let bias = self.bias.as_slice_mut();
+        [weight.expect("in rows"), bias.expect("without gaps")]
+    }
 }
 
 /// A network whose weights are learned.
@@ -231,8 +254,15 @@ pub(super) struct Network {
     pub(super) activations: Vec<Activation>,
 }
 
-/// The numbers of a network's weights.
-pub(super) type Weights = Vec<(Vec<f32>, Vec<f32>)>;
+/// A pass of rows through a network, from which gradients are computed.
+pub(super) struct Pass {
+    /// What each layer is given, `[rows, in]`.
+    inputs: Vec<Array2<f32>>,
+    /// What each layer but the last gives before its activation, `[rows, out]`.
+    sums: Vec<Array2<f32>>,
+    /// The last layer's numbers: logits, or the standardised target.
+    pub(super) values: Array2<f32>,
+}
 
 impl Network {
     /// A network of random weights: uniform within ±√(6 / (in + out)) (Glorot and Bengio 2010, eq. 16),
@@ -242,8 +272,7 @@ impl Network {
         layers: &Layers,
         outputs: usize,
         generator: &mut StdRng,
-    ) -> Result<Self> {
-        let device = Device::Cpu;
+    ) -> Self {
         let units = layers
             .hidden()
             .iter()
@@ -267,91 +296,83 @@ impl Network {
                 }
             }
             dense.push(Dense {
-                weight: Var::from_vec(weights, (units, inputs), &device)?,
-                bias: Var::zeros(units, candle_core::DType::F32, &device)?,
+                weight: Array2::from_shape_vec((units, inputs), weights).expect("one each"),
+                bias: Array1::zeros(units),
             });
             inputs = units;
         }
-        Ok(Self {
+        Self {
             layers: dense,
             activations: layers
                 .hidden()
                 .iter()
                 .map(|hidden| hidden.activation)
                 .collect(),
-        })
+        }
     }
 
-    /// What is learned.
-    pub(super) fn variables(&self) -> Vec<Var> {
-        let variables = self
-            .layers
-            .iter()
-            .flat_map(|dense| [&dense.weight, &dense.bias]);
-        variables.cloned().collect()
+    /// Passes standardised rows, `[rows, features]`, and keeps what gradients need.
+    pub(super) fn pass(&self, rows: Array2<f32>) -> Pass {
+        let mut inputs = vec![rows];
+        let mut sums = Vec::new();
+        loop {
+            let index = sums.len();
+            let values = self.layers[index].of(inputs[index].view());
+            let Some(activation) = self.activations.get(index) else {
+                return Pass {
+                    inputs,
+                    sums,
+                    values,
+                };
+            };
+            let mut next = values.clone();
+            activation.apply(next.as_slice_mut().expect("in rows"));
+            sums.push(values);
+            inputs.push(next);
+        }
     }
 
     /// The last layer's numbers for standardised rows: logits, or the standardised target.
-    pub(super) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
-        let mut values = rows.clone();
-        for (index, Dense { weight, bias }) in self.layers.iter().enumerate() {
-            values = values.matmul(&weight.t()?)?.broadcast_add(bias)?;
+    pub(super) fn forward(&self, rows: Array2<f32>) -> Array2<f32> {
+        let mut values = rows;
+        for (index, layer) in self.layers.iter().enumerate() {
+            values = layer.of(values.view());
             if let Some(activation) = self.activations.get(index) {
-                values = activation.apply(&values)?;
+                activation.apply(values.as_slice_mut().expect("in rows"));
             }
         }
-        Ok(values)
-    }
-
-    /// A copy of the weights' numbers.
-    pub(super) fn weights(&self) -> Result<Weights> {
-        let numbers = |var: &Var| var.flatten_all()?.to_vec1::<f32>();
-        let layers = self.layers.iter();
-        layers
-            .map(|dense| Ok((numbers(&dense.weight)?, numbers(&dense.bias)?)))
-            .collect()
-    }
-
-    /// Puts other numbers in the weights' places.
-    pub(super) fn restore(&self, weights: &Weights) -> Result<()> {
-        for (dense, (weight, bias)) in self.layers.iter().zip(weights) {
-            let set = |var: &Var, numbers: &[f32]| {
-                var.set(&Tensor::from_slice(numbers, var.shape(), &Device::Cpu)?)
-            };
-            set(&dense.weight, weight)?;
-            set(&dense.bias, bias)?;
-        }
-        Ok(())
+        values
     }
 
     /// What the served model should answer to every row: probabilities, or numbers in the target's unit.
-    pub(super) fn answers(
-        &self,
-        features: &Features,
-        target: &Target,
-        unit: Unit,
-    ) -> std::result::Result<Vec<f32>, TrainError> {
+    pub(super) fn answers(&self, features: &Features, target: &Target, unit: Unit) -> Vec<f32> {
         /// Enough rows to be quick, and few enough to need little memory.
         const ROWS: usize = 1024;
         let all: Vec<usize> = (0..target.rows.len()).collect();
         let mut answers = Vec::new();
         for rows in all.chunks(ROWS) {
-            let shape = (rows.len(), features.width());
-            let rows = Tensor::from_vec(features.standardised(rows), shape, &Device::Cpu)?;
-            let values = self.forward(&rows)?;
-            let values = match target.goal {
-                Goal::Binary(_) => ops::sigmoid(&values)?,
-                Goal::Multiclass(_) => ops::softmax(&values, 1)?,
-                Goal::Regression => values,
-            };
-            answers.extend(values.flatten_all()?.to_vec1::<f32>()?);
-        }
-        if target.goal == Goal::Regression {
-            for answer in &mut answers {
-                *answer = unit.back(*answer);
+            let mut values = self.forward(features.standardised(rows));
+            let width = values.ncols();
+            let numbers = values.as_slice_mut().expect("in rows");
+            match target.goal {
+                Goal::Binary(_) => kernels::Activation::Sigmoid.apply(Isa::detect(), numbers),
+                Goal::Multiclass(_) => kernels::softmax(Isa::detect(), width, numbers),
+                Goal::Regression => {
+                    for number in &mut *numbers {
+                        *number = unit.back(*number);
+                    }
+                }
             }
+            answers.extend_from_slice(numbers);
         }
-        Ok(answers)
+        answers
+    }
+}
+
+impl Dense {
+    /// The layer's outputs, `[rows, out]`, for `[rows, in]`.
+    fn of(&self, rows: ArrayView2<'_, f32>) -> Array2<f32> {
+        product(rows, self.weight.t()) + &self.bias
     }
 }
 
@@ -415,52 +436,21 @@ mod tests {
     }
 
     #[test]
-    fn gradients_are_the_slopes_of_their_functions() {
-        // Away from the corners, in both tails, and where e^x overflows.
-        let places = [
-            -95.0, -7.0, -3.3, -1.7, -0.4, 0.3, 1.2, 2.9, 5.5, 7.0, 95.0_f32,
-        ];
-        let values = |activation: Activation, shift: f32| {
-            let places = places.map(|place| place + shift);
-            let x = Tensor::from_slice(&places, places.len(), &Device::Cpu).unwrap();
-            activation.apply(&x).unwrap().to_vec1::<f32>().unwrap()
-        };
-        const STEP: f32 = 1e-2;
-        for activation in Activation::ALL {
-            let x = Var::from_slice(&places, places.len(), &Device::Cpu).unwrap();
-            let gradients = activation.apply(&x).unwrap().backward().unwrap();
-            let gradients = gradients.get(&x).unwrap().to_vec1::<f32>().unwrap();
-            let (before, behind) = (values(activation, -STEP), values(activation, STEP));
-            for (index, gradient) in gradients.iter().enumerate() {
-                let slope = (behind[index] - before[index]) / (2.0 * STEP);
-                // The difference of two rounded numbers of up to 100, and the curvature within a step.
-                assert!(
-                    (gradient - slope).abs() < 2e-3,
-                    "{} at {}: gradient {gradient}, slope {slope}",
-                    activation.name(),
-                    places[index]
-                );
-            }
-        }
-    }
-
-    #[test]
     fn first_weights_are_within_glorots_limit_and_zero_for_what_never_varies() {
         let mut generator = StdRng::seed_from_u64(5);
         let layers = "6:relu".parse().unwrap();
-        let network = Network::random(&[true, false, true], &layers, 2, &mut generator).unwrap();
-        let weights = network.weights().unwrap();
-        assert_eq!((weights[0].0.len(), weights[1].0.len()), (18, 12));
+        let network = Network::random(&[true, false, true], &layers, 2, &mut generator);
+        let [first, last] = &*network.layers else {
+            panic!("two layers");
+        };
+        assert_eq!((first.weight.dim(), last.weight.dim()), ((6, 3), (2, 6)));
         let limit = (6.0_f32 / 9.0).sqrt();
-        for (index, weight) in weights[0].0.iter().enumerate() {
-            assert_eq!(*weight == 0.0, index % 3 == 1);
+        for ((_, feature), weight) in first.weight.indexed_iter() {
+            assert_eq!(*weight == 0.0, feature == 1);
             assert!(weight.abs() <= limit);
         }
-        assert!(
-            weights
-                .iter()
-                .all(|(_, bias)| bias.iter().all(|bias| *bias == 0.0))
-        );
+        let mut biases = first.bias.iter().chain(&last.bias);
+        assert!(biases.all(|bias| *bias == 0.0));
     }
 
     #[test]
