@@ -21,10 +21,8 @@ ARG RUNTIME_IMAGE=scratch
 FROM --platform=${BUILDPLATFORM:-linux/amd64} ${BUILD_IMAGE} AS build
 ARG TARGETARCH
 ARG FEATURES="compression,grpc,swagger-ui"
-# A static binary, also with glibc, whose allocator the server's memory is measured with. Symbols are of no
-# use in an image that has no debugger.
+# A static binary, also with glibc, whose allocator the server's memory is measured with.
 ENV RUSTFLAGS="-C target-feature=+crt-static" \
-    CARGO_PROFILE_RELEASE_STRIP=symbols \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 WORKDIR /build
 # The flags of both builds below, which must not differ: the second uses what the first compiled. A target is
@@ -40,7 +38,7 @@ RUN host="$(rustc -vV | sed -n 's/^host: //p')" \
         apt-get update && apt-get install -y --no-install-recommends gcc-aarch64-linux-gnu libc6-dev-arm64-cross; \
     fi \
     && if [ "$target" != "$host" ] && command -v rustup > /dev/null; then rustup target add "$target"; fi \
-    && echo "--release --locked --bin safeserve --no-default-features --features $FEATURES --target $target" > flags
+    && echo "--profile dist --locked --bin safeserve --no-default-features --features $FEATURES --target $target" > flags
 
 # The dependencies, in a layer that changes of the sources leave alone. Cargo wants a file for each target of the
 # manifest, so the benchmarks leave it.
@@ -53,7 +51,7 @@ RUN sed -i '/^\[\[bench\]\]/,/^$/d' Cargo.toml \
 COPY config config
 COPY src src
 # Times of the sources may lie before those of the stand-ins above.
-RUN touch src/main.rs src/lib.rs && cargo build $(cat flags) && cp target/*/release/safeserve .
+RUN touch src/main.rs src/lib.rs && cargo build $(cat flags) && cp target/*/dist/safeserve .
 
 FROM ${RUNTIME_IMAGE} AS server
 ARG VERSION=0.1.0

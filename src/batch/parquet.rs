@@ -1,6 +1,11 @@
 //! Rows in Apache Parquet: row groups in, row groups out.
+//!
+//! Columns are read and written with the library's own readers and writers of values. Its other way, over
+//! arrays of Arrow, takes a dozen crates that nothing else here needs.
 
 mod cells;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub(super) use writer::{Predictions, Writer};
@@ -8,83 +13,105 @@ pub(super) use writer::{Predictions, Writer};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use arrow_array::{ArrayRef, RecordBatch};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::column::reader::ColumnReader;
 use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::schema::printer::print_schema;
+use parquet::schema::types::Type;
 
+use self::cells::{Cells, Kind};
 use super::error::BatchError;
 use super::rows::{Refusal, Rows};
-use super::table::{Layout, Table};
+use super::table::{Layout, Table, text};
 use super::tally::Position;
 use crate::csv::Fault;
 use crate::model::ColumnKind;
 use crate::spelling::excerpt;
 
-/// The rows that are taken from the file at once.
+/// What is taken from the file at once: rows, and cells of all their columns.
 const BATCH_ROWS: usize = 2048;
+const BATCH_CELLS: usize = 1 << 20;
 
 /// The rows of a file, some at a time.
 pub(super) struct Batches {
     path: PathBuf,
-    file: File,
-    reader: ParquetRecordBatchReader,
-    /// The columns of the file that are read, by their number.
-    columns: Vec<usize>,
+    file: SerializedFileReader<File>,
+    /// The columns of the file that are read, in the order of the file.
+    columns: Vec<Column>,
     /// Where the model's columns lie among those that are read.
     layout: Layout,
     total: u64,
     position: Position,
+    /// The row group that comes next.
+    next_group: usize,
+    /// A reader for each column of the row group before it, and its rows that are left.
+    readers: Vec<ColumnReader>,
+    left: usize,
+}
+
+/// A column of the file that is read.
+#[derive(Clone, Copy, Debug)]
+struct Column {
+    /// Its number among the leaves of the schema.
+    leaf: usize,
+    kind: Kind,
+    is_optional: bool,
 }
 
 /// Some rows of a file.
 pub(super) struct Batch {
-    rows: RecordBatch,
+    columns: Vec<Cells>,
+    rows: usize,
     start: Position,
 }
 
 impl Batches {
     /// Opens a file and finds the model's columns in it.
     pub(super) fn open(file: File, path: &Path, table: &Table) -> Result<Self, BatchError> {
-        let again = file.try_clone().map_err(BatchError::at(path))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(again).map_err(bad(path))?;
-        let total = builder.metadata().file_metadata().num_rows();
-        let fields = builder.schema().fields();
-        let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+        let file = SerializedFileReader::new(file).map_err(bad(path))?;
+        let metadata = file.metadata().file_metadata();
+        let fields = metadata.schema().get_fields();
+        let names: Vec<String> = fields.iter().map(|field| field.name().to_owned()).collect();
         let found = Layout::named(table, &names)?;
-        for &cell in found.cells.iter().chain(&found.keep) {
-            let field = &fields[cell];
-            if !cells::is_read(field.data_type()) {
-                return Err(BatchError::refused(format!(
-                    "{}: column {}: expected numbers, true and false, or text, got {}; cast it, or \
-                     write CSV",
-                    path.display(),
-                    excerpt(field.name(), 40),
-                    field.data_type()
-                )));
-            }
-        }
-        let mut columns: Vec<usize> = found.cells.iter().chain(&found.keep).copied().collect();
-        columns.sort_unstable();
-        columns.dedup();
+        let mut wanted: Vec<usize> = found.cells.iter().chain(&found.keep).copied().collect();
+        wanted.sort_unstable();
+        wanted.dedup();
         let place = |cell: &usize| {
-            let place = columns.binary_search(cell);
+            let place = wanted.binary_search(cell);
             place.expect("all that are read are among the columns")
         };
         let layout = Layout {
-            width: columns.len(),
+            width: wanted.len(),
             cells: found.cells.iter().map(place).collect(),
             keep: found.keep.iter().map(place).collect(),
             unused: found.unused,
         };
+        let schema = metadata.schema_descr();
+        let leaf = |field| {
+            (0..schema.num_columns()).find(|&leaf| schema.get_column_root_idx(leaf) == field)
+        };
+        let columns = wanted.iter().map(|&field| {
+            let column = Kind::of(&fields[field]).zip(leaf(field));
+            let Some((kind, leaf)) = column else {
+                return Err(unreadable(path, &fields[field]));
+            };
+            Ok(Column {
+                leaf,
+                kind,
+                is_optional: fields[field].is_optional(),
+            })
+        });
+        let columns = columns.collect::<Result<_, _>>()?;
         Ok(Self {
-            reader: reader(builder, &columns, 0, path)?,
             path: path.to_owned(),
-            file,
+            total: u64::try_from(metadata.num_rows()).unwrap_or(0),
             columns,
+            file,
             layout,
-            total: u64::try_from(total).unwrap_or(0),
             position: Position::START,
+            next_group: 0,
+            readers: Vec::new(),
+            left: 0,
         })
     }
 
@@ -99,16 +126,45 @@ impl Batches {
 
     /// Goes on behind so many rows.
     pub(super) fn go_to(&mut self, position: Position) -> Result<(), BatchError> {
-        let again = self.file.try_clone().map_err(BatchError::at(&self.path))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(again).map_err(bad(&self.path))?;
-        self.reader = reader(builder, &self.columns, position.offset, &self.path)?;
+        (self.next_group, self.left) = (0, 0);
+        let mut rows =
+            usize::try_from(position.offset).expect("files are smaller than the address space");
+        while rows > 0 && self.next_group().map_err(bad(&self.path))? {
+            let skipped = rows.min(self.left);
+            // Those of a whole group are not even decompressed: its readers are dropped.
+            if skipped < self.left {
+                for reader in &mut self.readers {
+                    skip(reader, skipped).map_err(bad(&self.path))?;
+                }
+            }
+            self.left -= skipped;
+            rows -= skipped;
+        }
         self.position = position;
         Ok(())
     }
 
+    /// Opens the next row group; says whether there is one.
+    fn next_group(&mut self) -> Result<bool, ParquetError> {
+        if self.next_group == self.file.num_row_groups() {
+            return Ok(false);
+        }
+        let group = self.file.get_row_group(self.next_group)?;
+        let columns = self.columns.iter();
+        self.readers = columns
+            .map(|column| group.get_column_reader(column.leaf))
+            .collect::<Result<_, _>>()?;
+        self.left = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+        self.next_group += 1;
+        Ok(true)
+    }
+
     /// The next rows; `None` behind the last.
     pub(super) fn next(&mut self) -> Result<Option<Batch>, BatchError> {
-        let Some(rows) = self.reader.next() else {
+        while self.left == 0 {
+            if self.next_group().map_err(bad(&self.path))? {
+                continue;
+            }
             return match self.position.offset == self.total {
                 true => Ok(None),
                 false => Err(BatchError::refused(format!(
@@ -118,28 +174,54 @@ impl Batches {
                     self.position.offset
                 ))),
             };
-        };
-        let rows = rows.map_err(|error| bad(&self.path)(error.into()))?;
+        }
+        let most = (BATCH_CELLS / self.columns.len().max(1)).clamp(1, BATCH_ROWS);
+        let rows = most.min(self.left);
+        let columns = self.columns.iter().zip(&mut self.readers);
+        let columns = columns
+            .map(|(column, reader)| Cells::read(reader, column.kind, column.is_optional, rows))
+            .collect::<Result<_, _>>();
         let batch = Batch {
+            columns: columns.map_err(bad(&self.path))?,
             rows,
             start: self.position,
         };
+        self.left -= rows;
         self.position = batch.end();
         Ok(Some(batch))
     }
 }
 
-/// Reads these columns of a file from a row on.
-fn reader(
-    builder: ParquetRecordBatchReaderBuilder<File>,
-    columns: &[usize],
-    row: u64,
-    path: &Path,
-) -> Result<ParquetRecordBatchReader, BatchError> {
-    let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
-    let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
-    let row = usize::try_from(row).expect("files are smaller than the address space");
-    builder.with_offset(row).build().map_err(bad(path))
+/// Skips rows of a column.
+fn skip(column: &mut ColumnReader, rows: usize) -> Result<usize, ParquetError> {
+    match column {
+        ColumnReader::BoolColumnReader(column) => column.skip_records(rows),
+        ColumnReader::Int32ColumnReader(column) => column.skip_records(rows),
+        ColumnReader::Int64ColumnReader(column) => column.skip_records(rows),
+        ColumnReader::Int96ColumnReader(column) => column.skip_records(rows),
+        ColumnReader::FloatColumnReader(column) => column.skip_records(rows),
+        ColumnReader::DoubleColumnReader(column) => column.skip_records(rows),
+        ColumnReader::ByteArrayColumnReader(column) => column.skip_records(rows),
+        ColumnReader::FixedLenByteArrayColumnReader(column) => column.skip_records(rows),
+    }
+}
+
+#[cold]
+fn unreadable(path: &Path, column: &Type) -> BatchError {
+    let found = match column.is_primitive() {
+        true => {
+            let mut written = Vec::new();
+            print_schema(&mut written, column);
+            let written = String::from_utf8_lossy(&written);
+            excerpt(written.trim_end_matches(['\n', ';']), 80)
+        }
+        false => "a group of columns".to_owned(),
+    };
+    BatchError::refused(format!(
+        "{}: column {}: expected numbers, true and false, or text, got {found}; cast it, or write CSV",
+        path.display(),
+        excerpt(column.name(), 40),
+    ))
 }
 
 fn bad(path: &Path) -> impl Fn(ParquetError) -> BatchError {
@@ -154,7 +236,7 @@ fn bad(path: &Path) -> impl Fn(ParquetError) -> BatchError {
 impl Batch {
     /// The position behind it.
     pub(super) fn end(&self) -> Position {
-        let rows = self.rows.num_rows() as u64;
+        let rows = self.rows as u64;
         Position {
             offset: self.start.offset + rows,
             line: self.start.line + rows,
@@ -166,7 +248,7 @@ impl Batch {
 pub(super) struct ParquetRows<'a> {
     table: &'a Table,
     layout: &'a Layout,
-    columns: &'a [ArrayRef],
+    columns: &'a [Cells],
     count: usize,
     at: usize,
     first: u64,
@@ -177,8 +259,8 @@ impl<'a> ParquetRows<'a> {
         Self {
             table,
             layout,
-            columns: batch.rows.columns(),
-            count: batch.rows.num_rows(),
+            columns: &batch.columns,
+            count: batch.rows,
             at: 0,
             first: batch.start.line,
         }
@@ -206,9 +288,10 @@ impl<'a> ParquetRows<'a> {
             let encoded = self.cell(column, &self.columns[cell], &mut rows.inputs[0]);
             encoded.map_err(Refusal::of_column(&self.table.columns[column].name))?;
         }
-        for &cell in &self.layout.keep {
-            let text = cells::text(&self.columns[cell], self.at);
-            rows.kept.push(text.as_deref().unwrap_or(""));
+        for (name, &cell) in self.table.keep.iter().zip(&self.layout.keep) {
+            let cell = self.columns[cell].text(self.at);
+            let kept = text(&cell).map_err(Refusal::of_column(name))?;
+            rows.kept.push(kept);
         }
         Ok(())
     }
@@ -217,19 +300,17 @@ impl<'a> ParquetRows<'a> {
     fn cell(
         &self,
         column: usize,
-        array: &ArrayRef,
+        cells: &Cells,
         into: &mut Vec<f32>,
     ) -> Result<(), (&'static str, String)> {
         let is_number = matches!(self.table.columns[column].kind, ColumnKind::Number { .. });
-        if is_number && let Some(value) = cells::number(array, self.at) {
+        if is_number && let Some(value) = cells.number(self.at) {
             if !value.is_finite() && !self.table.allow_non_finite {
                 return Err(Fault::NotFinite.told(value.to_string().as_bytes()));
             }
             into.push(value);
             return Ok(());
         }
-        let text = cells::text(array, self.at);
-        let text = text.as_deref().unwrap_or("");
-        self.table.encode(column, text.as_bytes(), into)
+        self.table.encode(column, &cells.text(self.at), into)
     }
 }

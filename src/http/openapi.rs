@@ -9,6 +9,8 @@
 //! Source: OpenAPI Specification 3.1.0.
 
 mod schemas;
+#[cfg(feature = "swagger-ui")]
+mod swagger_ui;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -433,50 +435,4 @@ fn invocations(app: &App, served: &Served, paths: &mut Map<String, Value>) {
     Operation::new("Predict", summary, object(&[("predictions", json!({}))]))
         .with_body(body, true)
         .at(paths, "post", "/invocations");
-}
-
-/// The page on which people try the calls, by the crate that carries it.
-#[cfg(feature = "swagger-ui")]
-mod swagger_ui {
-    use std::sync::LazyLock;
-
-    use axum::extract::Path;
-    use axum::response::Redirect;
-    use http::HeaderValue;
-    use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-    use utoipa_swagger_ui::Config;
-
-    use super::*;
-    use crate::http::answer::Response;
-
-    static CONFIG: LazyLock<Arc<Config<'static>>> =
-        LazyLock::new(|| Arc::new(Config::from("/openapi.json")));
-
-    pub(super) async fn redirect(request: Request) -> Result<impl IntoResponse, ApiError> {
-        Exchange::of(&request).is_for(Route::Docs);
-        expect_get(request.method())?;
-        Ok(Redirect::permanent("/docs/"))
-    }
-
-    pub(super) async fn page(
-        file: Option<Path<String>>,
-        request: Request,
-    ) -> Result<impl IntoResponse, ApiError> {
-        Exchange::of(&request).is_for(Route::Docs);
-        expect_get(request.method())?;
-        let file = file.map_or(String::new(), |Path(file)| file);
-        let found = utoipa_swagger_ui::serve(&file, Arc::clone(&CONFIG)).map_err(|error| {
-            tracing::error!(%error, "the page of the API cannot be made");
-            ApiError::Internal
-        })?;
-        let found = found.ok_or_else(|| ApiError::unknown_path(request.uri()))?;
-        let mut response = Response::new(found.bytes.into_owned().into());
-        let headers = response.headers_mut();
-        let media_type = HeaderValue::from_str(&found.content_type);
-        headers.insert(CONTENT_TYPE, media_type.expect("the crate's own table"));
-        if found.gzpipped {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        Ok(response.map(Body::from))
-    }
 }

@@ -38,8 +38,6 @@ pub enum TrainError {
     },
     /// It was told to end and to leave nothing.
     Interrupted,
-    /// The library of tensors failed: a fault of this program.
-    Tensors(candle_core::Error),
     /// The model does not load: a fault of this program.
     Load(LoadError),
     /// The loaded model answers otherwise than the trained network: a fault of this program.
@@ -118,7 +116,6 @@ impl fmt::Display for TrainError {
                  smaller --learning-rate, or look for values far out in the table"
             ),
             Self::Interrupted => f.write_str("interrupted; nothing was written"),
-            Self::Tensors(error) => write!(f, "computing failed: {error}"),
             Self::Load(error) => write!(f, "the trained model cannot be served: {error}"),
             Self::SelfCheck { pair: Some(pair) } => write!(
                 f,
@@ -135,12 +132,6 @@ impl fmt::Display for TrainError {
 }
 
 impl std::error::Error for TrainError {}
-
-impl From<candle_core::Error> for TrainError {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Tensors(error)
-    }
-}
 
 impl From<LoadError> for TrainError {
     fn from(error: LoadError) -> Self {

@@ -1,5 +1,6 @@
 //! Rows of numbers, and what training learned of each column: its mean, its deviation, its categories.
 
+use ndarray::Array2;
 use serde_json::{Map, Value, json};
 
 use super::error::TrainError;
@@ -104,14 +105,15 @@ impl Features {
         &self.values[row * self.width()..][..self.width()]
     }
 
-    /// Rows as the first layer gets them: without their mean, in units of their deviation.
-    pub(super) fn standardised(&self, rows: &[usize]) -> Vec<f32> {
+    /// Rows as the first layer gets them, `[rows, features]`: without their mean, in units of their deviation.
+    pub(super) fn standardised(&self, rows: &[usize]) -> Array2<f32> {
         let mut standardised = Vec::with_capacity(rows.len() * self.width());
         for &row in rows {
             let scaled = self.row(row).iter().zip(&self.mean).zip(&self.scale);
             standardised.extend(scaled.map(|((value, mean), scale)| (value - mean) / scale));
         }
-        standardised
+        let shape = (rows.len(), self.width());
+        Array2::from_shape_vec(shape, standardised).expect("each row has all features")
     }
 
     /// Whether each feature differs between rows to learn from.

@@ -1,20 +1,48 @@
 //! A network of dense layers: as it is trained, as it is saved.
 
-use candle_core::{Device, Result, Tensor, Var};
-use candle_nn::ops;
+mod gradient;
+mod product;
+
+use ndarray::{Array1, Array2, ArrayView2};
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::error::TrainError;
+use self::product::product;
 use super::features::Features;
 use super::layers::{Activation, Layers};
 use super::target::{Goal, Target, mean_and_deviation};
+use crate::engine::kernels::{self, Isa};
 
-/// A dense layer's weights as they are learned: `[out, in]`, and `[out]`.
-#[derive(Clone, Debug)]
+/// A dense layer: its weights `[out, in]` and its biases `[out]`; or what is known of each of them, such as
+/// a loss's gradient.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Dense {
-    pub(super) weight: Var,
-    pub(super) bias: Var,
+    pub(super) weight: Array2<f32>,
+    pub(super) bias: Array1<f32>,
+}
+
+impl Dense {
+    /// As many zeros.
+    pub(super) fn zeros(&self) -> Self {
+        Self {
+            weight: Array2::zeros(self.weight.dim()),
+            bias: Array1::zeros(self.bias.dim()),
+        }
+    }
+
+    /// The numbers of the weights, row by row, and of the biases.
+    pub(super) fn numbers(&self) -> [&[f32]; 2] {
+        let weight = self.weight.as_slice();
+        let bias = self.bias.as_slice();
+        [weight.expect("in rows"), bias.expect("without gaps")]
+    }
+
+    /// The same, to be changed.
+    pub(super) fn numbers_mut(&mut self) -> [&mut [f32]; 2] {
+        let weight = self.weight.as_slice_mut();
+        let bias = self.bias.as_slice_mut();
+        [weight.expect("in rows"), bias.expect("without gaps")]
+    }
 }
 
 /// A network whose weights are learned.
@@ -24,8 +52,15 @@ pub(super) struct Network {
     pub(super) activations: Vec<Activation>,
 }
 
-/// The numbers of a network's weights.
-pub(super) type Weights = Vec<(Vec<f32>, Vec<f32>)>;
+/// A pass of rows through a network, from which gradients are computed.
+pub(super) struct Pass {
+    /// What each layer is given, `[rows, in]`.
+    inputs: Vec<Array2<f32>>,
+    /// What each layer but the last gives before its activation, `[rows, out]`.
+    sums: Vec<Array2<f32>>,
+    /// The last layer's numbers: logits, or the standardised target.
+    pub(super) values: Array2<f32>,
+}
 
 impl Network {
     /// A network of random weights: uniform within ±√(6 / (in + out)) (Glorot and Bengio 2010, eq. 16),
@@ -35,8 +70,7 @@ impl Network {
         layers: &Layers,
         outputs: usize,
         generator: &mut StdRng,
-    ) -> Result<Self> {
-        let device = Device::Cpu;
+    ) -> Self {
         let units = layers
             .hidden()
             .iter()
@@ -60,91 +94,83 @@ impl Network {
                 }
             }
             dense.push(Dense {
-                weight: Var::from_vec(weights, (units, inputs), &device)?,
-                bias: Var::zeros(units, candle_core::DType::F32, &device)?,
+                weight: Array2::from_shape_vec((units, inputs), weights).expect("one each"),
+                bias: Array1::zeros(units),
             });
             inputs = units;
         }
-        Ok(Self {
+        Self {
             layers: dense,
             activations: layers
                 .hidden()
                 .iter()
                 .map(|hidden| hidden.activation)
                 .collect(),
-        })
+        }
     }
 
-    /// What is learned.
-    pub(super) fn variables(&self) -> Vec<Var> {
-        let variables = self
-            .layers
-            .iter()
-            .flat_map(|dense| [&dense.weight, &dense.bias]);
-        variables.cloned().collect()
+    /// Passes standardised rows, `[rows, features]`, and keeps what gradients need.
+    pub(super) fn pass(&self, rows: Array2<f32>) -> Pass {
+        let mut inputs = vec![rows];
+        let mut sums = Vec::new();
+        loop {
+            let index = sums.len();
+            let values = self.layers[index].of(inputs[index].view());
+            let Some(activation) = self.activations.get(index) else {
+                return Pass {
+                    inputs,
+                    sums,
+                    values,
+                };
+            };
+            let mut next = values.clone();
+            activation.apply(next.as_slice_mut().expect("in rows"));
+            sums.push(values);
+            inputs.push(next);
+        }
     }
 
     /// The last layer's numbers for standardised rows: logits, or the standardised target.
-    pub(super) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
-        let mut values = rows.clone();
-        for (index, Dense { weight, bias }) in self.layers.iter().enumerate() {
-            values = values.matmul(&weight.t()?)?.broadcast_add(bias)?;
+    pub(super) fn forward(&self, rows: Array2<f32>) -> Array2<f32> {
+        let mut values = rows;
+        for (index, layer) in self.layers.iter().enumerate() {
+            values = layer.of(values.view());
             if let Some(activation) = self.activations.get(index) {
-                values = activation.apply(&values)?;
+                activation.apply(values.as_slice_mut().expect("in rows"));
             }
         }
-        Ok(values)
-    }
-
-    /// A copy of the weights' numbers.
-    pub(super) fn weights(&self) -> Result<Weights> {
-        let numbers = |var: &Var| var.flatten_all()?.to_vec1::<f32>();
-        let layers = self.layers.iter();
-        layers
-            .map(|dense| Ok((numbers(&dense.weight)?, numbers(&dense.bias)?)))
-            .collect()
-    }
-
-    /// Puts other numbers in the weights' places.
-    pub(super) fn restore(&self, weights: &Weights) -> Result<()> {
-        for (dense, (weight, bias)) in self.layers.iter().zip(weights) {
-            let set = |var: &Var, numbers: &[f32]| {
-                var.set(&Tensor::from_slice(numbers, var.shape(), &Device::Cpu)?)
-            };
-            set(&dense.weight, weight)?;
-            set(&dense.bias, bias)?;
-        }
-        Ok(())
+        values
     }
 
     /// What the served model should answer to every row: probabilities, or numbers in the target's unit.
-    pub(super) fn answers(
-        &self,
-        features: &Features,
-        target: &Target,
-        unit: Unit,
-    ) -> std::result::Result<Vec<f32>, TrainError> {
+    pub(super) fn answers(&self, features: &Features, target: &Target, unit: Unit) -> Vec<f32> {
         /// Enough rows to be quick, and few enough to need little memory.
         const ROWS: usize = 1024;
         let all: Vec<usize> = (0..target.rows.len()).collect();
         let mut answers = Vec::new();
         for rows in all.chunks(ROWS) {
-            let shape = (rows.len(), features.width());
-            let rows = Tensor::from_vec(features.standardised(rows), shape, &Device::Cpu)?;
-            let values = self.forward(&rows)?;
-            let values = match target.goal {
-                Goal::Binary(_) => ops::sigmoid(&values)?,
-                Goal::Multiclass(_) => ops::softmax(&values, 1)?,
-                Goal::Regression => values,
-            };
-            answers.extend(values.flatten_all()?.to_vec1::<f32>()?);
-        }
-        if target.goal == Goal::Regression {
-            for answer in &mut answers {
-                *answer = unit.back(*answer);
+            let mut values = self.forward(features.standardised(rows));
+            let width = values.ncols();
+            let numbers = values.as_slice_mut().expect("in rows");
+            match target.goal {
+                Goal::Binary(_) => kernels::Activation::Sigmoid.apply(Isa::detect(), numbers),
+                Goal::Multiclass(_) => kernels::softmax(Isa::detect(), width, numbers),
+                Goal::Regression => {
+                    for number in &mut *numbers {
+                        *number = unit.back(*number);
+                    }
+                }
             }
+            answers.extend_from_slice(numbers);
         }
-        Ok(answers)
+        answers
+    }
+}
+
+impl Dense {
+    /// The layer's outputs, `[rows, out]`, for `[rows, in]`.
+    fn of(&self, rows: ArrayView2<'_, f32>) -> Array2<f32> {
+        product(rows, self.weight.t()) + &self.bias
     }
 }
 
@@ -198,19 +224,18 @@ mod tests {
     fn first_weights_are_within_glorots_limit_and_zero_for_what_never_varies() {
         let mut generator = StdRng::seed_from_u64(5);
         let layers = "6:relu".parse().unwrap();
-        let network = Network::random(&[true, false, true], &layers, 2, &mut generator).unwrap();
-        let weights = network.weights().unwrap();
-        assert_eq!((weights[0].0.len(), weights[1].0.len()), (18, 12));
+        let network = Network::random(&[true, false, true], &layers, 2, &mut generator);
+        let [first, last] = &*network.layers else {
+            panic!("two layers");
+        };
+        assert_eq!((first.weight.dim(), last.weight.dim()), ((6, 3), (2, 6)));
         let limit = (6.0_f32 / 9.0).sqrt();
-        for (index, weight) in weights[0].0.iter().enumerate() {
-            assert_eq!(*weight == 0.0, index % 3 == 1);
+        for ((_, feature), weight) in first.weight.indexed_iter() {
+            assert_eq!(*weight == 0.0, feature == 1);
             assert!(weight.abs() <= limit);
         }
-        assert!(
-            weights
-                .iter()
-                .all(|(_, bias)| bias.iter().all(|bias| *bias == 0.0))
-        );
+        let mut biases = first.bias.iter().chain(&last.bias);
+        assert!(biases.all(|bias| *bias == 0.0));
     }
 
     #[test]

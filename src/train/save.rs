@@ -1,11 +1,12 @@
 //! A trained network as a model directory: written beside its place, tried there, moved in whole.
 
-use ndarray::ArrayD;
+use ndarray::{Array1, ArrayD};
 use serde_json::{Value, json};
 
 use super::error::TrainError;
 use super::features::{Features, shortest};
 use super::fit::Fit;
+use super::network::Dense;
 use super::options::Options;
 use super::report::Report;
 use super::target::{Goal, Target};
@@ -22,7 +23,7 @@ pub(super) fn write(
     let failed = |error| TrainError::file(&options.out)(error);
     let example = example(features).to_string();
     let config = configuration(options, target, features, fit);
-    let weights = weights(features, fit)?;
+    let weights = weights(features, fit);
     let draft = place.draft().map_err(failed)?;
     draft
         .file("config.json", pretty(&config).as_bytes())
@@ -68,7 +69,7 @@ fn configuration(options: &Options, target: &Target, features: &Features, fit: &
         list.push(json!({
             "type": "dense",
             "name": layer_name(index, layers),
-            "units": dense.bias.elem_count(),
+            "units": dense.bias.len(),
             "activation": activation,
         }));
     }
@@ -96,27 +97,24 @@ fn configuration(options: &Options, target: &Target, features: &Features, fit: &
 }
 
 /// The weights by their names.
-fn weights(features: &Features, fit: &Fit) -> Result<Vec<(String, ArrayD<f32>)>, TrainError> {
-    let array = |shape: &[usize], numbers: &[f32]| {
-        ArrayD::from_shape_vec(shape, numbers.to_vec()).expect("as many numbers as the shape says")
-    };
-    let width = [features.width()];
+fn weights(features: &Features, fit: &Fit) -> Vec<(String, ArrayD<f32>)> {
+    let numbers = |numbers: &[f32]| Array1::from(numbers.to_vec()).into_dyn();
     let mut tensors = vec![
-        ("scaler.mean".to_owned(), array(&width, &features.mean)),
-        ("scaler.scale".to_owned(), array(&width, &features.scale)),
+        ("scaler.mean".to_owned(), numbers(&features.mean)),
+        ("scaler.scale".to_owned(), numbers(&features.scale)),
     ];
-    let mut layers = fit.network.weights()?;
-    if let Some((weight, bias)) = layers.last_mut() {
+    let mut layers = fit.network.layers.clone();
+    if let Some(last) = layers.last_mut() {
+        let [weight, bias] = last.numbers_mut();
         fit.unit.fold(weight, bias);
     }
     let count = layers.len();
-    for (index, (weight, bias)) in layers.iter().enumerate() {
+    for (index, Dense { weight, bias }) in layers.into_iter().enumerate() {
         let name = layer_name(index, count);
-        let shape = [bias.len(), weight.len() / bias.len()];
-        tensors.push((format!("{name}.weight"), array(&shape, weight)));
-        tensors.push((format!("{name}.bias"), array(&shape[..1], bias)));
+        tensors.push((format!("{name}.weight"), weight.into_dyn()));
+        tensors.push((format!("{name}.bias"), bias.into_dyn()));
     }
-    Ok(tensors)
+    tensors
 }
 
 /// A request for the first row, by its features' names.

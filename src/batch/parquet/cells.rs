@@ -1,126 +1,182 @@
-//! Single cells of Arrow's arrays.
+//! The cells of a column.
 
 use std::borrow::Cow;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
-};
-use arrow_array::{Array, ArrayRef};
-use arrow_schema::DataType;
+use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{ByteArray, DataType, FixedLenByteArray};
+use parquet::errors::ParquetError;
+use parquet::schema::types::Type;
 
-/// Whether cells of this type are numbers or text.
-pub(super) fn is_read(datatype: &DataType) -> bool {
-    match datatype {
-        DataType::Dictionary(_, values) => is_read(values),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => true,
-        DataType::Boolean => true,
-        datatype => datatype.is_integer() || datatype.is_floating(),
-    }
+/// What the cells of a column are, if they can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Boolean,
+    Signed,
+    Unsigned,
+    /// Of 16, 32 or 64 bits.
+    Float,
+    Text,
 }
 
-/// The nearest `f32` of a number, 1 and 0 of true and false; `None` of a null and of text.
-pub(super) fn number(array: &ArrayRef, row: usize) -> Option<f32> {
-    if array.is_null(row) {
-        return None;
-    }
-    Some(match array.data_type() {
-        DataType::Float32 => array.as_primitive::<Float32Type>().value(row),
-        DataType::Float64 => array.as_primitive::<Float64Type>().value(row) as f32,
-        DataType::Float16 => array.as_primitive::<Float16Type>().value(row).to_f32(),
-        DataType::Boolean => f32::from(u8::from(array.as_boolean().value(row))),
-        DataType::Dictionary(..) => {
-            let array = array.as_any_dictionary();
-            return number(array.values(), key(array.keys(), row)?);
+impl Kind {
+    /// The kind of a column; `None` if its cells are neither numbers nor text: bytes, dates, decimals,
+    /// and whatever is nested.
+    ///
+    /// Source: the specification's [logical types](https://github.com/apache/parquet-format/blob/master/LogicalTypes.md).
+    pub(super) fn of(column: &Type) -> Option<Self> {
+        let info = column.get_basic_info();
+        if !column.is_primitive() || info.repetition() == Repetition::REPEATED {
+            return None;
         }
-        datatype if datatype.is_integer() => integer(array, row)? as f32,
-        _ => return None,
-    })
-}
-
-/// The value of an integer of any size.
-fn integer(array: &dyn Array, row: usize) -> Option<i128> {
-    Some(match array.data_type() {
-        DataType::Int8 => array.as_primitive::<Int8Type>().value(row).into(),
-        DataType::Int16 => array.as_primitive::<Int16Type>().value(row).into(),
-        DataType::Int32 => array.as_primitive::<Int32Type>().value(row).into(),
-        DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
-        DataType::UInt8 => array.as_primitive::<UInt8Type>().value(row).into(),
-        DataType::UInt16 => array.as_primitive::<UInt16Type>().value(row).into(),
-        DataType::UInt32 => array.as_primitive::<UInt32Type>().value(row).into(),
-        DataType::UInt64 => array.as_primitive::<UInt64Type>().value(row).into(),
-        _ => return None,
-    })
-}
-
-/// Which of a dictionary's values a row has.
-fn key(keys: &dyn Array, row: usize) -> Option<usize> {
-    usize::try_from(integer(keys, row)?).ok()
-}
-
-/// The text of a cell, of numbers the shortest that reads back; `None` of a null.
-pub(super) fn text(array: &ArrayRef, row: usize) -> Option<Cow<'_, str>> {
-    if array.is_null(row) {
-        return None;
-    }
-    Some(match array.data_type() {
-        DataType::Utf8 => array.as_string::<i32>().value(row).into(),
-        DataType::LargeUtf8 => array.as_string::<i64>().value(row).into(),
-        DataType::Utf8View => array.as_string_view().value(row).into(),
-        DataType::Boolean => match array.as_boolean().value(row) {
-            true => "true".into(),
-            false => "false".into(),
-        },
-        DataType::Float64 => array
-            .as_primitive::<Float64Type>()
-            .value(row)
-            .to_string()
-            .into(),
-        DataType::Dictionary(..) => {
-            let array = array.as_any_dictionary();
-            return text(array.values(), key(array.keys(), row)?);
+        let logical = match info.logical_type_ref() {
+            // All of its cells are null, whatever their physical type.
+            Some(LogicalType::Unknown) => None,
+            logical => logical,
+        };
+        match (column.get_physical_type(), logical, info.converted_type()) {
+            (Physical::BOOLEAN, ..) => Some(Self::Boolean),
+            (Physical::FLOAT | Physical::DOUBLE, ..) => Some(Self::Float),
+            (Physical::FIXED_LEN_BYTE_ARRAY, Some(LogicalType::Float16), _) => Some(Self::Float),
+            (Physical::INT32 | Physical::INT64, Some(LogicalType::Integer(integer)), _) => {
+                match integer.is_signed {
+                    true => Some(Self::Signed),
+                    false => Some(Self::Unsigned),
+                }
+            }
+            (Physical::INT32 | Physical::INT64, None, converted) => match converted {
+                ConvertedType::NONE
+                | ConvertedType::INT_8
+                | ConvertedType::INT_16
+                | ConvertedType::INT_32
+                | ConvertedType::INT_64 => Some(Self::Signed),
+                ConvertedType::UINT_8
+                | ConvertedType::UINT_16
+                | ConvertedType::UINT_32
+                | ConvertedType::UINT_64 => Some(Self::Unsigned),
+                _ => None,
+            },
+            (Physical::BYTE_ARRAY, Some(LogicalType::String | LogicalType::Json), _)
+            | (Physical::BYTE_ARRAY, None, ConvertedType::UTF8 | ConvertedType::JSON) => {
+                Some(Self::Text)
+            }
+            _ => None,
         }
-        datatype if datatype.is_integer() => integer(array, row)?.to_string().into(),
-        _ => number(array, row)?.to_string().into(),
-    })
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
+/// Cells of one column, one a row; `None` is a null.
+#[derive(Clone, Debug)]
+pub(super) enum Cells {
+    Booleans(Vec<Option<bool>>),
+    Signed(Vec<Option<i64>>),
+    Unsigned(Vec<Option<u64>>),
+    Floats(Vec<Option<f32>>),
+    Doubles(Vec<Option<f64>>),
+    Texts(Vec<Option<ByteArray>>),
+}
 
-    use arrow_array::types::Int8Type;
-    use arrow_array::{
-        BooleanArray, DictionaryArray, Float64Array, Int64Array, StringArray, UInt64Array,
-    };
-
-    use super::*;
-
-    fn cell(array: impl Array + 'static, row: usize) -> (Option<f32>, Option<String>) {
-        let array: ArrayRef = Arc::new(array);
-        assert!(is_read(array.data_type()));
-        (number(&array, row), text(&array, row).map(Cow::into_owned))
+impl Cells {
+    /// Reads the next cells of a column of this kind, as many as there are `rows`.
+    ///
+    /// # Errors
+    /// If the column has fewer, or cannot be decoded.
+    pub(super) fn read(
+        column: &mut ColumnReader,
+        kind: Kind,
+        is_optional: bool,
+        rows: usize,
+    ) -> Result<Self, ParquetError> {
+        let half = |cell: FixedLenByteArray| {
+            let bytes = cell.data().try_into();
+            bytes.map_or(f32::NAN, |bytes| half::f16::from_le_bytes(bytes).to_f32())
+        };
+        Ok(match (column, kind) {
+            (ColumnReader::BoolColumnReader(column), _) => {
+                Self::Booleans(read(column, is_optional, rows, |cell| cell)?)
+            }
+            (ColumnReader::Int32ColumnReader(column), Kind::Unsigned) => {
+                Self::Unsigned(read(column, is_optional, rows, |cell| {
+                    (cell as u32).into()
+                })?)
+            }
+            (ColumnReader::Int32ColumnReader(column), _) => {
+                Self::Signed(read(column, is_optional, rows, i64::from)?)
+            }
+            (ColumnReader::Int64ColumnReader(column), Kind::Unsigned) => {
+                Self::Unsigned(read(column, is_optional, rows, |cell| cell as u64)?)
+            }
+            (ColumnReader::Int64ColumnReader(column), _) => {
+                Self::Signed(read(column, is_optional, rows, |cell| cell)?)
+            }
+            (ColumnReader::FloatColumnReader(column), _) => {
+                Self::Floats(read(column, is_optional, rows, |cell| cell)?)
+            }
+            (ColumnReader::DoubleColumnReader(column), _) => {
+                Self::Doubles(read(column, is_optional, rows, |cell| cell)?)
+            }
+            (ColumnReader::FixedLenByteArrayColumnReader(column), _) => {
+                Self::Floats(read(column, is_optional, rows, half)?)
+            }
+            (ColumnReader::ByteArrayColumnReader(column), _) => {
+                Self::Texts(read(column, is_optional, rows, |cell| cell)?)
+            }
+            (ColumnReader::Int96ColumnReader(_), _) => unreachable!("a time has no kind"),
+        })
     }
 
-    #[test]
-    fn each_type_has_its_number_and_text() {
-        let some = |number: f32, text: &str| (Some(number), Some(text.to_owned()));
-        assert_eq!(cell(Int64Array::from(vec![-3]), 0), some(-3.0, "-3"));
-        assert_eq!(
-            cell(UInt64Array::from(vec![u64::MAX]), 0),
-            some(1.844_674_4e19, "18446744073709551615")
-        );
-        assert_eq!(cell(Float64Array::from(vec![0.1]), 0), some(0.1, "0.1"));
-        assert_eq!(cell(BooleanArray::from(vec![true]), 0), some(1.0, "true"));
-        assert_eq!(
-            cell(StringArray::from(vec!["x"]), 0),
-            (None, Some("x".to_owned()))
-        );
-        let words: DictionaryArray<Int8Type> =
-            vec![Some("a"), None, Some("b")].into_iter().collect();
-        assert_eq!(cell(words.clone(), 2), (None, Some("b".to_owned())));
-        assert_eq!(cell(words, 1), (None, None));
-        assert_eq!(cell(Int64Array::from(vec![None]), 0), (None, None));
+    /// The nearest `f32` of a number, 1 and 0 of true and false; `None` of a null and of text.
+    pub(super) fn number(&self, row: usize) -> Option<f32> {
+        match self {
+            Self::Booleans(cells) => cells[row].map(|cell| f32::from(u8::from(cell))),
+            Self::Signed(cells) => cells[row].map(|cell| cell as f32),
+            Self::Unsigned(cells) => cells[row].map(|cell| cell as f32),
+            Self::Floats(cells) => cells[row],
+            Self::Doubles(cells) => cells[row].map(|cell| cell as f32),
+            Self::Texts(_) => None,
+        }
     }
+
+    /// The text of a cell, of numbers the shortest that reads back, of a null none. What a file calls
+    /// text may be no UTF-8.
+    pub(super) fn text(&self, row: usize) -> Cow<'_, [u8]> {
+        let text = match self {
+            Self::Booleans(cells) => cells[row].map(|cell| cell.to_string()),
+            Self::Signed(cells) => cells[row].map(|cell| cell.to_string()),
+            Self::Unsigned(cells) => cells[row].map(|cell| cell.to_string()),
+            Self::Floats(cells) => cells[row].map(|cell| cell.to_string()),
+            Self::Doubles(cells) => cells[row].map(|cell| cell.to_string()),
+            Self::Texts(cells) => {
+                return cells[row].as_ref().map_or(&[][..], ByteArray::data).into();
+            }
+        };
+        text.unwrap_or_default().into_bytes().into()
+    }
+}
+
+/// Reads the next cells of a column.
+fn read<T: DataType, V>(
+    column: &mut ColumnReaderImpl<T>,
+    is_optional: bool,
+    rows: usize,
+    value: impl Fn(T::T) -> V,
+) -> Result<Vec<Option<V>>, ParquetError> {
+    let (mut levels, mut values) = (Vec::new(), Vec::new());
+    let levels_wanted = is_optional.then_some(&mut levels);
+    let (read, ..) = column.read_records(rows, levels_wanted, None, &mut values)?;
+    if read != rows {
+        return Err(ParquetError::General(format!(
+            "a column ends {} rows before its row group",
+            rows - read
+        )));
+    }
+    let mut values = values.into_iter().map(value);
+    Ok(match is_optional {
+        // A column that is not nested is there (1) or not (0).
+        true => levels
+            .iter()
+            .map(|&level| if level > 0 { values.next() } else { None })
+            .collect(),
+        false => values.map(Some).collect(),
+    })
 }
