@@ -84,105 +84,56 @@ impl fmt::Display for Layers {
     }
 }
 
-/// A function of single numbers, defined as docs/models.md defines it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// x
-    Linear,
-    /// max(x, 0)
-    Relu,
-    /// min(max(x, 0), 6)
-    Relu6,
-    /// x, a hundredth of it below zero
-    LeakyRelu,
-    /// x, e^x - 1 below zero
-    Elu,
-    /// 1.0507 elu(x) with alpha 1.6733
-    Selu,
-    /// 1 / (1 + e^-x)
-    Sigmoid,
-    /// min(max(x / 6 + 0.5, 0), 1)
-    HardSigmoid,
-    /// tanh(x)
-    Tanh,
-    /// log(1 + e^x)
-    Softplus,
-    /// x / (1 + |x|)
-    Softsign,
-    /// x times the probability that a normal number is less
-    Gelu,
-    /// x sigmoid(x)
-    Silu,
-    /// x tanh(softplus(x))
-    Mish,
-    /// x hard_sigmoid(x)
-    HardSwish,
+/// A function of single numbers that networks can be trained with, by its name in a model's
+/// configuration; docs/models.md defines it.
+#[derive(Clone, Copy, Debug)]
+pub struct Activation {
+    name: &'static str,
+    /// The function, so that its gradient is known.
+    apply: fn(&Tensor) -> Result<Tensor>,
 }
 
 impl Activation {
-    /// Each function.
+    /// Each function, with its parameters' defaults.
+    #[rustfmt::skip]
     pub const ALL: [Self; 15] = [
-        Self::Linear,
-        Self::Relu,
-        Self::Relu6,
-        Self::LeakyRelu,
-        Self::Elu,
-        Self::Selu,
-        Self::Sigmoid,
-        Self::HardSigmoid,
-        Self::Tanh,
-        Self::Softplus,
-        Self::Softsign,
-        Self::Gelu,
-        Self::Silu,
-        Self::Mish,
-        Self::HardSwish,
+        Self { name: "linear", apply: |x| Ok(x.clone()) },
+        Self { name: "relu", apply: Tensor::relu },
+        Self { name: "relu6", apply: |x| x.clamp(0f32, 6f32) },
+        Self { name: "leaky_relu", apply: |x| ops::leaky_relu(x, 0.01) },
+        Self { name: "elu", apply: |x| x.elu(1.0) },
+        // Klambauer et al. 2017; of candle's own the gradient is NaN from 89 on.
+        Self { name: "selu", apply: |x| x.elu(1.673_263_242_354_377_2)? * 1.050_700_987_355_480_5 },
+        Self { name: "sigmoid", apply: ops::sigmoid },
+        Self { name: "hard_sigmoid", apply: |x| ((x / 6.0)? + 0.5)?.clamp(0f32, 1f32) },
+        Self { name: "tanh", apply: Tensor::tanh },
+        Self { name: "softplus", apply: softplus },
+        Self { name: "softsign", apply: |x| x / (x.abs()? + 1.0)? },
+        Self { name: "gelu", apply: Tensor::gelu_erf },
+        Self { name: "silu", apply: Tensor::silu },
+        Self { name: "mish", apply: |x| x * softplus(x)?.tanh()? },
+        Self { name: "hard_swish", apply: |x| x * ((x / 6.0)? + 0.5)?.clamp(0f32, 1f32)? },
     ];
 
     /// Its name in a model's configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Linear => "linear",
-            Self::Relu => "relu",
-            Self::Relu6 => "relu6",
-            Self::LeakyRelu => "leaky_relu",
-            Self::Elu => "elu",
-            Self::Selu => "selu",
-            Self::Sigmoid => "sigmoid",
-            Self::HardSigmoid => "hard_sigmoid",
-            Self::Tanh => "tanh",
-            Self::Softplus => "softplus",
-            Self::Softsign => "softsign",
-            Self::Gelu => "gelu",
-            Self::Silu => "silu",
-            Self::Mish => "mish",
-            Self::HardSwish => "hard_swish",
-        }
+        self.name
     }
 
     /// Applies it, so that its gradient is known.
     pub(super) fn apply(self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Linear => Ok(x.clone()),
-            Self::Relu => x.relu(),
-            Self::Relu6 => x.clamp(0f32, 6f32),
-            Self::LeakyRelu => ops::leaky_relu(x, 0.01),
-            Self::Elu => x.elu(1.0),
-            // Klambauer et al. 2017; of candle's own the gradient is NaN from 89 on.
-            Self::Selu => x.elu(1.673_263_242_354_377_2)? * 1.050_700_987_355_480_5,
-            Self::Sigmoid => ops::sigmoid(x),
-            Self::HardSigmoid => ((x / 6.0)? + 0.5)?.clamp(0f32, 1f32),
-            Self::Tanh => x.tanh(),
-            Self::Softplus => softplus(x),
-            Self::Softsign => x / (x.abs()? + 1.0)?,
-            Self::Gelu => x.gelu_erf(),
-            Self::Silu => x.silu(),
-            Self::Mish => x * softplus(x)?.tanh()?,
-            Self::HardSwish => x * ((x / 6.0)? + 0.5)?.clamp(0f32, 1f32)?,
-        }
+        (self.apply)(x)
     }
 }
+
+impl PartialEq for Activation {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Activation {}
 
 /// log(1 + e^x) without the overflow of e^x.
 pub(super) fn softplus(x: &Tensor) -> Result<Tensor> {

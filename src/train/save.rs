@@ -9,7 +9,11 @@ use super::fit::Fit;
 use super::options::Options;
 use super::report::Report;
 use super::target::{Goal, Target};
+use crate::model::layers::{DENSE, NORMALIZATION};
 use crate::model::publish::{Draft, Place};
+
+/// The name of the layer that standardises features.
+const SCALER: &str = "scaler";
 
 /// Writes the files that a server reads, and gives the body of a predict request too.
 pub(super) fn write(
@@ -58,7 +62,7 @@ fn configuration(options: &Options, target: &Target, features: &Features, fit: &
         Goal::Multiclass(_) => "softmax",
         Goal::Regression => "linear",
     };
-    let mut list = vec![json!({"type": "normalization", "name": "scaler"})];
+    let mut list = vec![json!({"type": NORMALIZATION.name, "name": SCALER})];
     for (index, dense) in fit.network.layers.iter().enumerate() {
         let activation = fit
             .network
@@ -66,7 +70,7 @@ fn configuration(options: &Options, target: &Target, features: &Features, fit: &
             .get(index)
             .map_or(last, |activation| activation.name());
         list.push(json!({
-            "type": "dense",
+            "type": DENSE.name,
             "name": layer_name(index, layers),
             "units": dense.bias.elem_count(),
             "activation": activation,
@@ -100,10 +104,15 @@ fn weights(features: &Features, fit: &Fit) -> Result<Vec<(String, ArrayD<f32>)>,
     let array = |shape: &[usize], numbers: &[f32]| {
         ArrayD::from_shape_vec(shape, numbers.to_vec()).expect("as many numbers as the shape says")
     };
+    let scaler = |role| NORMALIZATION.role(role).dotted(SCALER);
+    let stored = |role, layer: &str| {
+        let tensor = DENSE.role(role).of_torch(layer);
+        tensor.expect("PyTorch has a name for each weight of a dense layer")
+    };
     let width = [features.width()];
     let mut tensors = vec![
-        ("scaler.mean".to_owned(), array(&width, &features.mean)),
-        ("scaler.scale".to_owned(), array(&width, &features.scale)),
+        (scaler("mean"), array(&width, &features.mean)),
+        (scaler("scale"), array(&width, &features.scale)),
     ];
     let mut layers = fit.network.weights()?;
     if let Some((weight, bias)) = layers.last_mut() {
@@ -113,8 +122,8 @@ fn weights(features: &Features, fit: &Fit) -> Result<Vec<(String, ArrayD<f32>)>,
     for (index, (weight, bias)) in layers.iter().enumerate() {
         let name = layer_name(index, count);
         let shape = [bias.len(), weight.len() / bias.len()];
-        tensors.push((format!("{name}.weight"), array(&shape, weight)));
-        tensors.push((format!("{name}.bias"), array(&shape[..1], bias)));
+        tensors.push((stored("kernel", &name), array(&shape, weight)));
+        tensors.push((stored("bias", &name), array(&shape[..1], bias)));
     }
     Ok(tensors)
 }
