@@ -58,3 +58,6 @@ pub fn keras_classes(layer: &Definition) -> Vec<&'static str> {
         false => layer.keras.to_vec(),
     }
 }
+
+#[cfg(test)]
+mod tests;
