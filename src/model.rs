@@ -1,13 +1,17 @@
 //! A model as it is served: its signature, its engine and which weights they came from.
 
+pub mod activations;
 mod columns;
 mod error;
 mod expected;
 mod families;
 mod files;
 mod fingerprint;
-pub mod graph;
+pub(crate) mod graph;
 mod json;
+mod layer;
+pub mod layers;
+pub(crate) mod lowering;
 mod manifest;
 mod names;
 pub mod publish;
@@ -75,8 +79,8 @@ impl Model {
         fingerprint.update(&text);
         let mut config = json::parse(&text).map_err(|error| LoadError::ConfigSyntax { error })?;
         let description = Description::take(&mut config)?;
-        let mut weights = Weights::read(directory, &mut fingerprint)?;
-        let graph = families::build(&mut config, &description, &mut weights)?;
+        let weights = Weights::read(directory, &mut fingerprint)?;
+        let (graph, weights) = families::build(&mut config, &description, weights)?;
         config.finish()?;
         weights.finish()?;
         let engine =

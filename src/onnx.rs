@@ -3,7 +3,7 @@
 //!
 //! Axis 0 of every value is the rows, whose number is free; all other extents are known. What does
 //! not depend on the rows is computed here, shapes above all; every other node is checked by
-//! [`Lowering`](crate::model::graph::Lowering), which loads such models. Source of the format and of the operators' meaning:
+//! [`Lowering`](crate::model::lowering::Lowering), which loads such models. Source of the format and of the operators' meaning:
 //! <https://onnx.ai/onnx/>.
 
 mod attributes;

@@ -10,7 +10,7 @@ import pytest
 from exporting import config_of, nothing_in, wide
 from keras import layers
 
-from safeserve_export import ExportError, UnsupportedError, export_keras, from_keras
+from safeserve_export import ExportError, UnsupportedError, export_keras, from_keras, names
 
 
 def randomised(model):
@@ -94,10 +94,10 @@ def test_each_merge_is_exported(tmp_path):
 def test_no_layer_of_the_list_is_left_out():
     tried = {type(part).__name__ for make in LAYERS.values() for part in make()}
     tried |= {type(layer).__name__ for layer in merges().layers}
-    assert tried == set(from_keras.LAYERS)
+    assert tried == set(names.KERAS_LAYERS)
 
 
-@pytest.mark.parametrize("function", from_keras.ACTIVATIONS)
+@pytest.mark.parametrize("function", names.KERAS_ACTIVATIONS)
 @pytest.mark.parametrize("place", ["dense", "activation"])
 def test_each_activation_is_exported(function, place, tmp_path):
     part = layers.Dense(3, activation=function) if place == "dense" else layers.Activation(function)
@@ -301,7 +301,7 @@ def test_all_layers_that_the_server_has_not_are_named_at_once_and_nothing_is_wri
     message = str(caught.value)
     assert "3 parts cannot be exported:" in message
     assert "'conv' (Conv1D): the server has no such thing" in message
-    assert message.endswith(f"the server has: {', '.join(from_keras.LAYERS)}")
+    assert message.endswith(f"the server has: {', '.join(names.KERAS_LAYERS)}")
     assert nothing_in(tmp_path / "models")
 
 

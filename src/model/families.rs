@@ -17,8 +17,8 @@ use super::weights::Weights;
 use crate::engine::Graph;
 
 /// Builds a family's graph. Takes from `config` the keys that are the family's own and from
-/// `weights` the tensors that its layers use.
-type Build = fn(&mut Fields, &Description, &mut Weights) -> Result<Graph, LoadError>;
+/// `weights` the tensors that its layers use; gives back the weights with those that none uses.
+type Build = fn(&mut Fields, &Description, Weights) -> Result<(Graph, Weights), LoadError>;
 
 /// By `model_type`.
 const FAMILIES: &[(&str, Build)] = &[
@@ -35,8 +35,8 @@ const FAMILIES: &[(&str, Build)] = &[
 pub(super) fn build(
     config: &mut Fields,
     description: &Description,
-    weights: &mut Weights,
-) -> Result<Graph, LoadError> {
+    weights: Weights,
+) -> Result<(Graph, Weights), LoadError> {
     let family = match config.take("model_type") {
         Some(field) => named(field)?,
         None if config.has("class_name") => keras::build,

@@ -127,6 +127,15 @@ pub(super) struct Fields {
 }
 
 impl Fields {
+    /// An object without keys.
+    pub(super) fn empty() -> Self {
+        Self {
+            path: String::new(),
+            map: Map::new(),
+            known: Vec::new(),
+        }
+    }
+
     /// An error about the object as a whole.
     pub(super) fn error(&self, problem: impl Into<String>) -> JsonError {
         JsonError::new(self.path.clone(), problem)
@@ -317,6 +326,20 @@ impl Field {
             .map(|value| value as f32)
             .filter(|value| value.is_finite())
             .ok_or_else(|| self.expected("a number in the range of 32-bit floats"))
+    }
+
+    /// A number, or nested lists of numbers, row-major.
+    pub(super) fn numbers(self) -> Result<Vec<f32>, JsonError> {
+        let mut waiting = vec![self];
+        let mut values = Vec::new();
+        while let Some(field) = waiting.pop() {
+            if field.is_list() {
+                waiting.extend(field.list()?.into_iter().rev());
+            } else {
+                values.push(field.single()?);
+            }
+        }
+        Ok(values)
     }
 }
 

@@ -10,7 +10,7 @@ use super::constants::Constant;
 use super::error::{ImportError, format};
 use super::network::{Network, Options};
 use super::proto;
-use crate::model::graph::Lowering;
+use crate::model::lowering::Lowering;
 
 /// The oldest version of ONNX' operators that is understood. Before it `broadcast` was an attribute.
 const OLDEST_OPSET: i64 = 7;
@@ -86,7 +86,8 @@ impl<'m> Reader<'m> {
         name: &str,
         values: Arc<ArrayD<f32>>,
     ) -> Result<(), String> {
-        self.lowering.weight(name, values.clone())?;
+        let added = self.lowering.constant(name, values.clone());
+        added.map_err(|refusal| refusal.to_string())?;
         self.network.weights.insert(name.to_owned(), values);
         Ok(())
     }

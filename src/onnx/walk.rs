@@ -10,7 +10,7 @@ use super::proto::tensor_proto::DataType as Element;
 use super::proto::{self, type_proto};
 use super::reader::Reader;
 use super::{fold, nodes, tensors};
-use crate::model::graph::has_operator;
+use crate::model::graph::{self, has_operator};
 use crate::tensor::{DataType, Shape, TensorSpec};
 
 impl<'m> Reader<'m> {
@@ -219,7 +219,8 @@ impl<'m> Reader<'m> {
         let shape = Shape::rows(row_shape);
         let spec = TensorSpec::new(input.name.clone(), DataType::Fp32, shape);
         self.network.inputs.push(spec.clone());
-        self.lowering.input(spec).map_err(refuse)
+        let added = self.lowering.input(spec);
+        added.map_err(|refusal| refuse(refusal.to_string()))
     }
 
     /// Takes note of a fixed number of rows.
@@ -274,7 +275,8 @@ impl<'m> Reader<'m> {
                     self.weight(name)?;
                 }
             }
-            self.lowering.node(&node).map_err(|error| error.problem)?;
+            let added = node.add(&mut self.lowering);
+            added.map_err(|error| graph::problem(&error.refusal))?;
             self.network.nodes.push(node);
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::engine::kernels::{self, Isa};
+use crate::engine::kernels::{Activation as Elementwise, Isa};
 use crate::spelling::nearest;
 
 /// The most units of a layer and the most layers: enough for any table, little enough to fit.
@@ -79,108 +79,87 @@ impl fmt::Display for Layers {
     }
 }
 
-/// A function of single numbers, defined as docs/models.md defines it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// x
-    Linear,
-    /// max(x, 0)
-    Relu,
-    /// min(max(x, 0), 6)
-    Relu6,
-    /// x, a hundredth of it below zero
-    LeakyRelu,
-    /// x, e^x - 1 below zero
-    Elu,
-    /// 1.0507 elu(x) with alpha 1.6733
-    Selu,
-    /// 1 / (1 + e^-x)
-    Sigmoid,
-    /// min(max(x / 6 + 0.5, 0), 1)
-    HardSigmoid,
-    /// tanh(x)
-    Tanh,
-    /// log(1 + e^x)
-    Softplus,
-    /// x / (1 + |x|)
-    Softsign,
-    /// x times the probability that a normal number is less
-    Gelu,
-    /// x sigmoid(x)
-    Silu,
-    /// x tanh(softplus(x))
-    Mish,
-    /// x hard_sigmoid(x)
-    HardSwish,
+/// A function of single numbers that networks can be trained with, by its name in a model's
+/// configuration; docs/models.md defines it.
+#[derive(Clone, Copy, Debug)]
+pub struct Activation {
+    name: &'static str,
+    /// As the engine computes it.
+    function: Elementwise,
+    /// The derivative at `x`, where the value is `y`. At a corner it is that of the left side.
+    slope: fn(x: f32, y: f32) -> f32,
 }
 
+/// The constants of `selu`, as the engine has them. Source: Klambauer et al. 2017.
+const SELU_ALPHA: f32 = 1.673_263_2;
+const SELU_SCALE: f32 = 1.050_701;
+
 impl Activation {
-    /// Each function.
+    /// Each function, with its parameters' defaults.
+    #[rustfmt::skip]
     pub const ALL: [Self; 15] = [
-        Self::Linear,
-        Self::Relu,
-        Self::Relu6,
-        Self::LeakyRelu,
-        Self::Elu,
-        Self::Selu,
-        Self::Sigmoid,
-        Self::HardSigmoid,
-        Self::Tanh,
-        Self::Softplus,
-        Self::Softsign,
-        Self::Gelu,
-        Self::Silu,
-        Self::Mish,
-        Self::HardSwish,
+        Self { name: "linear", function: Elementwise::Linear, slope: |_, _| 1.0 },
+        Self { name: "relu", function: Elementwise::Relu, slope: |x, _| step(x > 0.0) },
+        Self { name: "relu6", function: Elementwise::Relu6, slope: |x, _| step(x > 0.0 && x <= 6.0) },
+        Self { name: "leaky_relu", function: Elementwise::LeakyRelu { alpha: 0.01 }, slope: |x, _| if x > 0.0 { 1.0 } else { 0.01 } },
+        Self { name: "elu", function: Elementwise::Elu { alpha: 1.0 }, slope: |x, y| if x > 0.0 { 1.0 } else { y + 1.0 } },
+        Self { name: "selu", function: Elementwise::Selu, slope: |x, y| if x > 0.0 { SELU_SCALE } else { y + SELU_SCALE * SELU_ALPHA } },
+        Self { name: "sigmoid", function: Elementwise::Sigmoid, slope: |_, y| y * (1.0 - y) },
+        Self { name: "hard_sigmoid", function: Elementwise::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }, slope: |x, _| step(x > -3.0 && x <= 3.0) / 6.0 },
+        Self { name: "tanh", function: Elementwise::Tanh, slope: |_, y| 1.0 - y * y },
+        Self { name: "softplus", function: Elementwise::Softplus, slope: |x, _| sigmoid(x) },
+        Self { name: "softsign", function: Elementwise::Softsign, slope: |x, _| (1.0 + x.abs()).powi(-2) },
+        Self { name: "gelu", function: Elementwise::Gelu, slope: gelu_slope },
+        Self { name: "silu", function: Elementwise::Silu, slope: |x, y| sigmoid(x) + y * (1.0 - sigmoid(x)) },
+        Self { name: "mish", function: Elementwise::Mish, slope: mish_slope },
+        Self { name: "hard_swish", function: Elementwise::HardSwish, slope: |x, _| if x > 3.0 { 1.0 } else { step(x > -3.0) * (x / 3.0 + 0.5) } },
     ];
 
     /// Its name in a model's configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Linear => "linear",
-            Self::Relu => "relu",
-            Self::Relu6 => "relu6",
-            Self::LeakyRelu => "leaky_relu",
-            Self::Elu => "elu",
-            Self::Selu => "selu",
-            Self::Sigmoid => "sigmoid",
-            Self::HardSigmoid => "hard_sigmoid",
-            Self::Tanh => "tanh",
-            Self::Softplus => "softplus",
-            Self::Softsign => "softsign",
-            Self::Gelu => "gelu",
-            Self::Silu => "silu",
-            Self::Mish => "mish",
-            Self::HardSwish => "hard_swish",
-        }
+        self.name
     }
 
     /// Replaces each value by its function, as the engine computes it.
     pub(super) fn apply(self, values: &mut [f32]) {
-        let function = match self {
-            Self::Linear => kernels::Activation::Linear,
-            Self::Relu => kernels::Activation::Relu,
-            Self::Relu6 => kernels::Activation::Relu6,
-            Self::LeakyRelu => kernels::Activation::LeakyRelu { alpha: 0.01 },
-            Self::Elu => kernels::Activation::Elu { alpha: 1.0 },
-            Self::Selu => kernels::Activation::Selu,
-            Self::Sigmoid => kernels::Activation::Sigmoid,
-            Self::HardSigmoid => kernels::Activation::HardSigmoid {
-                alpha: 1.0 / 6.0,
-                beta: 0.5,
-            },
-            Self::Tanh => kernels::Activation::Tanh,
-            Self::Softplus => kernels::Activation::Softplus,
-            Self::Softsign => kernels::Activation::Softsign,
-            Self::Gelu => kernels::Activation::Gelu,
-            Self::Silu => kernels::Activation::Silu,
-            Self::Mish => kernels::Activation::Mish,
-            Self::HardSwish => kernels::Activation::HardSwish,
-        };
-        function.apply(Isa::detect(), values);
+        self.function.apply(Isa::detect(), values);
+    }
+
+    /// The derivative at `x`, of which `y` is the value. At a corner it is that of the left side.
+    pub(super) fn slope(self, x: f32, y: f32) -> f32 {
+        (self.slope)(x, y)
     }
 }
+
+fn step(is_on: bool) -> f32 {
+    f32::from(u8::from(is_on))
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// The distribution function is `y / x`, its density that of the normal distribution.
+fn gelu_slope(x: f32, y: f32) -> f32 {
+    const DENSITY_AT_0: f32 = 0.398_942_3;
+    let below = if x == 0.0 { 0.5 } else { y / x };
+    below + x * DENSITY_AT_0 * (-0.5 * x * x).exp()
+}
+
+/// `y = x tanh(softplus(x))`
+fn mish_slope(x: f32, y: f32) -> f32 {
+    let tanh = if x == 0.0 { 0.6 } else { y / x };
+    tanh + x * sigmoid(x) * (1.0 - tanh * tanh)
+}
+
+impl PartialEq for Activation {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Activation {}
 
 impl FromStr for Activation {
     type Err = String;
@@ -220,5 +199,48 @@ mod tests {
             many.parse::<Layers>(),
             Err("expected at most 64 layers, got 65".to_owned())
         );
+    }
+
+    #[test]
+    fn slopes_are_those_of_their_functions() {
+        // Away from the corners, in both tails, where e^x overflows, and where y / x is none.
+        let places = [
+            -95.0, -7.0, -3.3, -1.7, -0.4, 0.0, 0.3, 1.2, 2.9, 5.5, 7.0, 95.0_f32,
+        ];
+        let bends_at_0 = |activation: Activation| {
+            let bent = ["relu", "relu6", "leaky_relu", "elu", "selu", "softsign"];
+            bent.contains(&activation.name())
+        };
+        const STEP: f32 = 1e-2;
+        for activation in Activation::ALL {
+            for x in places {
+                let mut values = [x - STEP, x, x + STEP];
+                activation.apply(&mut values);
+                let slope = activation.slope(x, values[1]);
+                if x == 0.0 && bends_at_0(activation) {
+                    // Between the slopes of both sides.
+                    let sides = [-STEP, STEP].map(|x| {
+                        let mut values = [x];
+                        activation.apply(&mut values);
+                        activation.slope(x, values[0])
+                    });
+                    let [left, right] = sides;
+                    let (least, most) = (left.min(right), left.max(right));
+                    assert!(
+                        (least..=most + 2e-2).contains(&slope),
+                        "{}: {slope}",
+                        activation.name()
+                    );
+                    continue;
+                }
+                let quotient = (values[2] - values[0]) / (2.0 * STEP);
+                // The difference of two rounded numbers of up to 100, and the curvature within a step.
+                assert!(
+                    (slope - quotient).abs() < 2e-3,
+                    "{} at {x}: slope {slope}, quotient of differences {quotient}",
+                    activation.name(),
+                );
+            }
+        }
     }
 }

@@ -10,7 +10,11 @@ use super::network::Dense;
 use super::options::Options;
 use super::report::Report;
 use super::target::{Goal, Target};
+use crate::model::layers::{DENSE, NORMALIZATION};
 use crate::model::publish::{Draft, Place};
+
+/// The name of the layer that standardises features.
+const SCALER: &str = "scaler";
 
 /// Writes the files that a server reads, and gives the body of a predict request too.
 pub(super) fn write(
@@ -59,7 +63,7 @@ fn configuration(options: &Options, target: &Target, features: &Features, fit: &
         Goal::Multiclass(_) => "softmax",
         Goal::Regression => "linear",
     };
-    let mut list = vec![json!({"type": "normalization", "name": "scaler"})];
+    let mut list = vec![json!({"type": NORMALIZATION.name, "name": SCALER})];
     for (index, dense) in fit.network.layers.iter().enumerate() {
         let activation = fit
             .network
@@ -67,7 +71,7 @@ fn configuration(options: &Options, target: &Target, features: &Features, fit: &
             .get(index)
             .map_or(last, |activation| activation.name());
         list.push(json!({
-            "type": "dense",
+            "type": DENSE.name,
             "name": layer_name(index, layers),
             "units": dense.bias.len(),
             "activation": activation,
@@ -99,9 +103,14 @@ fn configuration(options: &Options, target: &Target, features: &Features, fit: &
 /// The weights by their names.
 fn weights(features: &Features, fit: &Fit) -> Vec<(String, ArrayD<f32>)> {
     let numbers = |numbers: &[f32]| Array1::from(numbers.to_vec()).into_dyn();
+    let scaler = |role| NORMALIZATION.role(role).dotted(SCALER);
+    let stored = |role, layer: &str| {
+        let tensor = DENSE.role(role).of_torch(layer);
+        tensor.expect("PyTorch has a name for each weight of a dense layer")
+    };
     let mut tensors = vec![
-        ("scaler.mean".to_owned(), numbers(&features.mean)),
-        ("scaler.scale".to_owned(), numbers(&features.scale)),
+        (scaler("mean"), numbers(&features.mean)),
+        (scaler("scale"), numbers(&features.scale)),
     ];
     let mut layers = fit.network.layers.clone();
     if let Some(last) = layers.last_mut() {
@@ -111,8 +120,8 @@ fn weights(features: &Features, fit: &Fit) -> Vec<(String, ArrayD<f32>)> {
     let count = layers.len();
     for (index, Dense { weight, bias }) in layers.into_iter().enumerate() {
         let name = layer_name(index, count);
-        tensors.push((format!("{name}.weight"), weight.into_dyn()));
-        tensors.push((format!("{name}.bias"), bias.into_dyn()));
+        tensors.push((stored("kernel", &name), weight.into_dyn()));
+        tensors.push((stored("bias", &name), bias.into_dyn()));
     }
     tensors
 }

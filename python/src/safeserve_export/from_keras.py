@@ -10,62 +10,13 @@ import numpy as np
 
 from .errors import NO_COUNTERPART, ExportError, Fault, UnsupportedError, first_line
 from .model import Array, Ending, Json, Meaning, Model, Rows, Samples
+from .names import KERAS_ACTIVATIONS, KERAS_FUNCTION_LAYERS, KERAS_LAYERS
 
 BATCH_ROWS = 256
 """Rows that the model is asked at a time."""
 
-ACTIVATIONS = (
-    "linear",
-    "relu",
-    "relu6",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "celu",
-    "sigmoid",
-    "hard_sigmoid",
-    "tanh",
-    "softplus",
-    "softsign",
-    "gelu",
-    "silu",
-    "swish",
-    "mish",
-    "hard_silu",
-    "hard_swish",
-    "exponential",
-    "softmax",
-    "log_softmax",
-)
-"""Functions that the server knows by Keras' names, with Keras' default parameters."""
-
 MERGES = ("Add", "Multiply", "Average", "Maximum")
-
-LAYERS = (
-    "InputLayer",
-    "Dense",
-    "Normalization",
-    "Rescaling",
-    "BatchNormalization",
-    "LayerNormalization",
-    "Activation",
-    "ReLU",
-    "LeakyReLU",
-    "PReLU",
-    "ELU",
-    "Softmax",
-    "Dropout",
-    "GaussianDropout",
-    "GaussianNoise",
-    "AlphaDropout",
-    "Flatten",
-    "Reshape",
-    "Concatenate",
-    *MERGES,
-)
-
-FUNCTION_LAYERS = ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax")
-"""Layers that may stand as another's activation."""
+"""Layers of inputs of one shape."""
 
 OPERATIONS = {
     "Relu": "relu",
@@ -91,7 +42,7 @@ def read(model: Any, meaning: Meaning, example: Rows | None, check_rows: Rows | 
         if (reason := _fault(operation)) is not None
     ]
     if faults:
-        raise UnsupportedError(f"{type(model).__name__} {model.name!r}", faults, LAYERS)
+        raise UnsupportedError(f"{type(model).__name__} {model.name!r}", faults, KERAS_LAYERS)
     config = _config(model)
     shapes = {_origin(tensor).name: _row_shape(tensor) for tensor in model.inputs}
     ending = Ending(_row_shape(model.outputs[0]), _function(_origin(model.outputs[0])))
@@ -165,7 +116,7 @@ def _fault(operation: Any) -> str | None:
         return f"a class of {type(operation).__module__!r}, not of Keras"
     if not isinstance(operation, keras.layers.Layer):
         return _operation_fault(operation)
-    if kind not in LAYERS:
+    if kind not in KERAS_LAYERS:
         return NO_COUNTERPART
     if operation.compute_dtype not in ("float32", "float64"):
         return (
@@ -254,16 +205,16 @@ def _merge_fault(operation: Any) -> str | None:
 
 
 def _activation_fault(activation: Any) -> str | None:
-    if activation is None or activation in ACTIVATIONS:
+    if activation is None or activation in KERAS_ACTIVATIONS:
         return None
-    if isinstance(activation, dict) and activation.get("class_name") in FUNCTION_LAYERS:
+    if isinstance(activation, dict) and activation.get("class_name") in KERAS_FUNCTION_LAYERS:
         config = activation.get("config", {})
         if config.get("threshold") or config.get("axis", -1) != -1:
             return f"activation {activation['class_name']} with parameters that are not supported: {config}"
         return _activation_fault(config.get("activation"))
     if isinstance(activation, str):
-        return f"activation {activation!r}; expected one of {', '.join(ACTIVATIONS)}"
-    return f"an activation that is a function of one's own; expected one of {', '.join(ACTIVATIONS)}"
+        return f"activation {activation!r}; expected one of {', '.join(KERAS_ACTIVATIONS)}"
+    return f"an activation that is a function of one's own; expected one of {', '.join(KERAS_ACTIVATIONS)}"
 
 
 def _config(model: Any) -> Json:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .errors import NO_COUNTERPART, ExportError, Fault, UnsupportedError
 from .model import Array, Ending, Meaning, Model, Rows, Samples
+from .names import SKLEARN_ACTIVATIONS
 from .network import Network
 
 INPUT = "features"
@@ -38,11 +39,8 @@ SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 MODELS = (*REGRESSORS, *DECISIONS, *LOGISTIC, *PERCEPTRONS)
 SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
 
-HIDDEN = {"identity": "linear", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
-"""Functions of a perceptron's hidden layers by their names there."""
-
-LAST = {"identity": "linear", "logistic": "sigmoid", "softmax": "softmax"}
-"""Those of its last layer."""
+LAST = ("identity", "logistic", "softmax")
+"""Functions of a perceptron's last layer, by scikit-learn's names."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +242,7 @@ def _probabilities(is_binary: bool) -> Ask:
 def _perceptron(network: Network, step: Step, source: str) -> tuple[str, Ending, Ask]:
     mlp = step.estimator
     value, last = source, len(mlp.coefs_) - 1
-    functions = [HIDDEN[mlp.activation]] * last + [LAST[mlp.out_activation_]]
+    functions = [SKLEARN_ACTIVATIONS[name] for name in (*[mlp.activation] * last, mlp.out_activation_)]
     for index, (kernel, bias, function) in enumerate(zip(mlp.coefs_, mlp.intercepts_, functions)):
         # Stored as scikit-learn has it, [inputs, outputs], but for the order of the memory.
         value = network.add(

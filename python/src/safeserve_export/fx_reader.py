@@ -16,20 +16,9 @@ from torch import fx, nn
 
 from .errors import NO_COUNTERPART, ExportError, Fault, first_line
 from .model import Array
+from .names import TORCH_ACTIVATIONS, TORCH_FUNCTIONS, TORCH_MODULES, TORCH_PARAMETERS
 from .network import Network
-from .torch_names import (
-    ACTIVATIONS,
-    ALIASES,
-    ARITHMETIC,
-    CASTS,
-    DROPOUTS,
-    FUNCTIONS,
-    IDENTITIES,
-    MODULES,
-    RESHAPES,
-    SHAPED,
-    UNCHANGED,
-)
+from .torch_names import ALIASES, ARITHMETIC, CASTS, DROPOUTS, MODULES, SHAPED, UNCHANGED, arguments
 
 
 def placeholders(graph: fx.GraphModule) -> list[fx.Node]:
@@ -181,7 +170,7 @@ class Reader(fx.Interpreter):
             return _class_name(self._module(n)) in MODULES
         name = self._name(n)
         # What is taken out of a faulty tuple is that one's fault.
-        return name in (*FUNCTIONS, *SHAPED, *DROPOUTS, *UNCHANGED, *CASTS, *ARITHMETIC, "getitem")
+        return name in (*TORCH_FUNCTIONS, *SHAPED, *DROPOUTS, *UNCHANGED, *CASTS, *ARITHMETIC, "getitem")
 
     def _is_in_place(self, n: fx.Node) -> bool:
         if n.op == "call_module":
@@ -209,33 +198,34 @@ class Reader(fx.Interpreter):
         module: Any = self._module(n)
         name = str(n.target)
         kind = _class_name(module)
-        if kind in ACTIVATIONS:
-            function = FUNCTIONS[ACTIVATIONS[kind]]
-            arguments = {key: getattr(module, key) for key in function.arguments if hasattr(module, key)}
-            return self._activation(n, name, ACTIVATIONS[kind], arguments)
-        if kind in IDENTITIES:
+        if kind in TORCH_ACTIVATIONS:
+            function = TORCH_ACTIVATIONS[kind]
+            given = {key: getattr(module, key) for key in arguments(function) if hasattr(module, key)}
+            return self._activation(n, name, function, given)
+        layer = TORCH_MODULES.get(kind)
+        if layer == "dropout":
             return self._source(n).layer
-        if kind in RESHAPES:
+        if layer in ("flatten", "reshape"):
             return self._reshape(n, name, result)
-        if kind == "Linear":
+        if layer == "dense":
             return self.network.dense(name, self._source(n).layer, _numbers(module.weight), _optional(module.bias))
-        if kind == "BatchNorm1d":
+        if layer == "batch_normalization":
             return self._batch_norm(n, name, module)
-        if kind == "LayerNorm":
+        if layer == "layer_normalization":
             return self._layer_normalization(
                 n, name, list(module.normalized_shape), module.weight, module.bias, module.eps
             )
-        if kind == "PReLU":
+        if layer == "prelu":
             return self._slopes(n, name, module.weight)
         raise Unsupported(NO_COUNTERPART)
 
     def _call_function(self, n: fx.Node, result: torch.Tensor) -> str:
         name = self._name(n)
-        if name in FUNCTIONS:
-            return self._activation(n, n.name, name, self._bound(n, FUNCTIONS[name].arguments))
+        if name in TORCH_FUNCTIONS:
+            return self._activation(n, n.name, name, self._bound(n, arguments(name)))
         if name in DROPOUTS:
-            arguments = self._bound(n, ("p", "training", "inplace"))
-            if arguments.get("training", True):
+            given = self._bound(n, ("p", "training", "inplace"))
+            if given.get("training", True):
                 raise Unsupported("drops out when evaluating too; give it training=self.training")
             return self._source(n).layer
         if name in UNCHANGED:
@@ -285,23 +275,22 @@ class Reader(fx.Interpreter):
         if dim not in (-1, len(shape)):
             raise Unsupported(f"dim={dim}; only the last axis, -1, is supported, for rows of shape {list(shape)}")
 
-    def _activation(self, n: fx.Node, name: str, function: str, arguments: Mapping[str, Any]) -> str:
-        source, known = self._source(n), FUNCTIONS[function]
-        if arguments.get("dtype") not in (None, torch.float32, torch.float64):
-            raise Unsupported(f"computes in {arguments['dtype']}, the server in float32")
+    def _activation(self, n: fx.Node, name: str, function: str, given: Mapping[str, Any]) -> str:
+        source = self._source(n)
+        if given.get("dtype") not in (None, torch.float32, torch.float64):
+            raise Unsupported(f"computes in {given['dtype']}, the server in float32")
         if function in ("softmax", "log_softmax"):
-            self._check_axis(arguments.get("dim"), source.shape)
-        if function == "softplus" and float(arguments.get("threshold", 20)) < 15:
+            self._check_axis(given.get("dim"), source.shape)
+        if function == "softplus" and float(given.get("threshold", 20)) < 15:
             # From 15 on the straight line beyond the threshold differs by less than a float's last digit.
-            raise Unsupported(f"threshold={arguments['threshold']}; only 20, the default, is supported")
-        if function == "softplus" and arguments.get("beta", 1) != 1:
-            return self._softplus(name, source.layer, float(arguments["beta"]))
-        server = known.name
-        if function == "gelu" and arguments.get("approximate", "none") != "none":
+            raise Unsupported(f"threshold={given['threshold']}; only 20, the default, is supported")
+        if function == "softplus" and given.get("beta", 1) != 1:
+            return self._softplus(name, source.layer, float(given["beta"]))
+        server = TORCH_FUNCTIONS[function]
+        if function == "gelu" and given.get("approximate", "none") != "none":
             server = "gelu_tanh"
-        parameters = {
-            ours: float(arguments.get(theirs, default)) for theirs, (ours, default) in known.parameters.items()
-        }
+        known = TORCH_PARAMETERS.get(function, {})
+        parameters = {ours: float(given.get(theirs, default)) for theirs, (ours, default) in known.items()}
         layer = self.network.activation(name, source.layer, server, **parameters)
         self.functions[layer] = server
         return layer

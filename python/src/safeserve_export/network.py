@@ -9,6 +9,7 @@ import numpy as np
 
 from .errors import ExportError
 from .model import Array, Ending, Json, Meaning, Model, Samples
+from .names import ACTIVATIONS, LAYERS
 
 NOTICED = 2.0**-22
 """Deviations by which the rounding of a mean may move a feature: a few units in the last place of 1."""
@@ -34,6 +35,8 @@ class Network:
     ) -> str:
         """Adds a layer of this type, with this name if it is free; gives the name that it has."""
         name = self._free(name)
+        assert kind in LAYERS, f"the server has no layer {kind!r}"
+        assert set(weights or ()) <= set(LAYERS[kind]), f"{kind} has other weights than {list(weights or ())}"
         self.layers.append({"type": kind, "name": name, "inputs": list(inputs), **keys})
         for role, values in (weights or {}).items():
             self.weights[f"{name}.{role}"] = _stored(f"{name}.{role}", values)
@@ -71,6 +74,7 @@ class Network:
         return self.add("rescaling", name, [source], **keys)
 
     def activation(self, name: str, source: str, function: str, **parameters: float) -> str:
+        assert function in ACTIVATIONS, f"the server has no function {function!r}"
         return self.add("activation", name, [source], None, function=function, **parameters)
 
     def model(

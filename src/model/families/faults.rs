@@ -22,8 +22,8 @@ const HANGS: f32 = 667.0;
 pub(super) fn build(
     config: &mut Fields,
     _description: &Description,
-    _weights: &mut Weights,
-) -> Result<Graph, LoadError> {
+    weights: Weights,
+) -> Result<(Graph, Weights), LoadError> {
     match config
         .take("load")
         .map(Field::string)
@@ -40,7 +40,7 @@ pub(super) fn build(
         .node("fault", Fault, &[x])
         .expect("one input of any shape");
     graph.output("x", y).expect("computed from the input");
-    Ok(graph.build())
+    Ok((graph.build(), weights))
 }
 
 /// Never ends, and takes no processor for it.

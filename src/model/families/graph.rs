@@ -1,54 +1,33 @@
 //! The family `graph`: nodes of ONNX' operators, one by one.
 
-use std::collections::HashSet;
-
 use super::inputs;
 use crate::engine::Graph;
 use crate::model::LoadError;
-use crate::model::graph::{Attribute, Attributes, Lowering, Node};
+use crate::model::graph::{self, Attribute, Attributes, Node};
 use crate::model::json::{Field, Fields, JsonError};
+use crate::model::lowering::{Lowering, MAX_STEPS, Refusal, StepError};
 use crate::model::manifest::Description;
 use crate::model::weights::Weights;
 
-/// The most nodes: far more than any network has.
-const MAX_NODES: usize = 10_000;
-
-/// Builds the graph that `inputs`, `nodes` and `outputs` describe. An input of a node is what stands
-/// before it by that name, else the tensor of that name.
+/// Builds the graph that `inputs`, `nodes` and `outputs` describe. An input of a node is the value of
+/// that name that was defined before it, else the tensor of that name.
 pub(super) fn build(
     config: &mut Fields,
     _description: &Description,
-    weights: &mut Weights,
-) -> Result<Graph, LoadError> {
-    let mut lowering = Lowering::new();
-    let inputs = inputs::all(config)?;
-    let mut unused: HashSet<String> = HashSet::new();
-    for input in inputs {
-        unused.insert(input.name.clone());
-        let refused = |problem| JsonError::new("inputs", problem);
-        lowering.input(input).map_err(refused)?;
-    }
+    weights: Weights,
+) -> Result<(Graph, Weights), LoadError> {
+    let mut lowering = Lowering::over(weights);
+    inputs::add(&inputs::all(config)?, &mut lowering)?;
     let field = config.require("nodes")?;
-    let limit = field.error(format!("expected 1 to {MAX_NODES} nodes"));
+    let limit = field.error(format!("expected 1 to {MAX_STEPS} nodes"));
     let nodes = field.list()?;
-    if nodes.is_empty() || nodes.len() > MAX_NODES {
+    if nodes.is_empty() || nodes.len() > MAX_STEPS {
         return Err(limit.into());
     }
     for (index, field) in nodes.into_iter().enumerate() {
         let node = node(field, index)?;
-        for name in &node.inputs {
-            unused.remove(name);
-            if !name.is_empty() && !lowering.has(name) && weights.contains(name) {
-                let refused = |problem| layer(&node, problem);
-                lowering
-                    .weight(name, weights.take(name)?)
-                    .map_err(refused)?;
-            }
-        }
-        lowering
-            .node(&node)
-            .map_err(|error| layer(&node, format!("{}: {}", error.operator, error.problem)))?;
-        unused.insert(node.output);
+        let added = node.add(&mut lowering);
+        added.map_err(|error| load_error(&node.operator, error))?;
     }
     let field = config.require("outputs")?;
     let nothing = field.expected("at least one output");
@@ -59,24 +38,25 @@ pub(super) fn build(
     for output in outputs {
         let place = output.clone();
         let (name, value) = self::output(output)?;
-        unused.remove(&value);
-        let refused = |problem: String| place.error(problem);
+        let refused = |refusal: Refusal| place.error(refusal.to_string());
         lowering.output(&name, &value).map_err(refused)?;
     }
-    match unused.into_iter().min() {
-        None => Ok(lowering.build()),
-        Some(value) => Err(JsonError::new(
-            "nodes",
-            format!("no node and no output uses {value:?}; remove what makes it, or name it among the outputs"),
-        )
-        .into()),
-    }
+    lowering.finish().map_err(|unused| {
+        let problem = format!(
+            "no node and no output uses {:?}; remove what makes it, or name it among the outputs",
+            unused.value
+        );
+        JsonError::new("nodes", problem).into()
+    })
 }
 
-fn layer(node: &Node, problem: String) -> LoadError {
-    LoadError::Layer {
-        layer: node.name.clone(),
-        problem,
+fn load_error(operator: &str, error: StepError) -> LoadError {
+    match error.refusal {
+        Refusal::Tensor(error) => error.into(),
+        refusal => LoadError::Layer {
+            layer: error.step,
+            problem: format!("{operator}: {}", graph::problem(&refusal)),
+        },
     }
 }
 

@@ -1,7 +1,8 @@
-//! The key `inputs` of the families whose configuration is ours.
+//! Inputs of networks, and the key `inputs` of the families whose configuration is ours.
 
 use crate::engine::MAX_ROW_ELEMENTS;
 use crate::model::json::{Field, Fields, JsonError};
+use crate::model::lowering::{Lowering, Refusal};
 use crate::tensor::{DataType, Shape, TensorSpec};
 
 /// Takes the inputs of a configuration, of which there is one at least.
@@ -17,6 +18,22 @@ pub(super) fn all(config: &mut Fields) -> Result<Vec<TensorSpec>, JsonError> {
         true => Err(nobody),
         false => Ok(inputs),
     }
+}
+
+/// Adds inputs to a network.
+pub(super) fn add(inputs: &[TensorSpec], lowering: &mut Lowering) -> Result<(), JsonError> {
+    for input in inputs {
+        lowering.input(input.clone()).map_err(|refusal| {
+            let problem = match refusal {
+                Refusal::NameTaken(name) => {
+                    format!("two have the name {name:?}; each needs its own")
+                }
+                other => other.to_string(),
+            };
+            JsonError::new("inputs", problem)
+        })?;
+    }
+    Ok(())
 }
 
 fn input(field: Field) -> Result<TensorSpec, JsonError> {

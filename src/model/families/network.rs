@@ -1,148 +1,164 @@
-//! Layers in the words of Keras and PyTorch, and how they become operators.
-
-mod layer;
-mod lowering;
-
-pub(super) use self::layer::{Call, Function, KernelLayout, Layer, Placed, Spread, Weight};
+//! Networks of layers, listed in any order in which their values can be computed.
 
 use std::collections::{HashMap, HashSet};
 
-use self::lowering::Lowering;
-use crate::engine::{Graph, GraphBuilder};
+use super::inputs;
+use crate::engine::Graph;
 use crate::model::LoadError;
 use crate::model::json::JsonError;
+use crate::model::lowering::{Lower, Lowering, MAX_STEPS, Refusal, StepError};
 use crate::model::weights::Weights;
 use crate::tensor::TensorSpec;
 
-/// The most applications of layers: far more than any network has. A chain of as many loads in a
-/// tenth of a second without optimisation; as many branches side by side, each with a buffer of
-/// its own among which the plan searches, take two seconds.
-const MAX_LAYERS: usize = 10_000;
-
-/// A network of layers, in any order in which the values can be computed.
-#[derive(Clone, Debug)]
+/// A network of layers.
+#[derive(Debug)]
 pub(super) struct Network {
     pub(super) inputs: Vec<TensorSpec>,
-    pub(super) layers: Vec<Placed>,
+    pub(super) layers: Vec<NamedLayer>,
     /// (the output's name, the value's name)
     pub(super) outputs: Vec<(String, String)>,
 }
 
+/// A layer under its name, and what it is applied to.
+#[derive(Debug)]
+pub(super) struct NamedLayer {
+    pub(super) name: String,
+    pub(super) layer: Box<dyn Lower>,
+    pub(super) applications: Vec<Application>,
+}
+
+/// One application of a layer.
+#[derive(Debug)]
+pub(super) struct Application {
+    /// The names of the values that go in.
+    pub(super) inputs: Vec<String>,
+    /// The name of the value that comes out.
+    pub(super) output: String,
+}
+
 impl Network {
-    /// Takes the layers' weights and builds the graph.
-    pub(super) fn build(self, weights: &mut Weights) -> Result<Graph, LoadError> {
-        let mut lowering = Lowering {
-            graph: GraphBuilder::new(),
-            values: HashMap::new(),
-            constants: HashMap::new(),
-            used: Vec::new(),
-            weights,
-        };
-        let layers = self.calls().count();
-        if layers > MAX_LAYERS {
+    /// Takes the layers' weights and builds the graph; gives back the weights that no layer took.
+    pub(super) fn build(self, weights: Weights) -> Result<(Graph, Weights), LoadError> {
+        let mut lowering = Lowering::over(weights);
+        let applications = self.applications().count();
+        if applications > MAX_STEPS {
             return Err(LoadError::from(JsonError::new(
                 "layers",
-                format!("expected at most {MAX_LAYERS}, got {layers}"),
+                format!("expected at most {MAX_STEPS}, got {applications}"),
             )));
         }
-        self.check_names()?;
-        for input in &self.inputs {
-            let value = lowering.graph.input(input.clone());
-            lowering.values.insert(input.name.clone(), value);
-        }
-        self.lower_calls(&mut lowering)?;
+        inputs::add(&self.inputs, &mut lowering)?;
+        self.apply(&mut lowering)?;
         for (output, value) in &self.outputs {
-            let value = lowering
-                .value(value)
-                .map_err(|problem| JsonError::new("outputs", format!("{output:?}: {problem}")))?;
-            lowering
-                .graph
-                .output(output, value)
-                .map_err(|problem| JsonError::new("outputs", format!("{output:?}: {problem}")))?;
+            lowering.output(output, value).map_err(|refusal| {
+                JsonError::new("outputs", format!("{output:?}: {}", problem(refusal)))
+            })?;
         }
-        self.check_uses()?;
-        Ok(lowering.graph.build())
+        lowering.finish().map_err(|unused| match unused.step {
+            None => JsonError::new(
+                "inputs",
+                format!("no layer and no output uses {:?}; remove it", unused.value),
+            )
+            .into(),
+            Some(layer) => LoadError::Layer {
+                layer,
+                problem: "no other layer and no output uses what it computes; remove it, or name \
+                          it among the outputs"
+                    .into(),
+            },
+        })
     }
 
-    /// Adds each call's nodes as soon as all values are there that go in. Each name is looked up
-    /// about once, in whatever order the layers stand.
-    fn lower_calls(&self, lowering: &mut Lowering<'_>) -> Result<(), LoadError> {
-        let calls: Vec<(&Placed, &Call)> = self.calls().collect();
-        // By the name of a value that is not there yet: the calls that it holds up.
+    /// Applies each layer as soon as all values are there that go in. Each name is looked up about
+    /// once, in whatever order the layers are listed.
+    fn apply(&self, lowering: &mut Lowering) -> Result<(), LoadError> {
+        let applications: Vec<(&NamedLayer, &Application)> = self.applications().collect();
+        // By the name of a value that is not there yet: the applications that it holds up.
         let mut waiting: HashMap<&str, Vec<usize>> = HashMap::new();
-        // By call: how many of its inputs, from the first on, are there.
-        let mut found = vec![0; calls.len()];
-        let mut lowered = vec![false; calls.len()];
-        for first in 0..calls.len() {
+        // By application: how many of its inputs, from the first on, are there.
+        let mut found = vec![0; applications.len()];
+        let mut applied = vec![false; applications.len()];
+        for first in 0..applications.len() {
             let mut ready = vec![first];
             while let Some(index) = ready.pop() {
-                let (placed, call) = calls[index];
-                let unseen = &call.inputs[found[index]..];
+                let (layer, Application { inputs, output }) = applications[index];
+                let unseen = &inputs[found[index]..];
                 if let Some(missing) = unseen.iter().position(|name| !lowering.has(name)) {
                     found[index] += missing;
                     waiting.entry(&unseen[missing]).or_default().push(index);
                     continue;
                 }
-                lowering.call(placed, call)?;
-                lowered[index] = true;
-                ready.extend(waiting.remove(call.output.as_str()).unwrap_or_default());
+                lowering
+                    .apply(&*layer.layer, &layer.name, inputs, output)
+                    .map_err(load_error)?;
+                applied[index] = true;
+                ready.extend(waiting.remove(output.as_str()).unwrap_or_default());
             }
         }
-        let left = calls.iter().zip(lowered).filter(|(_, lowered)| !lowered);
-        let stuck: Vec<(&Placed, &Call)> = left.map(|(call, _)| *call).collect();
-        match stuck.is_empty() {
-            true => Ok(()),
-            false => Err(lowering.stuck(&stuck)),
+        let left = applications.iter().zip(applied);
+        let left = left.filter(|(_, applied)| !applied);
+        let left: Vec<_> = left.map(|(application, _)| *application).collect();
+        match left.first() {
+            None => Ok(()),
+            Some((first, _)) => Err(stuck(first, &left, lowering)),
         }
     }
 
     /// The applications of all layers.
-    fn calls(&self) -> impl Iterator<Item = (&Placed, &Call)> {
+    fn applications(&self) -> impl Iterator<Item = (&NamedLayer, &Application)> {
         self.layers
             .iter()
-            .flat_map(|placed| std::iter::repeat(placed).zip(&placed.calls))
+            .flat_map(|layer| std::iter::repeat(layer).zip(&layer.applications))
     }
+}
 
-    /// Refuses names that two values share.
-    fn check_names(&self) -> Result<(), LoadError> {
-        let mut defined = HashSet::new();
-        for input in &self.inputs {
-            if !defined.insert(&input.name) {
-                return Err(LoadError::from(JsonError::new(
-                    "inputs",
-                    format!("two have the name {:?}; each needs its own", input.name),
-                )));
-            }
+/// Why no layer that is left can be applied: a name that nothing defines, or a cycle.
+fn stuck(
+    first: &NamedLayer,
+    left: &[(&NamedLayer, &Application)],
+    lowering: &Lowering,
+) -> LoadError {
+    let outputs = left.iter().map(|(_, application)| &application.output);
+    let defined: HashSet<&String> = outputs.collect();
+    for (layer, application) in left {
+        let mut inputs = application.inputs.iter();
+        let missing = inputs.find(|input| !lowering.has(input) && !defined.contains(input));
+        if let Some(missing) = missing {
+            return LoadError::Layer {
+                layer: layer.name.clone(),
+                problem: problem(Refusal::Missing(missing.clone())),
+            };
         }
-        for (placed, call) in self.calls() {
-            if !defined.insert(&call.output) {
-                return Err(LoadError::Layer {
-                    layer: placed.name.clone(),
-                    problem: "another layer or input has the same name; each needs its own".into(),
-                });
-            }
-        }
-        Ok(())
     }
+    LoadError::Layer {
+        layer: first.name.clone(),
+        problem: "its inputs depend on its own output; layers must not form a cycle".into(),
+    }
+}
 
-    /// Refuses inputs and layers that nobody uses: whoever wrote them meant another network.
-    fn check_uses(&self) -> Result<(), LoadError> {
-        let mut used: HashSet<&String> = self.outputs.iter().map(|(_, value)| value).collect();
-        used.extend(self.calls().flat_map(|(_, call)| &call.inputs));
-        if let Some(input) = self.inputs.iter().find(|input| !used.contains(&input.name)) {
-            return Err(LoadError::from(JsonError::new(
-                "inputs",
-                format!("no layer and no output uses {:?}; remove it", input.name),
-            )));
+fn load_error(error: StepError) -> LoadError {
+    let StepError {
+        step: layer,
+        refusal,
+        weights,
+    } = error;
+    match refusal {
+        Refusal::Operator(error) => LoadError::Graph { error, weights },
+        Refusal::Weight { role, error } => LoadError::LayerWeights { layer, role, error },
+        refusal => LoadError::Layer {
+            layer,
+            problem: problem(refusal),
+        },
+    }
+}
+
+/// What is wrong, in the words of networks of layers.
+fn problem(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::Missing(name) => format!("there is no layer or input {name:?}"),
+        Refusal::NameTaken(_) => {
+            "another layer or input has the same name; each needs its own".into()
         }
-        match self.calls().find(|(_, call)| !used.contains(&call.output)) {
-            None => Ok(()),
-            Some((placed, _)) => Err(LoadError::Layer {
-                layer: placed.name.clone(),
-                problem: "no other layer and no output uses what it computes; remove it, or name \
-                          it among the outputs"
-                    .into(),
-            }),
-        }
+        refusal => refusal.to_string(),
     }
 }

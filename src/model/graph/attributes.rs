@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// The value of an attribute.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Attribute {
+pub(crate) enum Attribute {
     /// A whole number.
     Int(i64),
     /// Whole numbers.
@@ -28,24 +28,24 @@ impl Attribute {
 
 /// A node's attributes by name, each taken once; what is left at the end is unknown.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Attributes {
+pub(crate) struct Attributes {
     values: BTreeMap<String, Attribute>,
     known: Vec<&'static str>,
 }
 
 impl Attributes {
     /// Adds an attribute, or replaces it.
-    pub fn insert(&mut self, name: impl Into<String>, value: Attribute) {
+    pub(crate) fn insert(&mut self, name: impl Into<String>, value: Attribute) {
         self.values.insert(name.into(), value);
     }
 
     /// Takes an attribute away.
-    pub fn remove(&mut self, name: &str) -> Option<Attribute> {
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Attribute> {
         self.values.remove(name)
     }
 
     /// All of them, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Attribute)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Attribute)> {
         self.values.iter().map(|(name, value)| (&**name, value))
     }
 

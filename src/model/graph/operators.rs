@@ -6,39 +6,39 @@ use std::sync::Arc;
 
 use ndarray::{ArrayD, Axis, IxDyn};
 
-use super::call::{Call, Lower, Value};
+use super::node::NodeCall;
 use crate::engine::kernels::Activation;
 use crate::engine::ops::{
     BatchNormalization, Binary, Concat, Elementwise, Expand, Gemm, Identity, LayerNormalization,
     LogSoftmax, LpNormalization, Max, Mean, Min, Mul, PRelu, Reduce, Reshape, Softmax, Sum,
     Transpose, Unary,
 };
-use crate::engine::{MAX_ROW_ELEMENTS, Operator, ValueId};
+use crate::engine::{self, MAX_ROW_ELEMENTS, ValueId};
+use crate::model::activations::{self, ACTIVATIONS, NamedActivation};
+use crate::model::lowering::{Call, Refusal, Value};
 
-/// By ONNX' name, sorted.
-pub(super) const TABLE: &[(&str, Lower)] = &[
+/// Adds what computes a node.
+pub(super) type Lower = fn(&mut NodeCall<'_, '_>) -> Result<ValueId, Refusal>;
+
+/// By ONNX' name, sorted. Operators that are nothing but an activation are in the table of
+/// [`activations`].
+const TABLE: &[(&str, Lower)] = &[
     ("Abs", |call| unary(call, Unary::Abs)),
     ("Add", |call| fold(call, Sum, 2)),
     ("BatchNormalization", batch_normalization),
     ("Ceil", |call| unary(call, Unary::Ceil)),
-    ("Celu", celu),
     ("Clip", clip),
     ("Concat", concat),
     ("Cos", |call| unary(call, Unary::Cos)),
     ("Div", |call| binary(call, Binary::Div)),
     ("Dropout", identity),
-    ("Elu", elu),
     ("Erf", |call| function(call, Activation::Erf)),
-    ("Exp", |call| function(call, Activation::Exp)),
     ("Flatten", flatten),
     ("Floor", |call| unary(call, Unary::Floor)),
     ("Gelu", gelu),
     ("Gemm", gemm),
-    ("HardSigmoid", hard_sigmoid),
-    ("HardSwish", |call| function(call, Activation::HardSwish)),
     ("Identity", identity),
     ("LayerNormalization", layer_normalization),
-    ("LeakyRelu", leaky_relu),
     ("Log", |call| unary(call, Unary::Log)),
     ("LogSoftmax", |call| along_an_axis(call, LogSoftmax)),
     ("LpNormalization", lp_normalization),
@@ -46,7 +46,6 @@ pub(super) const TABLE: &[(&str, Lower)] = &[
     ("Max", |call| fold(call, Max, usize::MAX)),
     ("Mean", |call| fold(call, Mean, usize::MAX)),
     ("Min", |call| fold(call, Min, usize::MAX)),
-    ("Mish", |call| function(call, Activation::Mish)),
     ("Mul", |call| fold(call, Mul, 2)),
     ("Neg", |call| unary(call, Unary::Neg)),
     ("PRelu", prelu),
@@ -62,71 +61,83 @@ pub(super) const TABLE: &[(&str, Lower)] = &[
     ("ReduceProd", |call| reduce(call, Reduce::Prod)),
     ("ReduceSum", |call| reduce(call, Reduce::Sum)),
     ("ReduceSumSquare", |call| reduce(call, Reduce::SumSquare)),
-    ("Relu", |call| function(call, Activation::Relu)),
     ("Reshape", reshape),
     ("Round", |call| unary(call, Unary::Round)),
     ("Selu", selu),
-    ("Sigmoid", |call| function(call, Activation::Sigmoid)),
     ("Sign", |call| unary(call, Unary::Sign)),
     ("Sin", |call| unary(call, Unary::Sin)),
     ("Softmax", |call| along_an_axis(call, Softmax)),
-    ("Softplus", |call| function(call, Activation::Softplus)),
-    ("Softsign", |call| function(call, Activation::Softsign)),
     ("Sqrt", |call| unary(call, Unary::Sqrt)),
     ("Squeeze", squeeze),
     ("Sub", subtract),
     ("Sum", |call| fold(call, Sum, usize::MAX)),
     ("Swish", swish),
-    ("Tanh", |call| function(call, Activation::Tanh)),
     ("Transpose", transpose),
     ("Unsqueeze", unsqueeze),
 ];
 
-/// How an operator of this name is added.
-pub(super) fn find(name: &str) -> Option<Lower> {
-    let at = TABLE.binary_search_by_key(&name, |(name, _)| name).ok()?;
-    Some(TABLE[at].1)
+/// An operator that nodes may have.
+pub(super) enum Operator {
+    /// One of the table.
+    Function(Lower),
+    /// An activation.
+    Activation(&'static NamedActivation),
 }
 
-fn identity(call: &mut Call<'_>) -> Result<ValueId, String> {
+/// The operator of this name.
+pub(super) fn find(name: &str) -> Option<Operator> {
+    match TABLE.binary_search_by_key(&name, |(name, _)| name) {
+        Ok(at) => Some(Operator::Function(TABLE[at].1)),
+        Err(_) => activations::onnx(name).map(Operator::Activation),
+    }
+}
+
+/// The names of all operators, sorted.
+pub(super) fn names() -> Vec<&'static str> {
+    let activations = ACTIVATIONS.iter().map(|activation| activation.onnx);
+    let table = TABLE.iter().map(|(name, _)| *name);
+    let names = table.chain(activations).filter(|name| !name.is_empty());
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+impl Operator {
+    /// Adds what computes a node of this operator.
+    pub(super) fn lower(&self, call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
+        match self {
+            Self::Function(lower) => lower(call),
+            Self::Activation(activation) => {
+                let attributes = &mut call.attributes;
+                let function = activation.with_attributes(|name| attributes.float(name))?;
+                let x = call.only()?;
+                function.lower(call, x)
+            }
+        }
+    }
+}
+
+fn identity(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     call.expect_operands(1, 1)?;
     let x = call.rows(0)?;
     call.emit(Identity, &[x])
 }
 
-fn unary(call: &mut Call<'_>, operator: Unary) -> Result<ValueId, String> {
+fn unary(call: &mut NodeCall<'_, '_>, operator: Unary) -> Result<ValueId, Refusal> {
     call.expect_operands(1, 1)?;
     let x = call.rows(0)?;
     call.emit(operator, &[x])
 }
 
-fn function(call: &mut Call<'_>, function: Activation) -> Result<ValueId, String> {
+fn function(call: &mut NodeCall<'_, '_>, function: Activation) -> Result<ValueId, Refusal> {
     call.expect_operands(1, 1)?;
     let x = call.rows(0)?;
     call.emit(Elementwise(function), &[x])
 }
 
-fn leaky_relu(call: &mut Call<'_>) -> Result<ValueId, String> {
-    let alpha = call.attributes.float("alpha")?.unwrap_or(0.01);
-    function(call, Activation::LeakyRelu { alpha })
-}
-
-fn elu(call: &mut Call<'_>) -> Result<ValueId, String> {
-    let alpha = call.attributes.float("alpha")?.unwrap_or(1.0);
-    function(call, Activation::Elu { alpha })
-}
-
-fn celu(call: &mut Call<'_>) -> Result<ValueId, String> {
-    match call.attributes.float("alpha")?.unwrap_or(1.0) {
-        alpha if alpha > 0.0 => function(call, Activation::Celu { alpha }),
-        alpha => Err(format!(
-            "attribute \"alpha\": expected more than 0, got {alpha}"
-        )),
-    }
-}
-
 /// With the parameters for which it is defined, as every framework has it. Others are a scaled ELU.
-fn selu(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn selu(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     const ALPHA: f32 = 1.673_263_2;
     const GAMMA: f32 = 1.050_701;
     let alpha = call.attributes.float("alpha")?.unwrap_or(ALPHA);
@@ -139,24 +150,19 @@ fn selu(call: &mut Call<'_>) -> Result<ValueId, String> {
     call.emit(Mul, &[elu, gamma])
 }
 
-fn hard_sigmoid(call: &mut Call<'_>) -> Result<ValueId, String> {
-    let alpha = call.attributes.float("alpha")?.unwrap_or(0.2);
-    let beta = call.attributes.float("beta")?.unwrap_or(0.5);
-    function(call, Activation::HardSigmoid { alpha, beta })
-}
-
-fn gelu(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn gelu(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     match call.attributes.text("approximate")?.as_deref() {
         None | Some("none") => function(call, Activation::Gelu),
         Some("tanh") => function(call, Activation::GeluTanh),
         Some(other) => Err(format!(
             "attribute \"approximate\": expected \"none\" or \"tanh\", got {other:?}"
-        )),
+        )
+        .into()),
     }
 }
 
 /// `x · sigmoid(alpha · x)`
-fn swish(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn swish(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     let alpha = call.attributes.float("alpha")?.unwrap_or(1.0);
     if alpha == 1.0 {
         return function(call, Activation::Silu);
@@ -169,7 +175,7 @@ fn swish(call: &mut Call<'_>) -> Result<ValueId, String> {
     call.emit(Mul, &[x, gate])
 }
 
-fn clip(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn clip(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     let min = call.attributes.float("min")?.unwrap_or(f32::NEG_INFINITY);
     let max = call.attributes.float("max")?.unwrap_or(f32::INFINITY);
     // As ONNX has it: where the limits are crossed, the highest counts.
@@ -179,16 +185,16 @@ fn clip(call: &mut Call<'_>) -> Result<ValueId, String> {
 
 /// Operators that combine any number of operands of one shape, in any order.
 fn fold(
-    call: &mut Call<'_>,
-    operator: impl Operator + 'static,
+    call: &mut NodeCall<'_, '_>,
+    operator: impl engine::Operator,
     most: usize,
-) -> Result<ValueId, String> {
+) -> Result<ValueId, Refusal> {
     call.expect_operands(if most == 2 { 2 } else { 1 }, most)?;
     let operands = aligned(call)?;
     call.emit(operator, &operands)
 }
 
-fn binary(call: &mut Call<'_>, operator: Binary) -> Result<ValueId, String> {
+fn binary(call: &mut NodeCall<'_, '_>, operator: Binary) -> Result<ValueId, Refusal> {
     call.expect_operands(2, 2)?;
     let operands = aligned(call)?;
     call.emit(operator, &operands)
@@ -196,7 +202,7 @@ fn binary(call: &mut Call<'_>, operator: Binary) -> Result<ValueId, String> {
 
 /// `a - b`. Of a weight `b` it is the sum with `-b`, the same to the bit, which goes into the layers
 /// beside it.
-fn subtract(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn subtract(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     if let [Some(_), Some(Value::Constant(b))] = &mut *call.operands {
         *b = Arc::new(b.mapv(|value| -value));
         return fold(call, Sum, 2);
@@ -208,7 +214,7 @@ fn subtract(call: &mut Call<'_>) -> Result<ValueId, String> {
 ///
 /// ONNX aligns shapes by their last axes. Operands that depend on the rows must therefore have the
 /// same number of axes, and weights none or one of extent 1 where the others have their rows.
-fn aligned(call: &mut Call<'_>) -> Result<Vec<ValueId>, String> {
+fn aligned(call: &mut Call<'_>) -> Result<Vec<ValueId>, Refusal> {
     let mut shapes = Vec::with_capacity(call.operands.len());
     let rank = row_rank(call)?;
     for (index, operand) in call.operands.iter_mut().enumerate() {
@@ -219,7 +225,7 @@ fn aligned(call: &mut Call<'_>) -> Result<Vec<ValueId>, String> {
                     .map_err(|problem| format!("input {index}: {problem}"))?;
                 values.shape().to_vec()
             }
-            None => return Err(format!("input {index} is missing")),
+            None => return Err(format!("input {index} is missing").into()),
         });
     }
     let target = common_shape(&shapes, rank)?;
@@ -318,7 +324,7 @@ fn repeated(values: Arc<ArrayD<f32>>, target: &[usize]) -> Arc<ArrayD<f32>> {
 }
 
 /// `alpha · A · B + beta · C` with weights `B` and `C`.
-fn gemm(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn gemm(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     call.expect_operands(2, 3)?;
     call.attributes.only("transA", 0)?;
     let trans_b = call.attributes.int("transB")?.unwrap_or(0) != 0;
@@ -327,12 +333,12 @@ fn gemm(call: &mut Call<'_>) -> Result<ValueId, String> {
     let x = call.rows(0)?;
     let shape = call.shape(x);
     if shape.len() != 1 {
-        return Err(format!("input 0: expected 2 axes, got {}", shape.len() + 1));
+        return Err(format!("input 0: expected 2 axes, got {}", shape.len() + 1).into());
     }
-    let weight = matrix(&call.required_weight(1)?, alpha)?;
+    let weight = matrix(&call.required_constant(1)?, alpha)?;
     let columns = weight.shape()[usize::from(!trans_b)];
     let mut operands = vec![x, call.graph.weight(weight)];
-    if let Some(bias) = call.weight(2)? {
+    if let Some(bias) = call.constant(2)? {
         let bias = without_rows(&bias, 1).map_err(|problem| format!("input 2: {problem}"))?;
         let whole = bias.broadcast(IxDyn(&[columns])).ok_or_else(|| {
             format!(
@@ -369,10 +375,10 @@ fn matrix(values: &Arc<ArrayD<f32>>, factor: f32) -> Result<Arc<ArrayD<f32>>, St
 }
 
 /// The product of the last axis with a weight of one or two axes.
-fn mat_mul(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn mat_mul(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     call.expect_operands(2, 2)?;
     let x = call.rows(0)?;
-    let weight = call.required_weight(1)?;
+    let weight = call.required_constant(1)?;
     let is_vector = weight.ndim() == 1;
     let weight = match is_vector {
         true => Arc::new((*weight).clone().insert_axis(Axis(1))),
@@ -391,11 +397,11 @@ fn mat_mul(call: &mut Call<'_>) -> Result<ValueId, String> {
     reshaped(call, output, &shape[..shape.len() - 1])
 }
 
-fn prelu(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn prelu(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     call.expect_operands(2, 2)?;
     let x = call.rows(0)?;
     let shape = call.shape(x);
-    let slope = without_rows(&call.required_weight(1)?, shape.len())
+    let slope = without_rows(&call.required_constant(1)?, shape.len())
         .map_err(|problem| format!("input 1: {problem}"))?;
     let whole = slope.broadcast(IxDyn(&shape)).ok_or_else(|| {
         format!(
@@ -413,16 +419,16 @@ fn prelu(call: &mut Call<'_>) -> Result<ValueId, String> {
 }
 
 /// A value with other extents of a row.
-fn reshaped(call: &mut Call<'_>, value: ValueId, shape: &[usize]) -> Result<ValueId, String> {
+fn reshaped(call: &mut Call<'_>, value: ValueId, shape: &[usize]) -> Result<ValueId, Refusal> {
     let shape = shape.iter().map(|extent| *extent as i64).collect();
     call.emit(Reshape { shape }, &[value])
 }
 
 /// Computes along the axis `axis` (the last) with what computes along the last.
 fn along_an_axis(
-    call: &mut Call<'_>,
-    operator: impl Operator + 'static,
-) -> Result<ValueId, String> {
+    call: &mut NodeCall<'_, '_>,
+    operator: impl engine::Operator,
+) -> Result<ValueId, Refusal> {
     call.expect_operands(1, 1)?;
     let axis = call.attributes.int("axis")?.unwrap_or(-1);
     let x = call.rows(0)?;
@@ -435,16 +441,16 @@ fn along_an_axis(
     call.emit(back, &[output])
 }
 
-fn lp_normalization(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn lp_normalization(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     match call.attributes.int("p")?.unwrap_or(2) {
         1 => along_an_axis(call, LpNormalization::L1),
         2 => along_an_axis(call, LpNormalization::L2),
-        other => Err(format!("attribute \"p\": expected 1 or 2, got {other}")),
+        other => Err(format!("attribute \"p\": expected 1 or 2, got {other}").into()),
     }
 }
 
 /// Along axis 1, the first of the row.
-fn batch_normalization(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn batch_normalization(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     call.expect_operands(5, 5)?;
     call.attributes.only("training_mode", 0)?;
     call.attributes.float("momentum")?;
@@ -456,7 +462,7 @@ fn batch_normalization(call: &mut Call<'_>) -> Result<ValueId, String> {
     let back = there.inverse();
     let mut operands = vec![call.emit(there, &[x])?];
     for index in 1..5 {
-        let weight = call.required_weight(index)?;
+        let weight = call.required_constant(index)?;
         operands.push(call.graph.weight(weight));
     }
     let output = call.emit(BatchNormalization { epsilon }, &operands)?;
@@ -464,7 +470,7 @@ fn batch_normalization(call: &mut Call<'_>) -> Result<ValueId, String> {
 }
 
 /// Over the axes from `axis` on.
-fn layer_normalization(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn layer_normalization(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     call.expect_operands(2, 3)?;
     call.attributes.only("stash_type", 1)?;
     let axis = call.attributes.int("axis")?.unwrap_or(-1);
@@ -476,8 +482,8 @@ fn layer_normalization(call: &mut Call<'_>) -> Result<ValueId, String> {
     let columns: usize = normalized.iter().product();
     let mut flat = kept.to_vec();
     flat.push(columns);
-    let scale = call.required_weight(1)?;
-    let shift = match call.weight(2)? {
+    let scale = call.required_constant(1)?;
+    let shift = match call.constant(2)? {
         Some(shift) => shift,
         None => Arc::new(ArrayD::zeros(scale.raw_dim())),
     };
@@ -501,7 +507,7 @@ fn layer_normalization(call: &mut Call<'_>) -> Result<ValueId, String> {
 }
 
 /// Over the axes `axes`, which stay with extent 1 unless `keepdims` is 0.
-fn reduce(call: &mut Call<'_>, operator: Reduce) -> Result<ValueId, String> {
+fn reduce(call: &mut NodeCall<'_, '_>, operator: Reduce) -> Result<ValueId, Refusal> {
     call.expect_operands(1, 1)?;
     let keeps = call.attributes.int("keepdims")?.unwrap_or(1) != 0;
     let does_nothing = call.attributes.int("noop_with_empty_axes")?.unwrap_or(0) != 0;
@@ -546,7 +552,7 @@ fn reduce(call: &mut Call<'_>, operator: Reduce) -> Result<ValueId, String> {
     reshaped(call, output, &whole)
 }
 
-fn concat(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn concat(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     let axis = call.attributes.int("axis")?;
     let axis = axis.ok_or("the attribute \"axis\" is missing")?;
     let operands = (0..call.operands.len())
@@ -557,7 +563,7 @@ fn concat(call: &mut Call<'_>) -> Result<ValueId, String> {
     call.emit(Concat { axis }, &operands)
 }
 
-fn transpose(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn transpose(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     call.expect_operands(1, 1)?;
     let x = call.rows(0)?;
     let rank = call.shape(x).len() as i64 + 1;
@@ -572,11 +578,12 @@ fn transpose(call: &mut Call<'_>) -> Result<ValueId, String> {
             "it moves the rows, or has another number of axes: expected \"perm\" of 0 and then 1 \
              to {} in any order, got {all:?}",
             rank - 1
-        )),
+        )
+        .into()),
     }
 }
 
-fn flatten(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn flatten(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     call.expect_operands(1, 1)?;
     let x = call.rows(0)?;
     let axis = call.attributes.int("axis")?.unwrap_or(1);
@@ -584,14 +591,15 @@ fn flatten(call: &mut Call<'_>) -> Result<ValueId, String> {
     match axis {
         // A row of one number becomes a row of one axis.
         _ if axis == 1 || (axis < 0 && axis == 1 - rank) => call.emit(Reshape::flatten(), &[x]),
-        _ => Err(format!(
-            "attribute \"axis\": expected 1, so that each row stays one, got {axis}"
-        )),
+        _ => Err(
+            format!("attribute \"axis\": expected 1, so that each row stays one, got {axis}")
+                .into(),
+        ),
     }
 }
 
 /// Of the shape the first extent is that of the rows: 0, or -1 where the others say all of a row.
-fn reshape(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn reshape(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     call.expect_operands(1, 1)?;
     let copies = call.attributes.int("allowzero")?.unwrap_or(0) == 0;
     let x = call.rows(0)?;
@@ -601,7 +609,8 @@ fn reshape(call: &mut Call<'_>) -> Result<ValueId, String> {
     let Some((-1 | 0, row)) = shape.split_first() else {
         return Err(format!(
             "attribute \"shape\": expected 0 or -1 for the rows first, got {shape:?}"
-        ));
+        )
+        .into());
     };
     let mut to = Vec::with_capacity(row.len());
     for (axis, extent) in row.iter().enumerate() {
@@ -611,7 +620,8 @@ fn reshape(call: &mut Call<'_>) -> Result<ValueId, String> {
                 return Err(format!(
                     "attribute \"shape\": an extent of 0 at {} in {shape:?} has nothing to copy",
                     axis + 1
-                ));
+                )
+                .into());
             }
             (extent, _) => *extent,
         });
@@ -619,7 +629,7 @@ fn reshape(call: &mut Call<'_>) -> Result<ValueId, String> {
     call.emit(Reshape { shape: to }, &[x])
 }
 
-fn squeeze(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn squeeze(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     call.expect_operands(1, 1)?;
     let x = call.rows(0)?;
     let shape = call.shape(x);
@@ -635,7 +645,8 @@ fn squeeze(call: &mut Call<'_>) -> Result<ValueId, String> {
             "axis {} has extent {}; only axes of extent 1 can go",
             axis + 1,
             shape[*axis]
-        ));
+        )
+        .into());
     }
     let left: Vec<usize> = (0..shape.len())
         .filter(|axis| !axes.contains(axis))
@@ -644,7 +655,7 @@ fn squeeze(call: &mut Call<'_>) -> Result<ValueId, String> {
     reshaped(call, x, &left)
 }
 
-fn unsqueeze(call: &mut Call<'_>) -> Result<ValueId, String> {
+fn unsqueeze(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     call.expect_operands(1, 1)?;
     let x = call.rows(0)?;
     let mut shape = call.shape(x);
@@ -657,9 +668,7 @@ fn unsqueeze(call: &mut Call<'_>) -> Result<ValueId, String> {
         .collect::<Result<Vec<_>, _>>()?;
     new.sort_unstable();
     if new.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(format!(
-            "attribute \"axes\": an axis stands twice in {axes:?}"
-        ));
+        return Err(format!("attribute \"axes\": an axis stands twice in {axes:?}").into());
     }
     for axis in new {
         shape.insert(axis, 1);
