@@ -63,8 +63,8 @@ image:
 check:
 	bash .ci/run
 
-# The kernels' tests compiled for arm64, with NEON, under qemu-user: the target's standard library comes from
-# rustup or Debian, the emulator from Debian. ARGS="NAME" picks other tests of the library.
+# The engine's tests compiled for arm64, with NEON, under qemu-user: the target's standard library comes from
+# rustup or Debian, the emulator from Debian. ARGS="NAME" picks other tests.
 arm64:
 	tests/arm64/run $(ARGS)
 

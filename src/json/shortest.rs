@@ -31,10 +31,10 @@ use place::{place, place_far_point};
 /// way from one number's bits to its text.
 pub(super) const BLOCK: usize = 8;
 
-/// Room for [`BLOCK`] numbers, of which none but the last takes more than 20 bytes.
+/// Room for [`BLOCK`] numbers, none of which but the last takes more than 20 bytes.
 pub(super) const BLOCK_ROOM: usize = 256 + SLOT;
 
-/// Writes numbers, each with a comma behind it; returns how many bytes they take.
+/// Writes numbers, each with a comma after it; returns how many bytes they take.
 ///
 /// What is not finite becomes `NaN`, `Infinity` or `-Infinity`.
 pub(super) fn write_block(values: &[f32; BLOCK], room: &mut [u8; BLOCK_ROOM]) -> usize {
@@ -69,7 +69,7 @@ fn finish(bits: u32, decimal: Decimal, digits: u64, slot: &mut [u8; SLOT]) -> us
 }
 
 /// What the other way does not know: powers of two, subnormals, what is not finite, and texts whose
-/// point is behind the seventh digit.
+/// point is after the seventh digit.
 #[cold]
 #[inline(never)]
 fn write_rare(bits: u32, slot: &mut [u8; SLOT - 1]) -> usize {

@@ -10,7 +10,7 @@ pub(super) const FRACTION: u32 = (1 << 23) - 1;
 pub(super) struct Decimal {
     /// Up to eight digits.
     pub(super) upper: u32,
-    /// The digit behind them.
+    /// The digit after them.
     pub(super) last: u32,
     /// How many of the eight are zeros before the first that counts.
     pub(super) zeros: u32,

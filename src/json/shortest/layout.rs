@@ -8,14 +8,14 @@
 pub(super) struct Layout {
     /// The bytes of the digits before the point.
     pub(super) before_point: u64,
-    /// The point, and the zeros before and behind it in front of the digits.
+    /// The point, and the zeros before and after it in front of the digits.
     pub(super) fill: u64,
     /// The exponent, if there is one, and the comma.
     pub(super) suffix: u64,
     pub(super) suffix_len: u32,
-    /// How many bits the digits behind the point are moved by.
+    /// How many bits the digits after the point are moved by.
     pub(super) shift: u8,
-    /// The fewest digits: one is behind the point.
+    /// The fewest digits: one is after the point.
     pub(super) least_digits: u8,
 }
 

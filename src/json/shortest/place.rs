@@ -37,7 +37,7 @@ pub(super) fn place(
     len + layout.suffix_len as usize
 }
 
-/// Does what [`place`] cannot: a point behind more than seven digits. There are no leading zeros.
+/// Does what [`place`] cannot: a point after more than seven digits. There are no leading zeros.
 pub(super) fn place_far_point(decimal: Decimal, digits: u64, slot: &mut [u8; SLOT - 1]) -> usize {
     let mut text = [b'0'; 16];
     text[..8].copy_from_slice(&(digits | ZEROS).to_be_bytes());
