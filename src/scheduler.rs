@@ -7,7 +7,7 @@
 //!    worker would cost more than it saves, it runs on the calling thread (`policy.rs`,
 //!    `cost.rs`).
 //! 2. Else it is queued, or refused at once: because the lane is full, because its deadline
-//!    cannot be met, or because the scheduler closes (`dispatch.rs`).
+//!    cannot be met, or because the scheduler closes (`lanes.rs`).
 //! 3. A worker that is free takes what waits in the lane whose turn it is, up to
 //!    `max_batch_rows` (`queue.rs`). Lanes with rows take turns, batch by batch. Requests whose
 //!    deadline passed meanwhile, or whose caller left, are not computed.
@@ -23,11 +23,12 @@ mod batch;
 mod call;
 mod cost;
 mod dispatch;
+mod lanes;
 mod policy;
 mod queue;
-mod seats;
 mod sync;
 mod worker;
+mod worker_slots;
 
 #[cfg(test)]
 mod model_check;
@@ -46,10 +47,11 @@ use crate::metrics::{ModelMetrics, Rejection, UpDown};
 use crate::request::{InferError, InferRequest, InferResponse, Timing};
 
 use call::Answer;
-use dispatch::{Dispatch, LaneId, Rules};
+use dispatch::Dispatch;
+use lanes::{LaneId, Rules};
 use policy::{BatchPolicy, InlinePolicy, Place};
-use seats::SeatId;
 use worker::{LaneWork, Worker};
+use worker_slots::WorkerId;
 
 /// How long a lane's warm-up goes on to larger batches.
 const WARM_UP: Duration = Duration::from_millis(100);
@@ -70,7 +72,7 @@ pub struct SchedulerSettings {
     pub inline_cost: Duration,
 }
 
-/// What a lane needs to know of its model beside the engine.
+/// What a lane needs to know of its model, apart from the engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneSettings {
     /// The model's name, for the log.
@@ -101,16 +103,16 @@ pub struct Scheduler {
 /// The worker threads.
 #[derive(Default)]
 struct Workers {
-    threads: Vec<(SeatId, JoinHandle<()>)>,
+    threads: Vec<(WorkerId, JoinHandle<()>)>,
     /// Those that were started, ever.
     started: usize,
     /// Those that are to be started yet.
     missing: usize,
-    /// The place of one that could not be started.
-    spare: Option<SeatId>,
+    /// The id of one that could not be started.
+    spare: Option<WorkerId>,
 }
 
-/// The most workers that are ever given up. Each may still hold a core, and a server with so many
+/// The most workers that are ever given up. Each may still hold a core, and a server with this many
 /// is better started again, which is what a failing liveness check leads to.
 const MAX_RETIRED: usize = 64;
 
@@ -153,24 +155,24 @@ impl Scheduler {
         Ok(scheduler)
     }
 
-    /// Starts so many workers more, and those that could not be started before.
+    /// Starts this many workers more, and those that could not be started before.
     fn start_workers(&self, count: usize) -> io::Result<()> {
         let mut workers = self.workers();
         workers.missing += count;
         while workers.missing > 0 {
-            let seat = match workers.spare.take() {
+            let worker = match workers.spare.take() {
                 Some(spare) => spare,
-                None => self.dispatch.add_seat(),
+                None => self.dispatch.add_worker(),
             };
-            workers.spare = Some(seat);
+            workers.spare = Some(worker);
             let dispatch = Arc::clone(&self.dispatch);
             let thread = thread::Builder::new()
                 .name(format!("worker-{}", workers.started))
-                .spawn(move || Worker::new(dispatch, seat).run())?;
+                .spawn(move || Worker::new(dispatch, worker).run())?;
             workers.spare = None;
             workers.started += 1;
             workers.missing -= 1;
-            workers.threads.push((seat, thread));
+            workers.threads.push((worker, thread));
         }
         Ok(())
     }
@@ -187,12 +189,14 @@ impl Scheduler {
             .threads
             .iter()
             .filter(|(_, thread)| thread.is_finished());
-        let dead: Vec<SeatId> = dead.map(|&(seat, _)| seat).collect();
+        let dead: Vec<WorkerId> = dead.map(|&(worker, _)| worker).collect();
         let given_up = workers.started - workers.threads.len();
         let limit = limit.filter(|_| given_up < MAX_RETIRED);
         let retired = self.dispatch.retire(limit, &dead);
-        // Nobody waits for their ends.
-        workers.threads.retain(|(seat, _)| !retired.contains(seat));
+        // No one waits for their ends.
+        workers
+            .threads
+            .retain(|(worker, _)| !retired.contains(worker));
         drop(workers);
         if let Err(error) = self.start_workers(retired.len()) {
             tracing::error!(%error, "cannot start a worker; trying again");
@@ -311,7 +315,7 @@ impl Lane {
             None => Place::Worker,
         };
         let inline_run = match place {
-            // A permission that nobody counts.
+            // A permission that no one counts.
             Place::Caller if !scheduler.closing.load(Ordering::Relaxed) => Some(None),
             Place::CallerIfIdle => scheduler.dispatch.start_inline().map(Some),
             _ => None,

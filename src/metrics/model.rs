@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use prometheus::{Gauge, GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::family::{Family, Series as Counted};
+use super::forward_passes::{ForwardPasses, Total, nanoseconds};
 use super::labels::{Code, Label, Protocol, Rejection, Release};
-use super::passes::{Passes, Total, nanoseconds};
 use super::sharded::{Counter, Histogram, Latest, Unit};
 use super::whole;
 
@@ -159,7 +159,7 @@ impl Families {
             panics: self.panics.with(&key),
             failed_ns: Counter::default(),
             request_compute_ns: Counter::default(),
-            passes: Passes::default(),
+            forward_passes: ForwardPasses::default(),
             last_request: Latest::default(),
             load_seconds: self.load_seconds.with_label_values(&key),
             loaded_at: self.loaded_at.with_label_values(&key),
@@ -216,7 +216,7 @@ struct Series {
     failed_ns: Counter,
     /// Of each answered request, the passes that held its rows, in nanoseconds.
     request_compute_ns: Counter,
-    passes: Passes,
+    forward_passes: ForwardPasses,
     last_request: Latest,
     load_seconds: Gauge,
     loaded_at: IntGauge,
@@ -236,7 +236,7 @@ pub struct Statistics {
     /// Rows computed.
     pub rows: u64,
     /// Forward passes.
-    pub passes: u64,
+    pub forward_passes: u64,
     /// Requests that were answered with 200, from their head to their answer.
     pub succeeded: Total,
     /// All others.
@@ -246,7 +246,7 @@ pub struct Statistics {
     /// The forward passes of these requests: one that several share counts for each.
     pub compute: Total,
     /// The forward passes of each number of rows.
-    pub passes_by_rows: Vec<(usize, Total)>,
+    pub forward_passes_by_rows: Vec<(usize, Total)>,
     /// Memory that the prepared weights take.
     pub weight_bytes: u64,
 }
@@ -277,7 +277,7 @@ impl ModelMetrics {
         series.compute_seconds.observe(took.as_secs_f64());
         series.batch_rows.observe(rows as f64);
         series.rows.inc_by(rows as u64);
-        series.passes.observe(rows, took);
+        series.forward_passes.observe(rows, took);
     }
 
     /// Counts one request that its model answered: how long its rows waited, and how long the
@@ -300,7 +300,7 @@ impl ModelMetrics {
         Statistics {
             last_request_age: series.last_request.age(),
             rows: series.rows.get(),
-            passes: series.compute_seconds.count(),
+            forward_passes: series.compute_seconds.count(),
             succeeded: Total {
                 count: ok,
                 ns: all_ns.saturating_sub(failed_ns),
@@ -317,7 +317,7 @@ impl ModelMetrics {
                 count: answered,
                 ns: series.request_compute_ns.get(),
             },
-            passes_by_rows: series.passes.totals(),
+            forward_passes_by_rows: series.forward_passes.totals(),
             weight_bytes: u64::try_from(series.weight_bytes.get()).unwrap_or(0),
         }
     }

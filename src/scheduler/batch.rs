@@ -1,6 +1,6 @@
 //! Joining the rows of several calls into one forward pass, and splitting its outputs again.
 
-use super::call::{Pass, rows_of};
+use super::call::{ForwardPass, rows_of};
 use super::queue::Part;
 use crate::request::InferError;
 use crate::tensor::{Values, View};
@@ -66,7 +66,7 @@ pub(super) fn split<'a>(
     outputs: usize,
     output: impl Fn(usize) -> &'a [f32],
     allow_non_finite: bool,
-    pass: Pass,
+    pass: ForwardPass,
 ) {
     let mut first_row = 0;
     for part in parts {

@@ -1,8 +1,8 @@
 //! A request between its arrival and its answer.
 //!
 //! A [`Call`] is shared by the lane's queue and by the workers that hold some of its rows. It
-//! answers exactly once: with the last of its rows, or with its first failure. Nobody may be
-//! listening any more by then; the answer is dropped in that case.
+//! answers exactly once: with the last of its rows, or with its first failure. By then
+//! no one may be listening any more; the answer is dropped in that case.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +42,7 @@ struct Gathering {
 
 /// The forward pass that computed some of a call's rows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pass {
+pub(super) struct ForwardPass {
     /// When a worker took the batch.
     pub(super) taken_at: Instant,
     /// How long the forward pass took.
@@ -122,7 +122,7 @@ impl Call {
         &self,
         rows: Range<usize>,
         outputs: impl Iterator<Item = &'a [f32]>,
-        pass: Pass,
+        pass: ForwardPass,
     ) {
         let mut timing = Timing {
             queue: pass.taken_at.saturating_duration_since(self.queued_at),
@@ -141,7 +141,7 @@ impl Call {
             .as_ref()
             .is_none_or(|caller| caller.is_closed())
         {
-            return; // Another part failed, or nobody listens.
+            return; // Another part failed, or no one listens.
         }
         gathering.missing_rows = gathering
             .missing_rows
@@ -186,7 +186,7 @@ impl Call {
     fn reply(&self, answer: Answer) {
         let caller = self.gather().caller.take();
         if let Some(caller) = caller {
-            // A caller that left meanwhile does not mind.
+            // A caller that left meanwhile needs no answer.
             let _ = caller.send(answer);
         }
     }

@@ -87,7 +87,11 @@ mod tests {
         assert_eq!(micros(1), 10);
         assert_eq!(micros(8), 16);
         assert_eq!(micros(12), 24, "8 to 15 rows share an entry");
-        assert_eq!(micros(3), 30, "as dear a row as in the next smaller pass");
+        assert_eq!(
+            micros(3),
+            30,
+            "a row costs as much as in the next smaller pass"
+        );
         assert_eq!(micros(64), 128);
         let large_only = CostTable::default();
         large_only.record(64, Duration::from_micros(64));

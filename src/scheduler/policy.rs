@@ -90,8 +90,8 @@ impl InlinePolicy {
     /// Where a forward pass of this estimated cost runs.
     ///
     /// A pass below [`HAND_OFF_COST`] runs on its caller's thread also under load; as many at once
-    /// as there are such threads, and without a look at what others do, which would cost a lock. A
-    /// dearer one (below `inline_cost`) only on an idle server: there it saves the hand-off's 10
+    /// as there are such threads, and without a look at what others do, which would cost a lock. One
+    /// that costs more (below `inline_cost`) only on an idle server: there it saves the hand-off's 10
     /// to 40 µs of latency, while under load it would keep its thread from reading the requests
     /// that could share its batch.
     pub(super) fn place(&self, cost: Duration) -> Place {

@@ -51,7 +51,7 @@ pub(super) struct Taken {
     /// Calls to be refused, because their deadline passed while they waited, or will have when they
     /// are computed.
     pub(super) expired: Vec<Arc<Call>>,
-    /// Calls of which a part failed: answered already, to be dropped.
+    /// Calls with a part that failed: answered already, to be dropped.
     pub(super) failed: Vec<Arc<Call>>,
 }
 

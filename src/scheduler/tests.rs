@@ -2,7 +2,7 @@
 
 mod admission;
 mod faults;
+mod fixture;
 mod queue;
-mod seats;
 mod serving;
-mod stage;
+mod worker_slots;

@@ -10,18 +10,19 @@ use std::time::{Duration, Instant};
 
 use super::LaneSettings;
 use super::batch::{JoinBuffers, first_non_finite, split, with_views};
-use super::call::{Answer, Pass};
+use super::call::{Answer, ForwardPass};
 use super::cost::CostTable;
-use super::dispatch::{Batch as Taken, Dispatch, Work};
+use super::dispatch::Dispatch;
+use super::lanes::{Batch as WorkerBatch, Work};
 use super::queue::Part;
-use super::seats::SeatId;
+use super::worker_slots::WorkerId;
 use crate::engine::kernels::Team;
 use crate::engine::{Batch, Engine, Outputs, Workspace};
 use crate::metrics::{ModelMetrics, Release};
 use crate::request::{InferError, InferRequest, InferResponse, Timing};
 use crate::tensor::{Values, View};
 
-/// What a lane's rows are computed with. Batches hold it beside the lane, so that one that was
+/// What a lane's rows are computed with. Batches hold it as the lane does, so that one that was
 /// taken finishes after the lane is gone.
 #[derive(Debug)]
 pub(super) struct LaneWork {
@@ -29,7 +30,7 @@ pub(super) struct LaneWork {
     pub(super) metrics: ModelMetrics,
     pub(super) settings: LaneSettings,
     pub(super) cost: CostTable,
-    /// The rows that wait, for whoever cannot wait for the queue's lock.
+    /// The rows that wait, for readers that cannot wait for the queue's lock.
     pub(super) queued_rows: AtomicUsize,
 }
 
@@ -172,22 +173,22 @@ impl LaneWork {
 /// One thread's state, reused from batch to batch.
 pub(super) struct Worker {
     dispatch: Arc<Dispatch<LaneWork>>,
-    batch: Taken<LaneWork>,
+    batch: WorkerBatch<LaneWork>,
     buffers: JoinBuffers,
     workspace: Workspace,
 }
 
 impl Worker {
-    pub(super) fn new(dispatch: Arc<Dispatch<LaneWork>>, seat: SeatId) -> Self {
+    pub(super) fn new(dispatch: Arc<Dispatch<LaneWork>>, worker: WorkerId) -> Self {
         Self {
             dispatch,
-            batch: Taken::empty(seat),
+            batch: WorkerBatch::empty(worker),
             buffers: JoinBuffers::default(),
             workspace: Workspace::new(),
         }
     }
 
-    /// Computes batches until the dispatch is closed, or another worker has this one's place.
+    /// Computes batches until the dispatch is closed, or another worker replaces this one.
     pub(super) fn run(&mut self) {
         while self.dispatch.next_batch(&mut self.batch) {
             // Forward passes are caught one by one. This catches what remains, a fault in this
@@ -221,7 +222,7 @@ impl Worker {
             let rows = parts.iter().map(|part| part.rows.len()).sum();
             buffers.join(parts, |inputs| {
                 work.forward(rows, inputs, workspace, team, |outputs, compute| {
-                    let pass = Pass {
+                    let pass = ForwardPass {
                         taken_at: batch.taken_at,
                         compute,
                         batch_rows: rows,

@@ -10,8 +10,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::batch::{JoinBuffers, split};
-use super::call::{Answer, Pass};
-use super::dispatch::{Batch, Dispatch, LaneId, Pending, Rules, Work};
+use super::call::{Answer, ForwardPass};
+use super::dispatch::{Dispatch, Pending};
+use super::lanes::{Batch, LaneId, Rules, Work};
 use super::policy::BatchPolicy;
 use super::sync::now;
 use crate::request::{InferError, InferRequest};
@@ -136,7 +137,7 @@ fn live_through(events: &[Event]) {
     let mut calls: Vec<Call<'_>> = Vec::new();
     let mut counts = Counts::default();
     let mut ticks = 0;
-    let mut batch = Batch::empty(dispatch.add_seat());
+    let mut batch = Batch::empty(dispatch.add_worker());
     let mut buffers = JoinBuffers::default();
     // Every history ends with a worker that finishes what waits.
     let drain = std::iter::repeat_n(&Event::Work, 2 * LANES + batches_enough(events));
@@ -225,7 +226,7 @@ fn live_through(events: &[Event]) {
                     );
                 }
                 if !tags.is_empty() {
-                    let pass = Pass {
+                    let pass = ForwardPass {
                         taken_at: batch.taken_at,
                         compute: TICK,
                         batch_rows: tags.len(),
@@ -252,7 +253,7 @@ fn live_through(events: &[Event]) {
         }
         dispatch.check_invariants();
         for (lane, &id) in lanes.iter().enumerate() {
-            // Expired calls leave when a worker comes across them.
+            // Expired calls leave when a worker finds them.
             let waiting = calls
                 .iter()
                 .filter(|call| call.lane == lane && call.pending.is_some())

@@ -18,13 +18,16 @@ mod call;
 #[allow(dead_code, reason = "one scenario does not call all of it")]
 #[path = "../dispatch.rs"]
 mod dispatch;
+#[allow(dead_code, reason = "one scenario does not call all of it")]
+#[path = "../lanes.rs"]
+mod lanes;
 #[path = "../queue.rs"]
 mod queue;
 #[allow(dead_code, reason = "one scenario is enough to show a deadlock")]
 #[path = "scenarios.rs"]
 mod scenarios;
-#[path = "../seats.rs"]
-mod seats;
+#[path = "../worker_slots.rs"]
+mod worker_slots;
 
 #[test]
 #[should_panic(expected = "deadlock")]

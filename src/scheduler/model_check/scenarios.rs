@@ -13,8 +13,9 @@ use shuttle::sync::Barrier;
 use shuttle::thread::{self, JoinHandle};
 
 use super::batch::{JoinBuffers, split};
-use super::call::Pass;
-use super::dispatch::{Batch, Dispatch, LaneId, Rules, Work};
+use super::call::ForwardPass;
+use super::dispatch::Dispatch;
+use super::lanes::{Batch, LaneId, Rules, Work};
 use super::policy::BatchPolicy;
 use super::queue::Part;
 use super::sync::now;
@@ -144,7 +145,7 @@ impl Server {
 
     /// What `worker.rs` does, with a model of one line.
     fn work(&self, fault: Fault) {
-        let mut batch = Batch::empty(self.dispatch.add_seat());
+        let mut batch = Batch::empty(self.dispatch.add_worker());
         let mut buffers = JoinBuffers::default();
         while self.dispatch.next_batch(&mut batch) {
             for call in &batch.taken.expired {
@@ -189,7 +190,7 @@ impl Server {
         if fault == Fault::Swaps {
             outputs[0].rotate_left(1);
         }
-        let pass = Pass {
+        let pass = ForwardPass {
             taken_at: now(),
             compute: TICK,
             batch_rows: tags.len(),
@@ -328,7 +329,7 @@ pub(super) fn close_while_full(fault: Fault) {
     server.finish(workers);
 }
 
-/// Callers that leave at any moment, beside others that stay.
+/// Callers that leave at any moment, with others that stay.
 pub(super) fn cancel_while_taken(fault: Fault) {
     let server = Server::new(2, 100, NO_DELAY);
     let lane = server.add_lane();
@@ -385,7 +386,7 @@ pub(super) fn expire_while_taken(fault: Fault) {
     server.finish(workers);
 }
 
-/// A call with a row whose answer is not finite, beside others.
+/// A call with a row whose answer is not finite, among others.
 pub(super) fn poison_among_neighbours(fault: Fault) {
     let server = Server::new(2, 100, NO_DELAY);
     let lane = server.add_lane();
@@ -402,7 +403,7 @@ pub(super) fn poison_among_neighbours(fault: Fault) {
     server.finish(workers);
 }
 
-/// One call in a lane of its own beside a lane with a backlog of six batches.
+/// One call in a lane of its own, and another lane with a backlog of six batches.
 pub(super) fn turns(fault: Fault) {
     let server = Server::new(1, 100, NO_DELAY);
     let [crowded, quiet] = [server.add_lane(), server.add_lane()];
@@ -447,7 +448,7 @@ pub(super) fn delayed_batches(fault: Fault) {
     server.finish(workers);
 }
 
-/// Workers that share the batches of some lanes, beside one whose batches they do not.
+/// Workers that share the batches of some lanes, and one whose batches they do not.
 pub(super) fn shared_batches(fault: Fault) {
     let server = Server::new(2, 100, NO_DELAY);
     let lanes = [true, true, false].map(|is_shared| server.add_lane_of(is_shared));
@@ -463,7 +464,7 @@ pub(super) fn shared_batches(fault: Fault) {
 }
 
 /// Callers that compute for themselves if they may, else queue.
-pub(super) fn inline_beside_workers(fault: Fault) {
+pub(super) fn inline_while_workers_run(fault: Fault) {
     let server = Server::new(1, 100, NO_DELAY);
     let lane = server.add_lane();
     let workers = server.start_workers(1, fault);
@@ -471,7 +472,7 @@ pub(super) fn inline_beside_workers(fault: Fault) {
     let callers = (3..6).map(|caller| {
         let (server, running) = (server.clone(), Arc::clone(&running));
         thread::spawn(move || {
-            // Dearer than a hand-off: only on an idle server.
+            // Costs more than a hand-off: only on an idle server.
             let Some(run) = server.dispatch.start_inline() else {
                 return server.ask(lane, caller, 1, None);
             };
@@ -489,7 +490,7 @@ pub(super) fn inline_beside_workers(fault: Fault) {
     assert!(server.dispatch.start_inline().is_none(), "it is closed");
 }
 
-/// A lane that is removed with a call in it that nobody awaits, beside one that stays.
+/// A lane that is removed with a call in it that no one awaits, while another stays.
 pub(super) fn lane_leaves(fault: Fault) {
     let server = Server::new(1, 100, NO_DELAY);
     let [leaving, staying] = [server.add_lane(), server.add_lane()];

@@ -19,12 +19,14 @@ mod call;
 mod dispatch;
 #[path = "history.rs"]
 mod history;
+#[path = "../lanes.rs"]
+mod lanes;
 #[path = "../queue.rs"]
 mod queue;
 #[path = "scenarios.rs"]
 mod scenarios;
-#[path = "../seats.rs"]
-mod seats;
+#[path = "../worker_slots.rs"]
+mod worker_slots;
 
 use scenarios::Fault;
 
@@ -81,8 +83,8 @@ fn a_lane_whose_batches_are_shared_has_one_at_a_time_and_loses_none() {
 }
 
 #[test]
-fn dear_inline_runs_never_overlap() {
-    check(scenarios::inline_beside_workers);
+fn costly_inline_runs_never_overlap() {
+    check(scenarios::inline_while_workers_run);
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::request::{InferError, InferResponse};
 use crate::scheduler::SchedulerSettings;
-use crate::scheduler::dispatch::{Dispatch, Rules, Work};
+use crate::scheduler::dispatch::Dispatch;
+use crate::scheduler::lanes::{Rules, Work};
 use crate::scheduler::policy::BatchPolicy;
-use crate::scheduler::tests::stage::{
-    AN_HOUR, Gate, SETTINGS, Stage, Submitted, request, submit, values, wait,
+use crate::scheduler::tests::fixture::{
+    AN_HOUR, Fixture, Gate, SETTINGS, Submitted, request, submit, values, wait,
 };
 
 /// A lane whose queue is all there is, with what a row of it would cost.
@@ -79,9 +80,9 @@ fn a_deadline_that_cannot_be_met_is_refused_at_once() {
 
 #[test]
 fn a_full_lane_refuses_and_an_empty_one_takes_any_request() {
-    let stage = Stage::new(SETTINGS);
+    let fixture = Fixture::new(SETTINGS);
     let (gate, run) = Gate::new();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     let taken = submit(&lane, request(&[1.0]));
     assert_eq!(gate.entered(), [1.0]);
     let larger_than_the_lane = submit(&lane, request(&[2.0; 20]));
@@ -98,7 +99,7 @@ fn a_full_lane_refuses_and_an_empty_one_takes_any_request() {
         ),
         "{refused:?}"
     );
-    assert_eq!(stage.rejected("m", "queue_full"), 1.0);
+    assert_eq!(fixture.rejected("m", "queue_full"), 1.0);
     gate.open();
     for _ in 0..5 {
         assert_eq!(gate.pass(), [2.0; 4]);
@@ -109,9 +110,9 @@ fn a_full_lane_refuses_and_an_empty_one_takes_any_request() {
 
 #[test]
 fn a_caller_that_leaves_takes_its_rows_along_uncomputed() {
-    let stage = Stage::new(SETTINGS);
+    let fixture = Fixture::new(SETTINGS);
     let (gate, run) = Gate::new();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     let taken = submit(&lane, request(&[1.0]));
     assert_eq!(gate.entered(), [1.0]);
     let leaving = submit(&lane, request(&[2.0, 2.0]));
@@ -119,13 +120,13 @@ fn a_caller_that_leaves_takes_its_rows_along_uncomputed() {
     assert_eq!(lane.queued_rows(), 3);
     drop(leaving);
     assert_eq!(lane.queued_rows(), 1);
-    assert_eq!(stage.scheduler.in_flight(), 2);
+    assert_eq!(fixture.scheduler.in_flight(), 2);
     // Of a batch that is being computed, only the answer is dropped.
     drop(taken);
     gate.open();
     assert_eq!(gate.pass(), [3.0]);
     assert_eq!(values(wait(staying)), [4.0]);
-    assert_eq!(stage.rejected("m", "cancelled"), 2.0);
+    assert_eq!(fixture.rejected("m", "cancelled"), 2.0);
 }
 
 /// Runs a future on a clock that jumps to the next timer when nothing else is to be done.
@@ -142,9 +143,9 @@ fn wait_on_a_jumping_clock(
 
 #[test]
 fn a_request_that_expires_in_the_queue_is_told_at_once_and_not_computed() {
-    let stage = Stage::new(SETTINGS);
+    let fixture = Fixture::new(SETTINGS);
     let (gate, run) = Gate::new();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     let taken = submit(&lane, request(&[1.0]));
     assert_eq!(gate.entered(), [1.0]);
     let expired = wait_on_a_jumping_clock(async || {
@@ -159,17 +160,17 @@ fn a_request_that_expires_in_the_queue_is_told_at_once_and_not_computed() {
     assert_eq!(gate.pass(), [3.0]);
     assert!(wait(taken).is_ok());
     assert!(wait(patient).is_ok());
-    assert_eq!(stage.rejected("m", "deadline"), 1.0);
+    assert_eq!(fixture.rejected("m", "deadline"), 1.0);
 }
 
 #[test]
 fn a_request_whose_deadline_has_passed_is_refused_where_it_would_have_run() {
     for inline_cost in [Duration::ZERO, AN_HOUR] {
-        let stage = Stage::new(SchedulerSettings {
+        let fixture = Fixture::new(SchedulerSettings {
             inline_cost,
             ..SETTINGS
         });
-        let lane = stage.lane("m", |x, y| {
+        let lane = fixture.lane("m", |x, y| {
             assert_eq!(x[0], 0.0, "only the warm-up runs");
             y.fill(0.0);
         });
@@ -178,15 +179,15 @@ fn a_request_whose_deadline_has_passed_is_refused_where_it_would_have_run() {
         late.deadline = Some(Instant::now());
         let answer = wait(lane.submit(late));
         assert_eq!(answer, Err(InferError::DeadlineExceeded));
-        assert_eq!(stage.rejected("m", "deadline"), 1.0);
+        assert_eq!(fixture.rejected("m", "deadline"), 1.0);
     }
 }
 
 #[test]
 fn an_answer_in_time_is_not_touched_by_its_deadline() {
-    let stage = Stage::new(SETTINGS);
+    let fixture = Fixture::new(SETTINGS);
     let (gate, run) = Gate::new();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

@@ -27,12 +27,12 @@ pub(super) const SETTINGS: SchedulerSettings = SchedulerSettings {
 pub(super) const AN_HOUR: Duration = Duration::from_secs(3600);
 
 /// A scheduler with the metrics of its models.
-pub(super) struct Stage {
+pub(super) struct Fixture {
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) metrics: Metrics,
 }
 
-impl Stage {
+impl Fixture {
     pub(super) fn new(settings: SchedulerSettings) -> Self {
         Self {
             scheduler: Scheduler::start(settings).unwrap(),
@@ -146,7 +146,7 @@ impl Gate {
         let (leave, may_leave) = mpsc::channel();
         let may_leave = Mutex::new(may_leave);
         let run = move |x: &[f32], y: &mut [f32]| {
-            // A gate that the test has dropped stands open.
+            // A gate that the test has dropped is open.
             let _ = enter.send(x.to_vec());
             let _ = may_leave.lock().unwrap().recv();
             plus_one(x, y);
