@@ -113,7 +113,14 @@ impl Engine {
         self.plan.run(batch, workspace, team)
     }
 
-    /// Whether a batch of so many rows, and of so many tokens along its longest axis, is so much
+    /// The most bytes of scratch memory that a batch of this many rows, and of this many tokens along
+    /// its longest axis, takes of its workspace.
+    #[must_use]
+    pub fn scratch_bytes(&self, rows: usize, tokens: usize) -> usize {
+        self.plan.scratch_bytes(rows, tokens)
+    }
+
+    /// Whether a batch of this many rows, and of this many tokens along its longest axis, is so much
     /// work that several threads should share it.
     #[must_use]
     pub fn pays_to_share(&self, rows: usize, tokens: usize) -> bool {

@@ -1,6 +1,8 @@
 //! A predict request and its answer, free of any wire format.
 
 use std::fmt;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Range, SubAssign};
 use std::time::{Duration, Instant};
 
 use crate::tensor::Values;
@@ -19,6 +21,101 @@ pub struct InferRequest {
     pub inputs: Vec<Values>,
     /// When the answer stops being of use; `None` waits as long as it takes.
     pub deadline: Option<Instant>,
+}
+
+impl InferRequest {
+    /// How much there is to compute for all its rows.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.load_of(0..self.rows)
+    }
+
+    /// How much there is to compute for some of its rows. The loads of two ranges add up to that
+    /// of both.
+    ///
+    /// # Panics
+    /// If it has no such rows.
+    #[must_use]
+    pub fn load_of(&self, rows: Range<usize>) -> Load {
+        let units = match self.widest_offsets() {
+            Some(offsets) => offsets[rows.end] - offsets[rows.start],
+            None => rows.len(),
+        };
+        Load {
+            rows: rows.len(),
+            units,
+        }
+    }
+
+    /// How many rows, from `first` on, are within a load.
+    ///
+    /// # Panics
+    /// If it has no such row.
+    #[must_use]
+    pub fn rows_within(&self, first: usize, load: Load) -> usize {
+        let rows = load.rows.min(self.rows - first);
+        match self.widest_offsets() {
+            Some(offsets) => offsets[first + 1..=first + rows]
+                .partition_point(|&end| end - offsets[first] <= load.units),
+            None => rows.min(load.units),
+        }
+    }
+
+    /// The offsets of the axis with the most tokens, if these are more than the rows: the prefix
+    /// sums of the rows' units.
+    fn widest_offsets(&self) -> Option<&[usize]> {
+        let tokens = |offsets: &&Vec<usize>| offsets.last().copied().unwrap_or(0);
+        let widest = self.offsets.iter().max_by_key(tokens)?;
+        (tokens(&widest) > self.rows).then_some(widest)
+    }
+}
+
+/// How much there is to compute, in a request, in some of its rows, or in a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Rows.
+    pub rows: usize,
+    /// Items of the request's widest domain, which the cost of a forward pass grows with: its
+    /// rows, or the tokens of its longest axis if these are more.
+    pub units: usize,
+}
+
+impl Load {
+    /// Whether neither its rows nor its units are more than the limit's.
+    #[must_use]
+    pub fn is_within(self, limit: Self) -> bool {
+        self.rows <= limit.rows && self.units <= limit.units
+    }
+}
+
+impl Add for Load {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            rows: self.rows + other.rows,
+            units: self.units + other.units,
+        }
+    }
+}
+
+impl AddAssign for Load {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl SubAssign for Load {
+    fn sub_assign(&mut self, other: Self) {
+        self.rows -= other.rows;
+        self.units -= other.units;
+    }
+}
+
+impl Sum for Load {
+    fn sum<I: Iterator<Item = Self>>(loads: I) -> Self {
+        loads.fold(Self::default(), Add::add)
+    }
 }
 
 /// The model's outputs for the rows of one request.
@@ -123,6 +220,49 @@ impl std::error::Error for InferError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn request(rows: usize, offsets: &[&[usize]]) -> InferRequest {
+        InferRequest {
+            rows,
+            offsets: offsets.iter().map(|offsets| offsets.to_vec()).collect(),
+            inputs: Vec::new(),
+            deadline: None,
+        }
+    }
+
+    fn load(rows: usize, units: usize) -> Load {
+        Load { rows, units }
+    }
+
+    #[test]
+    fn units_are_the_rows_or_the_tokens_of_the_longest_axis() {
+        assert_eq!(request(3, &[]).load(), load(3, 3));
+        let texts = request(3, &[&[0, 5, 5, 12]]);
+        assert_eq!(texts.load(), load(3, 12));
+        assert_eq!(texts.load_of(0..1), load(1, 5));
+        assert_eq!(texts.load_of(1..3), load(2, 7));
+        let pairs = request(2, &[&[0, 9, 10], &[0, 1, 30]]);
+        assert_eq!(pairs.load(), load(2, 30));
+        assert_eq!(pairs.load_of(0..1), load(1, 1), "by the same axis");
+        // Hardly any tokens: the rows are more.
+        assert_eq!(request(4, &[&[0, 1, 1, 1, 2]]).load(), load(4, 4));
+    }
+
+    #[test]
+    fn the_rows_within_a_load_are_whole() {
+        let rows = request(10, &[]);
+        assert_eq!(rows.rows_within(0, load(4, 100)), 4);
+        assert_eq!(rows.rows_within(0, load(100, 3)), 3);
+        assert_eq!(rows.rows_within(8, load(4, 4)), 2);
+        let texts = request(5, &[&[0, 5, 5, 12, 13, 40]]);
+        assert_eq!(texts.rows_within(0, load(10, 4)), 0);
+        assert_eq!(texts.rows_within(0, load(10, 5)), 2, "an empty text joins");
+        assert_eq!(texts.rows_within(0, load(10, 12)), 3);
+        assert_eq!(texts.rows_within(0, load(1, 12)), 1);
+        assert_eq!(texts.rows_within(2, load(10, 8)), 2);
+        assert_eq!(texts.rows_within(2, load(10, 1_000)), 3);
+        assert_eq!(texts.rows_within(4, load(10, 26)), 0);
+    }
 
     #[test]
     fn an_overload_says_the_seconds_that_its_header_has() {

@@ -8,8 +8,9 @@
 //!    `cost.rs`).
 //! 2. Else it is queued, or refused at once: because the lane is full, because its deadline
 //!    cannot be met, or because the scheduler closes (`lanes.rs`).
-//! 3. A worker that is free takes what waits in the lane whose turn it is, up to
-//!    `max_batch_rows` (`queue.rs`). Lanes with rows take turns, batch by batch. Requests whose
+//! 3. A worker that is free takes what waits in the lane whose turn it is (`queue.rs`), as much as
+//!    is expected to take little longer than one row: each lane has its limit. Lanes with rows
+//!    take turns, batch by batch. Requests whose
 //!    deadline passed meanwhile, or whose caller left, are not computed.
 //! 4. The worker joins the rows, runs the engine once and splits its outputs (`batch.rs`,
 //!    `worker.rs`). A panic or a number that is not finite fails the one request that caused it.
@@ -37,7 +38,7 @@ mod tests;
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -48,13 +49,14 @@ use crate::request::{InferError, InferRequest, InferResponse, Timing};
 
 use call::Answer;
 use dispatch::Dispatch;
-use lanes::{LaneId, Rules};
-use policy::{BatchPolicy, InlinePolicy, Place};
+use lanes::{LaneId, Rules, Work};
+use policy::{HoldPolicy, InlinePolicy, LimitPolicy, Place};
 use worker::{LaneWork, Worker};
 use worker_slots::WorkerId;
 
-/// How long a lane's warm-up goes on to larger batches.
-const WARM_UP: Duration = Duration::from_millis(100);
+/// How long a lane's warm-up goes on to larger batches: long enough for all sizes of a network that
+/// takes a tenth of a second to read its weights, for one row as for many.
+const WARM_UP: Duration = Duration::from_secs(1);
 
 /// How many threads compute, and within which bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,10 @@ pub struct SchedulerSettings {
     pub workers: usize,
     /// The most rows of one batch, at least 1.
     pub max_batch_rows: usize,
+    /// How much longer than one row a batch may take, as far as its cost is known.
+    pub max_batch_time: Duration,
+    /// The most bytes of scratch memory of one forward pass; a single row takes what it needs.
+    pub max_scratch_bytes: usize,
     /// How long rows may wait for company while every other worker is busy; zero: not at all.
     pub max_batch_delay: Duration,
     /// The most rows that wait in one lane, at least 1. One request with more is still let into
@@ -131,6 +137,7 @@ impl Scheduler {
             max_batch_delay,
             max_queued_rows,
             inline_cost,
+            ..
         } = settings;
         assert!(workers > 0, "workers must be at least 1");
         assert!(max_batch_rows > 0, "max_batch_rows must be at least 1");
@@ -140,10 +147,7 @@ impl Scheduler {
             dispatch: Arc::new(Dispatch::new(Rules {
                 workers,
                 max_queued_rows,
-                batch: BatchPolicy {
-                    max_batch_rows,
-                    max_batch_delay,
-                },
+                hold: HoldPolicy { max_batch_delay },
             })),
             workers: Mutex::default(),
             inline: InlinePolicy { inline_cost },
@@ -218,13 +222,12 @@ impl Scheduler {
         metrics: ModelMetrics,
         settings: LaneSettings,
     ) -> Lane {
-        let work = Arc::new(LaneWork {
-            engine,
-            metrics,
-            settings,
-            cost: cost::CostTable::default(),
-            queued_rows: AtomicUsize::new(0),
-        });
+        let limits = LimitPolicy {
+            max_batch_rows: self.settings.max_batch_rows,
+            max_batch_time: self.settings.max_batch_time,
+            max_scratch_bytes: self.settings.max_scratch_bytes,
+        };
+        let work = Arc::new(LaneWork::new(engine, metrics, settings, limits));
         let id = self.dispatch.add_lane(Arc::clone(&work));
         Lane(Arc::new(LaneInner {
             scheduler: Arc::clone(self),
@@ -310,9 +313,9 @@ impl Lane {
             work,
         } = &*self.0;
         let deadline = request.deadline;
-        let place = match work.cost.estimate(request.rows) {
-            Some(cost) => scheduler.inline.place(cost),
-            None => Place::Worker,
+        let place = match work.cost.estimate(request.load().units) {
+            Some(cost) if work.has_scratch(request.rows) => scheduler.inline.place(cost),
+            _ => Place::Worker,
         };
         let inline_run = match place {
             // A permission that no one counts.
@@ -338,8 +341,9 @@ impl Lane {
     }
 
     /// Runs the engine on rows of zeros, so that the first requests meet warm caches and a
-    /// measured cost. Blocks: one row twice, then doubling up to a full batch, beginning no pass
-    /// after 100 ms. Nothing of it counts in the metrics.
+    /// measured cost, and batches their limit. Blocks: one row twice, then doubling up to a full
+    /// batch, or one that would take too long; no pass begins after a second. Nothing of it counts
+    /// in the metrics.
     ///
     /// An answer that is not finite is no error: zeros may be nothing that the model is ever
     /// asked.
@@ -347,18 +351,29 @@ impl Lane {
     /// # Errors
     /// [`InferError::Panicked`] if a pass panics: the model would fail requests.
     pub fn warm_up(&self) -> Result<WarmUp, InferError> {
-        let LaneInner {
-            scheduler, work, ..
-        } = &*self.0;
+        let work = &self.0.work;
         let started = Instant::now();
         let mut workspace = Workspace::new();
-        // Not measured: it brings the weights and the code into the caches.
-        let non_finite_output =
-            work.try_zeros(1, &mut workspace, |outputs, _| work.refused_output(outputs))?;
-        let mut rows = 1;
-        while rows <= scheduler.settings.max_batch_rows && started.elapsed() < WARM_UP {
-            let compute = work.try_zeros(rows, &mut workspace, |_, compute| compute)?;
-            work.cost.record(rows, compute);
+        // The first brings the weights and the code into the caches. It counts only if the second
+        // takes longer, which then waited for something else.
+        let (non_finite_output, cold) = work.try_zeros(1, &mut workspace, |outputs, compute| {
+            (work.refused_output(outputs), compute)
+        })?;
+        let mut time = |rows| work.try_zeros(rows, &mut workspace, |_, compute| compute);
+        let one = time(1)?.min(cold);
+        work.record(1, one);
+        let most = work.batch_time(one);
+        let mut rows = 2;
+        while rows <= work.limit().rows && started.elapsed() < WARM_UP {
+            let mut compute = time(rows)?;
+            if compute > most {
+                // The machine may have taken the thread away.
+                compute = compute.min(time(rows)?);
+            }
+            work.record(rows, compute);
+            if compute > most {
+                break;
+            }
             rows *= 2;
         }
         Ok(WarmUp { non_finite_output })

@@ -39,6 +39,7 @@ pub(super) struct Families {
     load_seconds: GaugeVec,
     loaded_at: IntGaugeVec,
     weight_bytes: IntGaugeVec,
+    batch_limit_rows: IntGaugeVec,
     info: IntGaugeVec,
 }
 
@@ -130,6 +131,11 @@ impl Families {
                 "Memory that the prepared weights take, in bytes.",
                 &["model", "version"],
             )?,
+            batch_limit_rows: gauges(
+                "safeserve_model_batch_limit_rows",
+                "The most rows of one forward pass now, by what they cost and the settings.",
+                &["model", "version"],
+            )?,
             info: gauges(
                 "safeserve_model_info",
                 "1 for each version loaded; the fingerprint is the SHA-256 of its configuration \
@@ -164,6 +170,7 @@ impl Families {
             load_seconds: self.load_seconds.with_label_values(&key),
             loaded_at: self.loaded_at.with_label_values(&key),
             weight_bytes: self.weight_bytes.with_label_values(&key),
+            batch_limit_rows: self.batch_limit_rows.with_label_values(&key),
             requests,
             batches: by_label(|release: Release| {
                 self.batches.with(&[name, version, release.as_str()])
@@ -221,6 +228,7 @@ struct Series {
     load_seconds: Gauge,
     loaded_at: IntGauge,
     weight_bytes: IntGauge,
+    batch_limit_rows: IntGauge,
     name: String,
     version: String,
     /// The fingerprint that `info` shows now.
@@ -358,6 +366,11 @@ impl ModelMetrics {
         &self.0.panics
     }
 
+    /// Reports the most rows that a forward pass may compute from now on.
+    pub fn batch_limited(&self, rows: usize) {
+        self.0.batch_limit_rows.set(whole(rows));
+    }
+
     /// Counts one batch by what made a worker take it.
     pub fn batch_released(&self, release: Release) {
         self.0.batches[release.index()].inc();
@@ -418,6 +431,7 @@ impl ModelMetrics {
             &families.queued_rows,
             &families.loaded_at,
             &families.weight_bytes,
+            &families.batch_limit_rows,
         ] {
             let _ = family.remove_label_values(&key);
         }

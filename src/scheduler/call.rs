@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::sync::{Mutex, MutexGuard};
-use crate::request::{InferError, InferRequest, InferResponse, Timing};
+use crate::request::{InferError, InferRequest, InferResponse, Load, Timing};
 use crate::tensor::View;
 
 /// What a call's caller gets.
@@ -76,6 +76,21 @@ impl Call {
     /// The number of rows, at least 1.
     pub(super) fn rows(&self) -> usize {
         self.request.rows
+    }
+
+    /// How much there is to compute.
+    pub(super) fn load(&self) -> Load {
+        self.request.load()
+    }
+
+    /// How much there is to compute for some of the rows.
+    pub(super) fn load_of(&self, rows: Range<usize>) -> Load {
+        self.request.load_of(rows)
+    }
+
+    /// How many rows, from `first` on, are within a load.
+    pub(super) fn rows_within(&self, first: usize, load: Load) -> usize {
+        self.request.rows_within(first, load)
     }
 
     /// The number of inputs.

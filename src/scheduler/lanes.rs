@@ -6,13 +6,13 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::call::Call;
-use super::policy::{BatchPolicy, Decision, Situation};
+use super::policy::{Decision, HoldPolicy, Situation};
 use super::queue::{LaneQueue, Taken};
 use super::sync::now;
 use super::worker_slots::WorkerId;
 use crate::engine::kernels::Team;
 use crate::metrics::Release;
-use crate::request::InferError;
+use crate::request::{InferError, Load};
 
 /// What a lane's calls are for; the lanes only hand it to the worker along with them.
 pub(super) trait Work {
@@ -20,11 +20,14 @@ pub(super) trait Work {
     /// the lane has left and nothing changes any more.
     fn set_queued_rows(&self, rows: usize);
 
-    /// What a forward pass over this many rows costs, as far as that is known.
-    fn cost(&self, rows: usize) -> Duration;
+    /// The most that a batch holds now, at least 1 of each.
+    fn limit(&self) -> Load;
 
-    /// Whether this many rows are so much work that several workers should share it.
-    fn pays_to_share(&self, rows: usize) -> bool;
+    /// What a forward pass over this many units costs, as far as that is known.
+    fn cost(&self, units: usize) -> Duration;
+
+    /// Whether this is so much work that several workers should share it.
+    fn pays_to_share(&self, load: Load) -> bool;
 }
 
 /// The bounds and policies of a dispatch.
@@ -35,7 +38,7 @@ pub(super) struct Rules {
     /// The most rows that wait in one lane, a single larger call excepted.
     pub(super) max_queued_rows: usize,
     /// When a batch is taken.
-    pub(super) batch: BatchPolicy,
+    pub(super) hold: HoldPolicy,
 }
 
 /// A lane among its dispatch's; never used again for another.
@@ -111,14 +114,28 @@ pub(super) enum Look {
 }
 
 impl<W: Work> LaneState<W> {
-    /// What a row costs in a full batch, in seconds.
-    fn row_seconds(&self, rules: &Rules) -> f64 {
-        let rows = rules.batch.max_batch_rows;
-        self.work.cost(rows).as_secs_f64() / rows as f64
+    /// How many batches a load takes, and a part of one.
+    fn batches(&self, load: Load) -> f64 {
+        let limit = self.work.limit();
+        let by_rows = load.rows as f64 / limit.rows as f64;
+        by_rows.max(load.units as f64 / limit.units as f64)
+    }
+
+    /// The units of a full batch of rows like these, at least 1.
+    fn full_batch_units(&self, load: Load) -> f64 {
+        let limit = self.work.limit();
+        let row_units = load.units as f64 / load.rows.max(1) as f64;
+        (limit.rows as f64 * row_units).clamp(1.0, limit.units as f64)
+    }
+
+    /// What a load costs as a part of full batches, in seconds: the least that it may.
+    fn seconds(&self, load: Load) -> f64 {
+        let units = self.full_batch_units(load);
+        self.work.cost(units as usize).as_secs_f64() / units * load.units as f64
     }
 
     fn report_queued_rows(&self) {
-        self.work.set_queued_rows(self.queue.rows());
+        self.work.set_queued_rows(self.queue.load().rows);
     }
 
     /// Refuses what still waits in a lane that has left. The engine may go with the lane, which
@@ -158,7 +175,7 @@ impl<W: Work> Lanes<W> {
 
     /// Rows that wait in a lane.
     pub(super) fn queued_rows(&self, id: LaneId) -> usize {
-        self.lanes.get(&id).map_or(0, |lane| lane.queue.rows())
+        self.lanes.get(&id).map_or(0, |lane| lane.queue.load().rows)
     }
 
     /// Whether no rows wait in any lane.
@@ -190,7 +207,7 @@ impl<W: Work> Lanes<W> {
     /// Why a lane has no room for a request of this many rows, if so. An empty lane has room for
     /// any: else a request with more rows than the lane may hold could never be served.
     pub(super) fn overload(&self, id: LaneId, rows: usize) -> Option<InferError> {
-        let queued_rows = self.lanes.get(&id)?.queue.rows();
+        let queued_rows = self.lanes.get(&id)?.queue.load().rows;
         let max_queued_rows = self.rules.max_queued_rows;
         if queued_rows == 0 || rows <= max_queued_rows.saturating_sub(queued_rows) {
             return None;
@@ -205,18 +222,18 @@ impl<W: Work> Lanes<W> {
     /// How long the rows that wait in a lane take at the least: they, and of each other lane what
     /// its turns let through meanwhile, computed by all workers together.
     fn wait(&self, id: LaneId) -> Duration {
-        let Some(own) = self.lanes.get(&id).map(|lane| lane.queue.rows()) else {
+        let Some(own) = self.lanes.get(&id) else {
             return Duration::ZERO;
         };
         // Lanes take turns batch by batch.
-        let most = own.next_multiple_of(self.rules.batch.max_batch_rows);
+        let turns = own.batches(own.queue.load()).ceil();
         let seconds: f64 = self
             .ready
             .iter()
             .map(|ready| {
                 let lane = &self.lanes[ready];
-                let rows = lane.queue.rows().min(most);
-                lane.row_seconds(&self.rules) * rows as f64
+                let load = lane.queue.load();
+                lane.seconds(load) * (turns / lane.batches(load)).min(1.0)
             })
             .sum();
         Duration::try_from_secs_f64(seconds / self.rules.workers as f64).unwrap_or(Duration::MAX)
@@ -236,7 +253,7 @@ impl<W: Work> Lanes<W> {
         let mut wait = self.wait(id);
         if !wait.is_zero() {
             // And its own rows, once it is their turn.
-            let own = lane.row_seconds(&self.rules) * call.rows() as f64;
+            let own = lane.seconds(call.load());
             wait = wait.saturating_add(Duration::try_from_secs_f64(own).unwrap_or(Duration::MAX));
         }
         if let Some(deadline) = call.deadline()
@@ -293,8 +310,10 @@ impl<W: Work> Lanes<W> {
                 continue;
             }
             let lane = self.lanes.get_mut(&id).expect("ready lanes exist");
-            let decision = rules.batch.decide(&Situation {
-                queued_rows: lane.queue.rows(),
+            let (queued, limit) = (lane.queue.load(), lane.work.limit());
+            let decision = rules.hold.decide(&Situation {
+                queued,
+                limit,
                 oldest_age: lane.queue.oldest_age(now),
                 idle_workers,
                 busy_workers: rules.workers - idle_workers,
@@ -308,14 +327,14 @@ impl<W: Work> Lanes<W> {
                     continue;
                 }
             };
-            let max_batch_rows = rules.batch.max_batch_rows;
-            let pass = lane.work.cost(lane.queue.rows().min(max_batch_rows));
-            lane.queue.take(max_batch_rows, now, pass, &mut batch.taken);
+            let units = (queued.units as f64).min(lane.full_batch_units(queued));
+            let pass = lane.work.cost(units as usize);
+            lane.queue.take(limit, now, pass, &mut batch.taken);
             lane.report_queued_rows();
             batch.work = Some(Arc::clone(&lane.work));
             batch.release = release;
             batch.taken_at = now;
-            batch.is_shared = rules.workers > 1 && lane.work.pays_to_share(batch.taken.rows);
+            batch.is_shared = rules.workers > 1 && lane.work.pays_to_share(batch.taken.load);
             let more = !lane.queue.is_empty();
             if batch.is_shared {
                 batch.team.open();
@@ -339,7 +358,9 @@ impl<W: Work> Lanes<W> {
         for (id, lane) in &self.lanes {
             let turns = self.ready.iter().filter(|&ready| ready == id).count();
             assert_eq!(turns, usize::from(!lane.queue.is_empty()), "{id:?}");
-            assert_eq!(lane.queue.rows() == 0, lane.queue.is_empty(), "{id:?}");
+            let load = lane.queue.load();
+            assert_eq!(load.rows == 0, lane.queue.is_empty(), "{id:?}");
+            assert!(load.rows > 0 || load.units == 0, "{id:?}");
         }
         assert!(self.ready.iter().all(|id| self.lanes.contains_key(id)));
     }

@@ -1,17 +1,66 @@
-//! The two choices of the scheduler, as pure functions: no clock, no lock, no thread.
+//! The choices of the scheduler, as pure functions: no clock, no lock, no thread.
 //!
-//! [`BatchPolicy`] says when a free worker takes a batch; [`InlinePolicy`] says which requests
-//! are so cheap that handing them to a worker would cost more than computing them.
+//! [`LimitPolicy`] says how much a batch holds; [`HoldPolicy`] when a free worker takes one;
+//! [`InlinePolicy`] which requests are so cheap that handing them to a worker would cost more than
+//! computing them.
 
 use std::time::Duration;
 
+use super::cost::CostTable;
 use crate::metrics::Release;
+use crate::request::Load;
+
+/// How much a lane's batches hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LimitPolicy {
+    /// The most rows, whatever they cost.
+    pub(super) max_batch_rows: usize,
+    /// How much longer than one unit a batch may take: everyone in it waits for all of it.
+    pub(super) max_batch_time: Duration,
+    /// The most bytes of scratch memory of a batch of several rows.
+    pub(super) max_scratch_bytes: usize,
+}
+
+impl LimitPolicy {
+    /// The most rows that the scratch memory has room for, at least 1; `scratch_bytes` says what a
+    /// number of rows takes, and more rows take no less.
+    pub(super) fn max_rows(&self, scratch_bytes: impl Fn(usize) -> usize) -> usize {
+        let (mut fits, mut most) = (1, self.max_batch_rows);
+        while fits < most {
+            let middle = most - (most - fits) / 2;
+            match scratch_bytes(middle) <= self.max_scratch_bytes {
+                true => fits = middle,
+                false => most = middle - 1,
+            }
+        }
+        fits
+    }
+
+    /// How long a batch may take, where one unit takes `one`.
+    pub(super) fn batch_time(&self, one: Duration) -> Duration {
+        one.saturating_add(self.max_batch_time)
+    }
+
+    /// The most units of a batch: those that are expected to take no longer than
+    /// [it may](Self::batch_time). A lane whose cost is unknown has no such limit; each is measured
+    /// before it serves.
+    pub(super) fn max_units(&self, costs: &CostTable) -> usize {
+        let one = costs.estimate(1).unwrap_or_default();
+        let units = costs.units_within(self.batch_time(one));
+        units.unwrap_or(usize::MAX).max(1)
+    }
+
+    /// Whether larger batches are to be tried again after this many that held as many units as
+    /// they might. What they cost is known from the time before they were too large, and may be
+    /// wrong by now. One in 256 takes twice as long as it may at the most.
+    pub(super) fn tries_larger(full_batches: usize) -> bool {
+        full_batches.is_multiple_of(256)
+    }
+}
 
 /// When a free worker takes a lane's rows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BatchPolicy {
-    /// The most rows of one batch.
-    pub(super) max_batch_rows: usize,
+pub(super) struct HoldPolicy {
     /// How long rows may wait for company while every other worker is busy.
     pub(super) max_batch_delay: Duration,
 }
@@ -19,8 +68,10 @@ pub(super) struct BatchPolicy {
 /// What a free worker sees when it looks at a lane with rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Situation {
-    /// Rows that wait in the lane, at least 1.
-    pub(super) queued_rows: usize,
+    /// What waits in the lane, at least one row.
+    pub(super) queued: Load,
+    /// The most that a batch of the lane holds.
+    pub(super) limit: Load,
     /// How long the lane's first row has waited.
     pub(super) oldest_age: Duration,
     /// Workers without a batch, the one that looks included.
@@ -32,13 +83,13 @@ pub(super) struct Situation {
 /// What a free worker does with a lane's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Take what waits, up to `max_batch_rows`.
+    /// Take what waits, up to the limit.
     Take(Release),
     /// Leave the rows for this long, unless more come.
     Hold(Duration),
 }
 
-impl BatchPolicy {
+impl HoldPolicy {
     /// Decides for one lane.
     ///
     /// Rows are held only while that may win something and costs no idle time: every other
@@ -46,12 +97,13 @@ impl BatchPolicy {
     /// once, and a server with one worker never waits.
     pub(super) fn decide(&self, situation: &Situation) -> Decision {
         let Situation {
-            queued_rows,
+            queued,
+            limit,
             oldest_age,
             idle_workers,
             busy_workers,
         } = *situation;
-        if queued_rows >= self.max_batch_rows {
+        if queued.rows >= limit.rows || queued.units >= limit.units {
             return Decision::Take(Release::Full);
         }
         if self.max_batch_delay.is_zero() || idle_workers > 1 || busy_workers == 0 {
@@ -113,11 +165,16 @@ mod tests {
         Duration::from_micros(micros)
     }
 
+    fn load(rows: usize, units: usize) -> Load {
+        Load { rows, units }
+    }
+
     #[test]
     fn a_batch_is_held_only_while_every_other_worker_is_busy() {
         use Decision::{Hold, Take};
         use Release::{Delay, Full, Idle};
-        // (delay, rows queued, age of the oldest, idle, busy) -> decision; a batch has 32 rows.
+        // (delay, rows queued, age of the oldest, idle, busy) -> decision; a batch has 32 rows of
+        // two units.
         let table = [
             // Without a delay what waits is taken at once, whatever the load.
             ((us(0), 1, us(0), 1, 0), Take(Idle)),
@@ -141,18 +198,153 @@ mod tests {
         ];
         for (row, expected) in table {
             let (max_batch_delay, queued_rows, oldest_age, idle_workers, busy_workers) = row;
-            let policy = BatchPolicy {
-                max_batch_rows: 32,
-                max_batch_delay,
-            };
+            let policy = HoldPolicy { max_batch_delay };
             let situation = Situation {
-                queued_rows,
+                queued: load(queued_rows, 2 * queued_rows),
+                limit: load(32, 64),
                 oldest_age,
                 idle_workers,
                 busy_workers,
             };
             assert_eq!(policy.decide(&situation), expected, "{row:?}");
+            // The same where the units are what fills a batch.
+            let by_units = Situation {
+                queued: load(1, queued_rows),
+                limit: load(2, 32),
+                ..situation
+            };
+            assert_eq!(policy.decide(&by_units), expected, "{row:?}");
         }
+    }
+
+    const LIMITS: LimitPolicy = LimitPolicy {
+        max_batch_rows: 128,
+        max_batch_time: us(5_000),
+        max_scratch_bytes: 64 << 20,
+    };
+
+    /// The most units of a batch after passes of these units and microseconds.
+    fn max_units(passes: &[(usize, u64)]) -> usize {
+        let costs = CostTable::default();
+        for &(units, micros) in passes {
+            costs.record(units, us(micros));
+        }
+        LIMITS.max_units(&costs)
+    }
+
+    #[test]
+    fn a_batch_takes_no_longer_than_one_unit_and_the_time_beyond_it() {
+        // Measured with one row, as at load: a picture network, and one whose rows cost nothing.
+        assert_eq!(max_units(&[(1, 12_000)]), 1);
+        assert_eq!(max_units(&[(1, 1)]), 5_001);
+        assert_eq!(max_units(&[(1, 5_000)]), 2, "one beyond the first");
+        assert_eq!(max_units(&[(1, 2_000)]), 3, "7 ms hold three");
+        assert_eq!(max_units(&[(1, 900_000)]), 1, "however long one takes");
+        assert_eq!(max_units(&[]), usize::MAX, "unknown");
+    }
+
+    #[test]
+    fn units_that_get_cheaper_together_make_larger_batches() {
+        // One row reads all weights, and so do eight.
+        let weights = [(1, 4_000), (2, 4_100), (4, 4_400), (8, 5_000)];
+        assert_eq!(max_units(&weights[..1]), 2);
+        assert_eq!(max_units(&weights[..2]), 4);
+        assert_eq!(max_units(&weights[..3]), 8);
+        // 0.625 ms each in a pass of eight, and 9 ms for a batch.
+        assert_eq!(max_units(&weights), 14);
+        // Beyond the caches they get dearer again: what was measured counts.
+        assert_eq!(max_units(&[(1, 1_000), (2, 2_000), (4, 7_000)]), 3);
+    }
+
+    #[test]
+    fn a_limit_follows_the_cost_and_not_one_outlier() {
+        let costs = CostTable::default();
+        for rows in [1, 2, 4, 8, 16, 32, 64, 128] {
+            costs.record(rows, us(40 * rows as u64));
+        }
+        assert_eq!(LIMITS.max_units(&costs), 126);
+        // The machine takes a thread away for a second.
+        costs.record(100, us(1_000_000));
+        let rows = LIMITS.max_units(&costs);
+        assert!((112..126).contains(&rows), "{rows}");
+        // Twice the load for good: half the batch.
+        for _ in 0..100 {
+            let rows = LIMITS.max_units(&costs);
+            costs.record(1, us(80));
+            costs.record(rows, us(80 * rows as u64));
+        }
+        let rows = LIMITS.max_units(&costs);
+        // An estimate settles within an eighth of the cost.
+        assert!((56..=71).contains(&rows), "{rows}");
+    }
+
+    #[test]
+    fn a_slow_machine_takes_no_batches_apart_that_cost_what_one_row_costs() {
+        // A network that reads all its weights for one row as for many.
+        let costs = CostTable::default();
+        for rows in [1, 2, 4, 8, 16, 32, 64, 128] {
+            costs.record(rows, us(50_000 + 25 * rows as u64));
+        }
+        assert!(LIMITS.max_units(&costs) >= 128);
+        let slow = |rows: usize| us(2 * (50_000 + 25 * rows as u64));
+        for _ in 0..100 {
+            let rows = LIMITS.max_units(&costs).min(128);
+            costs.record(rows, slow(rows));
+        }
+        let rows = LIMITS.max_units(&costs);
+        assert!(rows >= 32, "{rows}");
+    }
+
+    #[test]
+    fn a_limit_that_is_too_low_is_tried_again() {
+        // Two rows were measured while the machine was busy with something else.
+        let costs = CostTable::default();
+        costs.record(1, us(50_000));
+        costs.record(2, us(100_000));
+        assert_eq!(LIMITS.max_units(&costs), 1);
+        let mut batches = 0;
+        let mut limits = vec![1];
+        while limits[limits.len() - 1] < 128 {
+            let rows = LIMITS.max_units(&costs).min(128);
+            costs.record(rows, us(50_000 + 25 * rows as u64));
+            batches += 1;
+            if LimitPolicy::tries_larger(batches) {
+                costs.forget_larger(rows);
+            }
+            if rows != limits[limits.len() - 1] {
+                limits.push(rows);
+            }
+            assert!(batches < 10_000, "{limits:?}");
+        }
+        // Where a batch of two takes twice as long, it is one in 256.
+        let costs = CostTable::default();
+        costs.record(1, us(12_000));
+        costs.record(2, us(24_000));
+        let too_large = (1..=2_560).filter(|&batches| {
+            let rows = LIMITS.max_units(&costs);
+            costs.record(rows, us(12_000 * rows as u64));
+            if LimitPolicy::tries_larger(batches) {
+                costs.forget_larger(rows);
+            }
+            assert!(rows <= 2);
+            rows == 2
+        });
+        assert_eq!(too_large.count(), 9);
+    }
+
+    #[test]
+    fn scratch_memory_bounds_the_rows_of_a_batch() {
+        let max_rows = |row_bytes: usize| LIMITS.max_rows(|rows| rows * row_bytes + 4096);
+        assert_eq!(max_rows(1000), 128);
+        assert_eq!(max_rows(512 << 10), 127, "4096 bytes are not for rows");
+        assert_eq!(max_rows(20 << 20), 3);
+        assert_eq!(max_rows(33 << 20), 1);
+        assert_eq!(max_rows(1 << 40), 1, "one row has what it needs");
+        let alone = LimitPolicy {
+            max_batch_rows: 1,
+            ..LIMITS
+        };
+        assert_eq!(alone.max_rows(|_| 0), 1);
     }
 
     #[test]

@@ -14,12 +14,13 @@ use super::call::{Answer, ForwardPass};
 use super::cost::CostTable;
 use super::dispatch::Dispatch;
 use super::lanes::{Batch as WorkerBatch, Work};
+use super::policy::LimitPolicy;
 use super::queue::Part;
 use super::worker_slots::WorkerId;
 use crate::engine::kernels::Team;
 use crate::engine::{Batch, Engine, Outputs, Workspace};
 use crate::metrics::{ModelMetrics, Release};
-use crate::request::{InferError, InferRequest, InferResponse, Timing};
+use crate::request::{InferError, InferRequest, InferResponse, Load, Timing};
 use crate::tensor::{Values, View};
 
 /// What a lane's rows are computed with. Batches hold it as the lane does, so that one that was
@@ -30,6 +31,13 @@ pub(super) struct LaneWork {
     pub(super) metrics: ModelMetrics,
     pub(super) settings: LaneSettings,
     pub(super) cost: CostTable,
+    limits: LimitPolicy,
+    /// The most rows of a batch, whatever they cost.
+    max_rows: usize,
+    /// The most units of a batch, by what they cost now.
+    max_units: AtomicUsize,
+    /// The batches that held as many units as they might.
+    full_batches: AtomicUsize,
     /// The rows that wait, for readers that cannot wait for the queue's lock.
     pub(super) queued_rows: AtomicUsize,
 }
@@ -42,12 +50,19 @@ impl Work for LaneWork {
         self.metrics.queued_rows().add(count(rows) - count(before));
     }
 
-    fn cost(&self, rows: usize) -> Duration {
-        self.cost.estimate(rows).unwrap_or_default()
+    fn limit(&self) -> Load {
+        Load {
+            rows: self.max_rows,
+            units: self.max_units.load(Ordering::Relaxed),
+        }
     }
 
-    fn pays_to_share(&self, rows: usize) -> bool {
-        self.engine.pays_to_share(rows, rows)
+    fn cost(&self, units: usize) -> Duration {
+        self.cost.estimate(units).unwrap_or_default()
+    }
+
+    fn pays_to_share(&self, load: Load) -> bool {
+        self.engine.pays_to_share(load.rows, load.units)
     }
 }
 
@@ -56,19 +71,77 @@ impl Work for LaneWork {
 struct Panicked;
 
 impl LaneWork {
-    /// Computes `rows` rows, counts them, and hands the outputs and the time it took to `read`.
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        metrics: ModelMetrics,
+        settings: LaneSettings,
+        limits: LimitPolicy,
+    ) -> Self {
+        let max_rows = limits.max_rows(|rows| engine.scratch_bytes(rows, rows));
+        let cost = CostTable::default();
+        let work = Self {
+            engine,
+            metrics,
+            settings,
+            limits,
+            max_rows,
+            max_units: AtomicUsize::new(limits.max_units(&cost)),
+            full_batches: AtomicUsize::new(0),
+            cost,
+            queued_rows: AtomicUsize::new(0),
+        };
+        work.report_limit();
+        work
+    }
+
+    /// Learns what a forward pass cost, and how much a batch holds then.
+    pub(super) fn record(&self, units: usize, compute: Duration) {
+        let mut changed = self.cost.record(units, compute);
+        let max_units = self.max_units.load(Ordering::Relaxed);
+        // Only where the units are what limits a batch.
+        if units >= max_units && max_units < self.max_rows {
+            let full_batches = self.full_batches.fetch_add(1, Ordering::Relaxed) + 1;
+            if LimitPolicy::tries_larger(full_batches) {
+                self.cost.forget_larger(max_units);
+                changed = true;
+            }
+        }
+        if changed {
+            let max_units = self.limits.max_units(&self.cost);
+            self.max_units.store(max_units, Ordering::Relaxed);
+            self.report_limit();
+        }
+    }
+
+    /// How long a batch may take, where one unit takes `one`.
+    pub(super) fn batch_time(&self, one: Duration) -> Duration {
+        self.limits.batch_time(one)
+    }
+
+    fn report_limit(&self) {
+        let limit = self.limit();
+        self.metrics.batch_limited(limit.rows.min(limit.units));
+    }
+
+    /// Whether a pass over this many rows keeps to the scratch memory that it may take; one row
+    /// always does.
+    pub(super) fn has_scratch(&self, rows: usize) -> bool {
+        rows == 1 || self.engine.scratch_bytes(rows, rows) <= self.limits.max_scratch_bytes
+    }
+
+    /// Computes a load, counts it, and hands the outputs and the time it took to `read`.
     fn forward<R>(
         &self,
-        rows: usize,
+        load: Load,
         inputs: &[View<'_>],
         workspace: &mut Workspace,
         team: Option<&Team>,
         read: impl FnOnce(&Outputs<'_>, Duration) -> R,
     ) -> Result<R, Panicked> {
         let metrics = &self.metrics;
-        self.pass(rows, inputs, workspace, team, |outputs, compute| {
-            self.cost.record(rows, compute);
-            metrics.computed(rows, compute);
+        self.pass(load.rows, inputs, workspace, team, |outputs, compute| {
+            self.record(load.units, compute);
+            metrics.computed(load.rows, compute);
             read(outputs, compute)
         })
         .inspect_err(|Panicked| metrics.panics_total().inc())
@@ -163,7 +236,7 @@ impl LaneWork {
             with_views(
                 request.inputs.len(),
                 |i| request.inputs[i].view(),
-                |inputs| self.forward(rows, inputs, workspace, None, answer),
+                |inputs| self.forward(request.load(), inputs, workspace, None, answer),
             )
             .unwrap_or(Err(InferError::Panicked))
         })
@@ -219,13 +292,13 @@ impl Worker {
         work.metrics.batch_released(batch.release);
         let team = batch.is_shared.then_some(&*batch.team);
         let mut answer = |parts: &[Part]| {
-            let rows = parts.iter().map(|part| part.rows.len()).sum();
+            let load: Load = parts.iter().map(Part::load).sum();
             buffers.join(parts, |inputs| {
-                work.forward(rows, inputs, workspace, team, |outputs, compute| {
+                work.forward(load, inputs, workspace, team, |outputs, compute| {
                     let pass = ForwardPass {
                         taken_at: batch.taken_at,
                         compute,
-                        batch_rows: rows,
+                        batch_rows: load.rows,
                     };
                     let count = work.engine.outputs().len();
                     let allow_non_finite = work.settings.allow_non_finite;

@@ -2,8 +2,8 @@
 //! against what a list of calls says must happen.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -13,15 +13,17 @@ use super::batch::{JoinBuffers, split};
 use super::call::{Answer, ForwardPass};
 use super::dispatch::{Dispatch, Pending};
 use super::lanes::{Batch, LaneId, Rules, Work};
-use super::policy::BatchPolicy;
+use super::policy::HoldPolicy;
+use super::queue::{Part, Taken};
 use super::sync::now;
-use crate::request::{InferError, InferRequest};
+use crate::request::{InferError, InferRequest, Load};
 use crate::scheduler::model_check::threads::{TICK, tick};
 use crate::tensor::Values;
 
 const LANES: usize = 3;
 const MAX_BATCH_ROWS: usize = 4;
 const MAX_QUEUED_ROWS: usize = 12;
+const MAX_ROW_UNITS: usize = 6;
 
 /// One event of a history.
 #[derive(Clone, Debug)]
@@ -30,8 +32,12 @@ enum Event {
     Ask {
         lane: usize,
         rows: usize,
+        /// The units of each row, if they are not one each.
+        units: Option<Vec<usize>>,
         ticks: Option<u32>,
     },
+    /// A lane's batches hold this much from now on.
+    Limit { lane: usize, limit: Load },
     /// The caller of the call of this index, modulo their number, leaves.
     Leave(usize),
     /// A worker takes a batch and answers it.
@@ -42,13 +48,16 @@ enum Event {
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
-        4 => (0..LANES, 1..=2 * MAX_QUEUED_ROWS, prop::option::of(1..4u32)).prop_map(
-            |(lane, rows, ticks)| Event::Ask {
-                lane,
+        4 => (0..LANES, 1..=2 * MAX_QUEUED_ROWS, units(), prop::option::of(1..4u32)).prop_map(
+            |(lane, rows, units, ticks)| {
                 // Mostly small, at times larger than the lane.
-                rows: if rows > MAX_QUEUED_ROWS + 2 { rows % 4 + 1 } else { rows },
-                ticks,
+                let rows = if rows > MAX_QUEUED_ROWS + 2 { rows % 4 + 1 } else { rows };
+                let units = units.map(|units| units[..rows].to_vec());
+                Event::Ask { lane, rows, units, ticks }
             }
+        ),
+        1 => (0..LANES, 1..=MAX_BATCH_ROWS, 1..=2 * MAX_ROW_UNITS).prop_map(
+            |(lane, rows, units)| Event::Limit { lane, limit: Load { rows, units } }
         ),
         2 => any::<usize>().prop_map(Event::Leave),
         4 => Just(Event::Work),
@@ -57,18 +66,31 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 0..60)
 }
 
-struct Gauge(AtomicUsize);
+/// As many as the largest call has rows.
+fn units() -> impl Strategy<Value = Option<Vec<usize>>> {
+    let rows = 2 * MAX_QUEUED_ROWS;
+    prop::option::of(prop::collection::vec(0..=MAX_ROW_UNITS, rows))
+}
 
-impl Work for Gauge {
+struct Model {
+    queued_rows: AtomicUsize,
+    limit: Mutex<Load>,
+}
+
+impl Work for Model {
     fn set_queued_rows(&self, rows: usize) {
-        self.0.store(rows, Ordering::Relaxed);
+        self.queued_rows.store(rows, Ordering::Relaxed);
     }
 
-    fn cost(&self, _rows: usize) -> Duration {
+    fn limit(&self) -> Load {
+        *self.limit.lock().unwrap()
+    }
+
+    fn cost(&self, _units: usize) -> Duration {
         Duration::ZERO
     }
 
-    fn pays_to_share(&self, _rows: usize) -> bool {
+    fn pays_to_share(&self, _load: Load) -> bool {
         false
     }
 }
@@ -77,11 +99,12 @@ impl Work for Gauge {
 struct Call<'a> {
     lane: usize,
     rows: usize,
+    request: InferRequest,
     /// The ticks of the clock at which it expires.
     expires: Option<u32>,
     /// The rows that were computed: always a beginning.
     computed: usize,
-    pending: Option<Pin<Box<Pending<'a, Gauge>>>>,
+    pending: Option<Pin<Box<Pending<'a, Model>>>>,
 }
 
 impl Call<'_> {
@@ -90,6 +113,11 @@ impl Call<'_> {
         self.pending.is_some()
             && self.computed < self.rows
             && self.expires.is_none_or(|expires| ticks < expires)
+    }
+
+    /// What is not computed yet.
+    fn left(&self) -> Load {
+        self.request.load_of(self.computed..self.rows)
     }
 
     /// Its answer, if there is one.
@@ -120,19 +148,24 @@ fn live_through(events: &[Event]) {
     let dispatch = Dispatch::new(Rules {
         workers: 1,
         max_queued_rows: MAX_QUEUED_ROWS,
-        batch: BatchPolicy {
-            max_batch_rows: MAX_BATCH_ROWS,
+        hold: HoldPolicy {
             max_batch_delay: Duration::ZERO,
         },
     });
-    let gauges: Vec<_> = (0..LANES)
-        .map(|_| Arc::new(Gauge(AtomicUsize::new(0))))
-        .collect();
-    let lanes: Vec<LaneId> = gauges
+    let limit = Load {
+        rows: MAX_BATCH_ROWS,
+        units: MAX_BATCH_ROWS,
+    };
+    let model = |_| Model {
+        queued_rows: AtomicUsize::new(0),
+        limit: Mutex::new(limit),
+    };
+    let models: Vec<_> = (0..LANES).map(model).map(Arc::new).collect();
+    let lanes: Vec<LaneId> = models
         .iter()
-        .map(|gauge| dispatch.add_lane(Arc::clone(gauge)))
+        .map(|model| dispatch.add_lane(Arc::clone(model)))
         .collect();
-    let gauge = |lane: usize| gauges[lane].0.load(Ordering::Relaxed);
+    let gauge = |lane: usize| models[lane].queued_rows.load(Ordering::Relaxed);
 
     let mut calls: Vec<Call<'_>> = Vec::new();
     let mut counts = Counts::default();
@@ -142,20 +175,30 @@ fn live_through(events: &[Event]) {
     // Every history ends with a worker that finishes what waits.
     let drain = std::iter::repeat_n(&Event::Work, 2 * LANES + batches_enough(events));
     for event in events.iter().chain(drain) {
-        match *event {
+        match event {
+            &Event::Limit { lane, limit } => *models[lane].limit.lock().unwrap() = limit,
             Event::Tick => {
                 tick();
                 ticks += 1;
             }
-            Event::Ask {
+            &Event::Ask {
                 lane,
                 rows,
+                ref units,
                 ticks: of_use,
             } => {
                 let number = calls.len();
+                let offsets = |units: &Vec<usize>| {
+                    let end = |end: &mut usize, units: &usize| {
+                        *end += units;
+                        Some(*end)
+                    };
+                    let ends = units.iter().scan(0, end);
+                    std::iter::once(0).chain(ends).collect()
+                };
                 let request = InferRequest {
                     rows,
-                    offsets: Vec::new(),
+                    offsets: units.iter().map(offsets).collect(),
                     inputs: vec![Values::F32(
                         (0..rows).map(|row| (number * 100 + row) as f32).collect(),
                     )],
@@ -164,7 +207,7 @@ fn live_through(events: &[Event]) {
                 let queued = gauge(lane);
                 let fits = queued == 0 || queued + rows <= MAX_QUEUED_ROWS;
                 assert_eq!(dispatch.overload(lanes[lane], rows).is_none(), fits);
-                let pending = match dispatch.push(lanes[lane], request) {
+                let pending = match dispatch.push(lanes[lane], request.clone()) {
                     Ok(pending) => {
                         assert!(fits);
                         counts.accepted += 1;
@@ -178,12 +221,13 @@ fn live_through(events: &[Event]) {
                 calls.push(Call {
                     lane,
                     rows,
+                    request,
                     expires: of_use.map(|of_use| ticks + of_use),
                     computed: 0,
                     pending,
                 });
             }
-            Event::Leave(index) => {
+            &Event::Leave(index) => {
                 let count = calls.len().max(1);
                 if let Some(call) = calls.get_mut(index % count)
                     && call.pending.take().is_some()
@@ -200,30 +244,40 @@ fn live_through(events: &[Event]) {
                     call.fail(InferError::DeadlineExceeded);
                 }
                 let parts = &batch.taken.parts;
-                assert!(batch.taken.rows <= MAX_BATCH_ROWS);
+                let limit = batch.work.as_ref().unwrap().limit();
+                check_is_within(&batch.taken, limit);
                 let tags = buffers.join(parts, |inputs| {
                     inputs
                         .first()
                         .map_or(Vec::new(), |tags| tags.f32s().to_vec())
                 });
+                for part in parts {
+                    let end = part.call.rows();
+                    let left = part.call.load_of(part.rows.start..end);
+                    assert!(part.rows.end == end || !left.is_within(limit));
+                }
                 // Rows come out in the order in which they went in, each once.
                 let mut lanes_of_batch = Vec::new();
+                let next = |calls: &[Call<'_>], lane: usize| {
+                    let mut calls = calls.iter();
+                    calls.position(|call| call.lane == lane && call.waits(ticks))
+                };
                 for &tag in &tags {
                     let (number, row) = (tag as usize / 100, tag as usize % 100);
                     let lane = calls[number].lane;
-                    let next = calls
-                        .iter()
-                        .position(|call| call.lane == lane && call.waits(ticks));
-                    assert_eq!((next, row), (Some(number), calls[number].computed));
+                    let first = next(&calls, lane);
+                    assert_eq!((first, row), (Some(number), calls[number].computed));
                     calls[number].computed += 1;
                     lanes_of_batch.push(lane);
                 }
                 lanes_of_batch.dedup();
                 assert!(lanes_of_batch.len() <= 1, "a batch mixes lanes");
-                for part in parts {
-                    assert!(
-                        part.rows.len() == part.call.rows() || part.call.rows() > MAX_BATCH_ROWS
-                    );
+                // What fits is not left.
+                if let &[lane] = &*lanes_of_batch
+                    && let Some(left) = next(&calls, lane).map(|number| calls[number].left())
+                {
+                    let fits = (batch.taken.load + left).is_within(limit);
+                    assert!(!fits, "{left:?} was left");
                 }
                 if !tags.is_empty() {
                     let pass = ForwardPass {
@@ -268,6 +322,17 @@ fn live_through(events: &[Event]) {
         "{counts:?}"
     );
     assert!(calls.iter().all(|call| call.pending.is_none()));
+}
+
+/// Checks that a batch holds no more than it may: its first row, whatever it is, and others as far
+/// as there is room.
+fn check_is_within(taken: &Taken, limit: Load) {
+    assert_eq!(taken.load, taken.parts.iter().map(Part::load).sum());
+    assert!(taken.load.rows <= limit.rows);
+    if let Some(first) = taken.parts.first() {
+        let alone = first.call.load_of(first.rows.start..first.rows.start + 1);
+        assert!(taken.load.units <= limit.units.max(alone.units));
+    }
 }
 
 /// More batches than the calls of a history can need.

@@ -4,7 +4,7 @@
 //! gives, and a ledger notes which tags were computed.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ use super::batch::{JoinBuffers, split};
 use super::call::ForwardPass;
 use super::dispatch::Dispatch;
 use super::lanes::{Batch, LaneId, Rules, Work};
-use super::policy::BatchPolicy;
+use super::policy::HoldPolicy;
 use super::queue::Part;
 use super::sync::now;
-use crate::request::{InferError, InferRequest};
+use crate::request::{InferError, InferRequest, Load};
 use crate::scheduler::model_check::threads::{TICK, tick};
 use crate::tensor::Values;
 
@@ -39,6 +39,12 @@ pub(super) enum Fault {
 /// The most rows of a batch.
 const MAX_BATCH_ROWS: usize = 2;
 
+/// The most that a batch holds. Rows have one unit, but for those of [`texts`].
+const LIMIT: Load = Load {
+    rows: MAX_BATCH_ROWS,
+    units: 4,
+};
+
 /// What a caller's rows are tagged with: `caller * TAGS + row`.
 const TAGS: usize = 100;
 
@@ -55,6 +61,10 @@ struct Model {
     is_shared: bool,
     /// Its batches that are being computed.
     running: AtomicUsize,
+    /// Whether a batch holds one row, until the next one is computed.
+    is_slow: AtomicBool,
+    /// Whether that changes with each batch.
+    changes: bool,
 }
 
 impl Work for Model {
@@ -62,11 +72,18 @@ impl Work for Model {
         self.queued_rows.store(rows, Ordering::Relaxed);
     }
 
-    fn cost(&self, _rows: usize) -> Duration {
+    fn limit(&self) -> Load {
+        match self.is_slow.load(Ordering::Relaxed) {
+            true => Load { rows: 1, units: 1 },
+            false => LIMIT,
+        }
+    }
+
+    fn cost(&self, _units: usize) -> Duration {
         TICK
     }
 
-    fn pays_to_share(&self, _rows: usize) -> bool {
+    fn pays_to_share(&self, _load: Load) -> bool {
         self.is_shared
     }
 }
@@ -108,10 +125,7 @@ impl Server {
         let dispatch = Dispatch::new(Rules {
             workers,
             max_queued_rows,
-            batch: BatchPolicy {
-                max_batch_rows: MAX_BATCH_ROWS,
-                max_batch_delay,
-            },
+            hold: HoldPolicy { max_batch_delay },
         });
         Self {
             dispatch: Arc::new(dispatch),
@@ -123,16 +137,22 @@ impl Server {
     }
 
     fn add_lane(&self) -> LaneId {
-        self.add_lane_of(false)
+        self.add_lane_of(false, false)
     }
 
-    fn add_lane_of(&self, is_shared: bool) -> LaneId {
+    fn add_shared_lane(&self) -> LaneId {
+        self.add_lane_of(true, false)
+    }
+
+    fn add_lane_of(&self, is_shared: bool, changes: bool) -> LaneId {
         let mut models = self.models.lock().unwrap();
         let model = Arc::new(Model {
             number: models.len(),
             queued_rows: AtomicUsize::new(0),
             is_shared,
             running: AtomicUsize::new(0),
+            is_slow: AtomicBool::new(false),
+            changes,
         });
         models.push(Arc::clone(&model));
         self.dispatch.add_lane(model)
@@ -156,7 +176,11 @@ impl Server {
             if parts.is_empty() {
                 continue;
             }
-            assert!(batch.taken.rows <= MAX_BATCH_ROWS);
+            let load = batch.taken.load;
+            assert!(load.is_within(LIMIT) || load.rows == 1, "{load:?}");
+            if model.changes {
+                model.is_slow.fetch_not(Ordering::Relaxed);
+            }
             self.ledger.lock().unwrap().batches.push(model.number);
             match fault {
                 Fault::Loses => parts = &parts[1..],
@@ -200,7 +224,11 @@ impl Server {
 
     /// Makes a call and waits for its end, which must be its own.
     fn ask(&self, lane: LaneId, caller: usize, rows: usize, deadline: Option<Instant>) -> Ending {
-        let request = request(caller, rows, deadline);
+        self.ask_for(lane, caller, request(caller, rows, deadline))
+    }
+
+    fn ask_for(&self, lane: LaneId, caller: usize, request: InferRequest) -> Ending {
+        let rows = request.rows;
         let ending = match self.dispatch.push(lane, request) {
             Ok(pending) => match block_on(pending) {
                 Ok(response) => {
@@ -291,6 +319,18 @@ fn request(caller: usize, rows: usize, deadline: Option<Instant>) -> InferReques
             Values::F32(tags.flat_map(|tag| [tag; 2]).collect()),
         ],
         deadline,
+    }
+}
+
+/// A [`request`] whose rows have these units.
+fn texts(caller: usize, units: &[usize]) -> InferRequest {
+    let mut offsets = vec![0];
+    for units in units {
+        offsets.push(offsets[offsets.len() - 1] + units);
+    }
+    InferRequest {
+        offsets: vec![offsets],
+        ..request(caller, units.len(), None)
     }
 }
 
@@ -451,7 +491,7 @@ pub(super) fn delayed_batches(fault: Fault) {
 /// Workers that share the batches of some lanes, and one whose batches they do not.
 pub(super) fn shared_batches(fault: Fault) {
     let server = Server::new(2, 100, NO_DELAY);
-    let lanes = [true, true, false].map(|is_shared| server.add_lane_of(is_shared));
+    let lanes = [true, true, false].map(|is_shared| server.add_lane_of(is_shared, false));
     let workers = server.start_workers(2, fault);
     let calls = [(0, 1), (0, 2), (1, 3), (2, 1), (2, 2)];
     let calls = calls.into_iter().enumerate();
@@ -519,7 +559,7 @@ pub(super) fn lane_leaves(fault: Fault) {
 pub(super) fn given_up_workers(fault: Fault) {
     let mut server = Server::new(2, 100, NO_DELAY);
     server.gives_up = true;
-    let lanes = [server.add_lane(), server.add_lane_of(true)];
+    let lanes = [server.add_lane(), server.add_shared_lane()];
     let workers = server.start_workers(2, fault);
     let calls = [(lanes[0], 1), (lanes[1], 2), (lanes[0], 5), (lanes[1], 1)];
     let calls = calls.into_iter().enumerate();
@@ -546,4 +586,27 @@ pub(super) fn given_up_workers(fault: Fault) {
     tick();
     assert!(!server.dispatch.is_stalled(Duration::ZERO));
     server.finish(workers.into_iter().chain(others).collect());
+}
+
+/// Calls whose rows have unequal units, some more than a batch holds, among calls that have one a
+/// row, in a lane whose limit changes with each batch.
+pub(super) fn unequal_rows(fault: Fault) {
+    let server = Server::new(2, 100, NO_DELAY);
+    let lane = server.add_lane_of(false, true);
+    let workers = server.start_workers(2, fault);
+    let calls = [
+        request(3, 3, None),
+        texts(4, &[2, 1, 0, 5, 3]),
+        texts(5, &[9]),
+        request(6, 1, None),
+    ];
+    let calls = calls.into_iter().zip(3..);
+    let calls = calls.map(|(request, caller)| {
+        let server = server.clone();
+        thread::spawn(move || server.ask_for(lane, caller, request))
+    });
+    for ending in join(calls.collect::<Vec<_>>()) {
+        assert_eq!(ending, Ending::Answered);
+    }
+    server.finish(workers);
 }

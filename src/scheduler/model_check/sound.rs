@@ -120,3 +120,8 @@ fn the_check_notices_a_misdelivered_part() {
 fn workers_may_be_given_up_at_any_moment() {
     check(scenarios::given_up_workers);
 }
+
+#[test]
+fn rows_of_any_load_are_computed_once_while_the_limit_changes() {
+    check(scenarios::unequal_rows);
+}

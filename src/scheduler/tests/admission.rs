@@ -3,26 +3,30 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::request::{InferError, InferResponse};
+use crate::request::{InferError, InferRequest, InferResponse, Load};
 use crate::scheduler::SchedulerSettings;
 use crate::scheduler::dispatch::Dispatch;
 use crate::scheduler::lanes::{Rules, Work};
-use crate::scheduler::policy::BatchPolicy;
+use crate::scheduler::policy::HoldPolicy;
 use crate::scheduler::tests::fixture::{
     AN_HOUR, Fixture, Gate, SETTINGS, Submitted, request, submit, values, wait,
 };
 
-/// A lane whose queue is all there is, with what a row of it would cost.
+/// A lane whose queue is all there is, with what a unit of it would cost. A batch has 8.
 struct Unworked(Duration);
 
 impl Work for Unworked {
     fn set_queued_rows(&self, _rows: usize) {}
 
-    fn cost(&self, rows: usize) -> Duration {
-        self.0 * u32::try_from(rows).unwrap()
+    fn limit(&self) -> Load {
+        Load { rows: 8, units: 8 }
     }
 
-    fn pays_to_share(&self, _rows: usize) -> bool {
+    fn cost(&self, units: usize) -> Duration {
+        self.0 * u32::try_from(units).unwrap()
+    }
+
+    fn pays_to_share(&self, _load: Load) -> bool {
         false
     }
 }
@@ -31,8 +35,7 @@ fn dispatch(workers: usize) -> Dispatch<Unworked> {
     Dispatch::new(Rules {
         workers,
         max_queued_rows: 100,
-        batch: BatchPolicy {
-            max_batch_rows: 8,
+        hold: HoldPolicy {
             max_batch_delay: Duration::ZERO,
         },
     })
@@ -54,6 +57,29 @@ fn a_full_lane_says_when_to_come_back() {
         })
     );
     assert!(dispatch.push(lane, request(&[0.0; 40])).is_ok());
+    dispatch.check_invariants();
+}
+
+#[test]
+fn what_waits_is_counted_in_units_and_what_others_take_by_turns() {
+    let dispatch = dispatch(1);
+    let [own, other] =
+        [1, 100].map(|millis| dispatch.add_lane(Arc::new(Unworked(Duration::from_millis(millis)))));
+    let texts = |offsets: Vec<usize>| InferRequest {
+        rows: offsets.len() - 1,
+        offsets: vec![offsets],
+        ..request(&vec![0.0; 100])
+    };
+    let retry_after = || match dispatch.overload(own, 100) {
+        Some(InferError::Overloaded { retry_after, .. }) => retry_after.as_millis(),
+        refused => panic!("{refused:?}"),
+    };
+    // Three texts of 20 tokens: three batches, the tokens being the most of each.
+    let _texts = dispatch.push(own, texts(vec![0, 6, 14, 20])).unwrap();
+    assert_eq!(retry_after(), 20);
+    // Of 40 rows, in five batches, three have their turn meanwhile.
+    let _rows = dispatch.push(other, request(&[0.0; 40])).unwrap();
+    assert_eq!(retry_after(), 20 + 3 * 8 * 100);
     dispatch.check_invariants();
 }
 

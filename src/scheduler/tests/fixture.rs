@@ -14,10 +14,12 @@ use crate::request::{InferError, InferRequest, InferResponse};
 use crate::scheduler::{Lane, LaneSettings, Scheduler, SchedulerSettings};
 use crate::tensor::{DataType, Shape, TensorSpec, Values};
 
-/// One worker, small batches, no delay, nothing inline.
+/// One worker, small batches whatever they cost, no delay, nothing inline.
 pub(super) const SETTINGS: SchedulerSettings = SchedulerSettings {
     workers: 1,
     max_batch_rows: 4,
+    max_batch_time: AN_HOUR,
+    max_scratch_bytes: 1 << 20,
     max_batch_delay: Duration::ZERO,
     max_queued_rows: 8,
     inline_cost: Duration::ZERO,
