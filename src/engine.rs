@@ -127,7 +127,11 @@ impl Engine {
         self.plan.pays_to_share(rows, tokens)
     }
 
-    fn check(&self, batch: Batch<'_>) {
+    /// Checks that a batch is one of this engine, as [`Engine::run`] does first.
+    ///
+    /// # Panics
+    /// As [`Engine::run`].
+    pub fn check(&self, batch: Batch<'_>) {
         assert_eq!(batch.inputs.len(), self.inputs.len(), "one view an input");
         assert_eq!(batch.offsets.len(), self.axes, "offsets for each axis");
         for offsets in batch.offsets {

@@ -7,6 +7,7 @@ mod fingerprint;
 pub mod graph;
 mod json;
 mod manifest;
+mod program;
 pub mod publish;
 pub mod repository;
 mod weights;
@@ -19,10 +20,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::manifest::Description;
+use self::program::Program;
 use self::weights::{INDEX_FILE, SINGLE_FILE, Weights};
 use crate::engine::kernels::Isa;
 use crate::engine::{Engine, GraphError};
-use crate::request::InferResponse;
+use crate::request::{InferResponse, Prepare};
 use crate::tensor::{DataType, Shape, TensorSpec};
 use fingerprint::Fingerprint;
 
@@ -48,6 +50,8 @@ pub struct Model {
     pub fingerprint: String,
     /// What requests send and what answers hold.
     pub signature: Signature,
+    /// What makes the engine's inputs of a request's; `None` if they are the same.
+    pub prepare: Option<Arc<dyn Prepare>>,
     /// The compiled forward pass.
     pub engine: Arc<Engine>,
 }
@@ -79,7 +83,7 @@ impl Model {
         let mut config = json::parse(&text).map_err(|error| LoadError::ConfigSyntax { error })?;
         let description = Description::take(&mut config)?;
         let mut weights = Weights::read(directory, &mut fingerprint)?;
-        let graph = families::build(&mut config, &description, &mut weights)?;
+        let Program { prepare, graph } = families::build(&mut config, &description, &mut weights)?;
         config.finish()?;
         weights.finish()?;
         let engine =
@@ -90,6 +94,7 @@ impl Model {
             version,
             fingerprint: fingerprint.finish(),
             signature,
+            prepare,
             engine: Arc::new(engine),
         })
     }

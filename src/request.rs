@@ -118,6 +118,59 @@ impl Sum for Load {
     }
 }
 
+/// The first step of a model's program: makes what the engine takes of what requests send, on the
+/// threads that compute.
+///
+/// Rows are prepared alone or with others, in any order and on any thread: what becomes of a row
+/// depends on that row only.
+pub trait Prepare: fmt::Debug + Send + Sync {
+    /// Prepares some rows of a request.
+    ///
+    /// # Errors
+    /// The first of them that cannot be prepared.
+    fn prepare(&self, request: &InferRequest, rows: Range<usize>) -> Result<Prepared, RowError>;
+}
+
+/// Rows as an engine takes them, in their order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// For each axis of the engine where the items of each of these rows start, and where the last
+    /// row's end; the first is 0.
+    pub offsets: Vec<Vec<usize>>,
+    /// One buffer an input of the engine: the items of these rows, row-major.
+    pub inputs: Vec<Values>,
+}
+
+impl Prepared {
+    /// Adds the rows that follow.
+    ///
+    /// # Panics
+    /// If they are for another engine.
+    pub fn extend(&mut self, more: &Self) {
+        for (offsets, more) in self.offsets.iter_mut().zip(&more.offsets) {
+            extend_offsets(offsets, more);
+        }
+        for (values, more) in self.inputs.iter_mut().zip(&more.inputs) {
+            values.extend(more.view());
+        }
+    }
+}
+
+/// Adds the offsets of rows that follow: places along one axis, from any on.
+pub(crate) fn extend_offsets(offsets: &mut Vec<usize>, more: &[usize]) {
+    let (end, start) = (offsets[offsets.len() - 1], more[0]);
+    offsets.extend(more[1..].iter().map(|offset| end + (offset - start)));
+}
+
+/// Why a row cannot be prepared: a fault of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowError {
+    /// The row, counted from the request's first.
+    pub row: usize,
+    /// What was expected there, what came, and how to fix it.
+    pub message: String,
+}
+
 /// The model's outputs for the rows of one request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InferResponse {
@@ -132,9 +185,10 @@ pub struct InferResponse {
 /// How long a request waited and computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
-    /// From being queued until its first row was taken; zero if it ran inline.
+    /// From being queued until its first row was taken; zero if it ran inline. Rows that are
+    /// prepared first wait a second time, which counts too.
     pub queue: Duration,
-    /// The forward passes of the batches that held its rows, summed.
+    /// What prepared its rows, and the forward passes of the batches that held them, summed.
     pub compute: Duration,
     /// The rows of the largest batch that held some of its rows, neighbours included.
     pub batch_rows: usize,
@@ -163,7 +217,10 @@ pub enum InferError {
         /// The first row of the request that holds such a value.
         row: usize,
     },
-    /// The forward pass panicked on this request's rows: a fault of the server.
+    /// A row cannot be prepared for the engine: a fault of the request.
+    InvalidRow(RowError),
+    /// The forward pass, or what prepares its rows, panicked on this request's rows: a fault of the
+    /// server.
     Panicked,
 }
 
@@ -178,7 +235,10 @@ impl InferError {
                 Some(retry_after.as_secs().saturating_add(part).max(1))
             }
             Self::Closing => Some(1),
-            Self::DeadlineExceeded | Self::NonFinite { .. } | Self::Panicked => None,
+            Self::DeadlineExceeded
+            | Self::NonFinite { .. }
+            | Self::InvalidRow(_)
+            | Self::Panicked => None,
         }
     }
 }
@@ -208,6 +268,7 @@ impl fmt::Display for InferError {
                 "the model's answer for row {row} is not a finite number; \
                  check that row's inputs, or set \"allow_non_finite\" in the model's config.json"
             ),
+            Self::InvalidRow(RowError { row, message }) => write!(f, "row {row}: {message}"),
             Self::Panicked => f.write_str(
                 "the forward pass failed on this request; the server's log has the cause",
             ),

@@ -13,9 +13,13 @@
 //!    take turns, batch by batch. Requests whose
 //!    deadline passed meanwhile, or whose caller left, are not computed.
 //! 4. The worker joins the rows, runs the engine once and splits its outputs (`batch.rs`,
-//!    `worker.rs`). A panic or a number that is not finite fails the one request that caused it.
+//!    `forward.rs`). A panic or a number that is not finite fails the one request that caused it.
 //! 5. The request's answer gathers the parts, if it was larger than a batch, and wakes its caller
 //!    (`call.rs`).
+//!
+//! A model whose rows are prepared before its engine takes them has a lane for that too. A request
+//! waits there first; the worker that prepares the last of its rows queues it again, in the lane
+//! where they are computed (`prepare.rs`). All bounds and choices above hold for both.
 //!
 //! Every accepted request ends in exactly one way: answered, cancelled by its caller, or
 //! expired. `model_check.rs` follows the queue's code through thousands of thread schedules.
@@ -24,8 +28,14 @@ mod batch;
 mod call;
 mod cost;
 mod dispatch;
+mod forward;
+mod gauge;
 mod lanes;
+mod limit;
+mod panics;
+mod place;
 mod policy;
+mod prepare;
 mod queue;
 mod sync;
 mod worker;
@@ -45,12 +55,17 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Workspace};
 use crate::metrics::{ModelMetrics, Rejection, UpDown};
-use crate::request::{InferError, InferRequest, InferResponse, Timing};
+use crate::request::{InferError, InferRequest, InferResponse, Load, Prepare, Timing};
 
 use call::Answer;
 use dispatch::Dispatch;
-use lanes::{LaneId, Rules, Work};
-use policy::{HoldPolicy, InlinePolicy, LimitPolicy, Place};
+use forward::Forward;
+use gauge::QueueGauge;
+use lanes::Rules;
+use limit::BatchLimit;
+use place::LaneId;
+use policy::{HoldPolicy, InlinePolicy, LimitPolicy, RunsOn};
+use prepare::Preparation;
 use worker::{LaneWork, Worker};
 use worker_slots::WorkerId;
 
@@ -79,12 +94,14 @@ pub struct SchedulerSettings {
 }
 
 /// What a lane needs to know of its model, apart from the engine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct LaneSettings {
     /// The model's name, for the log.
     pub name: String,
     /// Whether answers may hold NaN and infinities.
     pub allow_non_finite: bool,
+    /// What makes the engine's inputs of a request's; `None` if they are the same.
+    pub prepare: Option<Arc<dyn Prepare>>,
 }
 
 /// What a lane's warm-up found out about its model.
@@ -222,17 +239,36 @@ impl Scheduler {
         metrics: ModelMetrics,
         settings: LaneSettings,
     ) -> Lane {
-        let limits = LimitPolicy {
+        let policy = LimitPolicy {
             max_batch_rows: self.settings.max_batch_rows,
             max_batch_time: self.settings.max_batch_time,
             max_scratch_bytes: self.settings.max_scratch_bytes,
         };
-        let work = Arc::new(LaneWork::new(engine, metrics, settings, limits));
-        let id = self.dispatch.add_lane(Arc::clone(&work));
+        let prepare = settings.prepare.clone();
+        let work = Arc::new(Forward::new(engine, metrics.clone(), settings, policy));
+        let forward = LaneWork::Forward(Arc::clone(&work));
+        let id = self.dispatch.add_lane(Arc::new(forward));
+        let preparing = prepare.map(|step| {
+            let max = Load {
+                rows: policy.max_batch_rows,
+                units: usize::MAX,
+            };
+            let preparation = Arc::new(Preparation {
+                step,
+                forward: Arc::clone(&work),
+                limit: BatchLimit::new(policy, max, 1),
+                queued: QueueGauge::new(metrics),
+                next: id,
+            });
+            let prepare = LaneWork::Prepare(Arc::clone(&preparation));
+            let id = self.dispatch.add_preparing_lane(Arc::new(prepare), id);
+            (id, preparation)
+        });
         Lane(Arc::new(LaneInner {
             scheduler: Arc::clone(self),
             id,
             work,
+            preparing,
         }))
     }
 
@@ -282,12 +318,39 @@ pub struct Lane(Arc<LaneInner>);
 struct LaneInner {
     scheduler: Arc<Scheduler>,
     id: LaneId,
-    work: Arc<LaneWork>,
+    work: Arc<Forward>,
+    /// The lane in which rows are prepared, if they are.
+    preparing: Option<(LaneId, Arc<Preparation>)>,
 }
 
 impl Drop for LaneInner {
     fn drop(&mut self) {
+        if let Some((preparing, _)) = self.preparing {
+            self.scheduler.dispatch.remove_lane(preparing);
+        }
         self.scheduler.dispatch.remove_lane(self.id);
+    }
+}
+
+impl LaneInner {
+    /// Computes a request on this thread, if it is to be computed here.
+    fn run_inline(&self, request: &InferRequest) -> Option<Answer> {
+        let scheduler = &self.scheduler;
+        let cost = self.work.limit.estimate(request.load().units)?;
+        if !self.work.has_scratch(request.load()) {
+            return None;
+        }
+        let _running = match scheduler.inline.runs_on(cost) {
+            // A permission that no one counts.
+            RunsOn::Caller if !scheduler.closing.load(Ordering::Relaxed) => None,
+            RunsOn::CallerIfIdle => Some(scheduler.dispatch.start_inline()?),
+            RunsOn::Caller | RunsOn::Worker => return None,
+        };
+        let is_late = request.deadline.is_some_and(|at| at <= Instant::now());
+        Some(match is_late {
+            true => Err(InferError::DeadlineExceeded),
+            false => self.work.run_inline(request),
+        })
     }
 }
 
@@ -307,29 +370,21 @@ impl Lane {
     }
 
     async fn answer(&self, request: InferRequest) -> Answer {
-        let LaneInner {
-            scheduler,
-            id,
-            work,
-        } = &*self.0;
+        let lane = &*self.0;
+        let dispatch = &lane.scheduler.dispatch;
         let deadline = request.deadline;
-        let place = match work.cost.estimate(request.load().units) {
-            Some(cost) if work.has_scratch(request.rows) => scheduler.inline.place(cost),
-            _ => Place::Worker,
-        };
-        let inline_run = match place {
-            // A permission that no one counts.
-            Place::Caller if !scheduler.closing.load(Ordering::Relaxed) => Some(None),
-            Place::CallerIfIdle => scheduler.dispatch.start_inline().map(Some),
-            _ => None,
-        };
-        if let Some(_running) = inline_run {
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(InferError::DeadlineExceeded);
+        let pending = match lane.preparing {
+            // Preparing is for the threads that compute, whatever it costs.
+            Some((preparing, _)) => dispatch.push_unprepared(preparing, request)?,
+            None => {
+                let checked = lane.work.check_tokens(&request.offsets);
+                checked.map_err(InferError::InvalidRow)?;
+                match lane.run_inline(&request) {
+                    Some(answer) => return answer,
+                    None => dispatch.push(lane.id, request)?,
+                }
             }
-            return work.run_inline(&request);
-        }
-        let pending = scheduler.dispatch.push(*id, request)?;
+        };
         match deadline {
             None => pending.await,
             // An answer that is there in time wins over the deadline; a deadline that passes
@@ -339,7 +394,6 @@ impl Lane {
                 .unwrap_or(Err(InferError::DeadlineExceeded)),
         }
     }
-
     /// Runs the engine on rows of zeros, so that the first requests meet warm caches and a
     /// measured cost, and batches their limit. Blocks: one row twice, then doubling up to a full
     /// batch, or one that would take too long; no pass begins after a second. Nothing of it counts
@@ -362,9 +416,9 @@ impl Lane {
         let mut time = |rows| work.try_zeros(rows, &mut workspace, |_, compute| compute);
         let one = time(1)?.min(cold);
         work.record(1, one);
-        let most = work.batch_time(one);
+        let most = work.limit.batch_time(one);
         let mut rows = 2;
-        while rows <= work.limit().rows && started.elapsed() < WARM_UP {
+        while rows <= work.limit.load().rows && started.elapsed() < WARM_UP {
             let mut compute = time(rows)?;
             if compute > most {
                 // The machine may have taken the thread away.
@@ -383,23 +437,25 @@ impl Lane {
     /// without a lock unless there is overload, so that a server can ask before it reads a body.
     #[must_use]
     pub fn refuse(&self) -> Option<InferError> {
-        let LaneInner {
-            scheduler,
-            id,
-            work,
-        } = &*self.0;
-        if work.queued_rows.load(Ordering::Relaxed) < scheduler.settings.max_queued_rows {
+        let lane = &*self.0;
+        let preparing = lane.preparing.as_ref();
+        let waiting = lane.work.queued.rows() + preparing.map_or(0, |(_, work)| work.queued.rows());
+        if waiting < lane.scheduler.settings.max_queued_rows {
             return None;
         }
-        let overload = scheduler.dispatch.overload(*id, 1)?;
-        work.metrics.rejected(Rejection::QueueFull);
+        let first = preparing.map_or(lane.id, |&(id, _)| id);
+        let overload = lane.scheduler.dispatch.overload(first, 1)?;
+        lane.work.metrics.rejected(Rejection::QueueFull);
         Some(overload)
     }
 
     /// Rows that wait now.
     #[must_use]
     pub fn queued_rows(&self) -> usize {
-        self.0.scheduler.dispatch.queued_rows(self.0.id)
+        let lane = &*self.0;
+        let preparing = lane.preparing.as_ref().map(|&(id, _)| id);
+        let ids = [Some(lane.id), preparing].into_iter().flatten();
+        ids.map(|id| lane.scheduler.dispatch.queued_rows(id)).sum()
     }
 
     /// How its rows are computed.
@@ -444,6 +500,8 @@ impl<'a> Ending<'a> {
             Err(InferError::Closing) => Rejection::Closing,
             Err(InferError::NonFinite { .. }) => Rejection::NonFinite,
             Err(InferError::Panicked) => Rejection::Panic,
+            // Its status counts it, as that of a request that is refused where it is decoded.
+            Err(InferError::InvalidRow(_)) => return,
         };
         metrics.rejected(reason);
     }

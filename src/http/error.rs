@@ -147,6 +147,7 @@ impl ApiError {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::NotServed { .. } => StatusCode::NOT_IMPLEMENTED,
+            Self::Infer(InferError::InvalidRow(_)) => StatusCode::BAD_REQUEST,
             Self::Infer(InferError::Panicked) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             #[cfg(feature = "grpc")]
@@ -185,6 +186,7 @@ impl ApiError {
             Self::Infer(InferError::NonFinite { .. }) | Self::NonFiniteAnswer { .. } => {
                 "answer_not_finite"
             }
+            Self::Infer(InferError::InvalidRow(_)) => "invalid_row",
             Self::Infer(InferError::Panicked) | Self::Internal => "internal",
             Self::UnknownPath { .. } => "unknown_path",
             Self::UnknownLabel { .. } => "unknown_label",

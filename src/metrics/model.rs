@@ -117,7 +117,7 @@ impl Families {
             )?,
             panics: counters(
                 "safeserve_panics_total",
-                "Forward passes that panicked.",
+                "Forward passes that panicked, and times that preparing rows did.",
                 &["model", "version"],
             )?,
             load_seconds,
@@ -360,7 +360,7 @@ impl ModelMetrics {
         &self.0.rows
     }
 
-    /// Forward passes that panicked.
+    /// Forward passes that panicked, and times that preparing rows did.
     #[must_use]
     pub fn panics_total(&self) -> &Counter {
         &self.0.panics

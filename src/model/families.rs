@@ -13,33 +13,47 @@ mod sequential;
 use super::LoadError;
 use super::json::{Field, Fields, JsonError};
 use super::manifest::Description;
+use super::program::Program;
 use super::weights::Weights;
-use crate::engine::{Graph, MAX_ROW_ELEMENTS};
+use crate::engine::MAX_ROW_ELEMENTS;
 
-/// Builds a family's graph. Takes from `config` the keys that are the family's own and from
+/// Builds a family's program. Takes from `config` the keys that are the family's own and from
 /// `weights` the tensors that its layers use.
-type Build = fn(&mut Fields, &Description, &mut Weights) -> Result<Graph, LoadError>;
+type Build = fn(&mut Fields, &Description, &mut Weights) -> Result<Program, LoadError>;
+
+const GRAPH: Build = |config, description, weights| {
+    let graph = graph::build(config, description, weights)?;
+    Ok(graph.into())
+};
+const KERAS: Build = |config, description, weights| {
+    let graph = keras::build(config, description, weights)?;
+    Ok(graph.into())
+};
+const SEQUENTIAL: Build = |config, description, weights| {
+    let graph = sequential::build(config, description, weights)?;
+    Ok(graph.into())
+};
 
 /// By `model_type`.
 const FAMILIES: &[(&str, Build)] = &[
-    ("graph", graph::build),
-    ("keras", keras::build),
-    ("sequential", sequential::build),
+    ("graph", GRAPH),
+    ("keras", KERAS),
+    ("sequential", SEQUENTIAL),
     #[cfg(feature = "faults")]
     ("faults", faults::build),
 ];
 
-/// Builds the graph of the family that the configuration names.
+/// Builds the program of the family that the configuration names.
 ///
 /// A configuration without `model_type` that has Keras' `class_name` is Keras' own.
 pub(super) fn build(
     config: &mut Fields,
     description: &Description,
     weights: &mut Weights,
-) -> Result<Graph, LoadError> {
+) -> Result<Program, LoadError> {
     let family = match config.take("model_type") {
         Some(field) => named(field)?,
-        None if config.has("class_name") => keras::build,
+        None if config.has("class_name") => KERAS,
         None => {
             return Err(config
                 .error(format!(

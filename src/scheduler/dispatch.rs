@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::call::{Answer, Call};
-use super::lanes::{Batch, LaneId, Lanes, Look, Rules, Work};
+use super::lanes::{Lanes, Look, Rules, Work, WorkerBatch};
+use super::place::{Handover, LaneId, Place};
 use super::sync::{Condvar, Mutex, MutexGuard, now};
 use super::worker_slots::{WorkerId, WorkerSlots};
 use crate::request::{InferError, InferRequest};
@@ -106,7 +107,12 @@ impl<W: Work> Dispatch<W> {
 
     /// Adds a lane.
     pub(super) fn add_lane(&self, work: Arc<W>) -> LaneId {
-        self.lock().lanes.add(work)
+        self.lock().lanes.add(work, None)
+    }
+
+    /// Adds a lane whose calls are prepared for the lane `next`, which has to be there.
+    pub(super) fn add_preparing_lane(&self, work: Arc<W>, next: LaneId) -> LaneId {
+        self.lock().lanes.add(work, Some(next))
     }
 
     /// Removes a lane. What still waits in it is refused; batches that were taken are finished.
@@ -153,30 +159,86 @@ impl<W: Work> Dispatch<W> {
         id: LaneId,
         request: InferRequest,
     ) -> Result<Pending<'_, W>, InferError> {
+        self.enqueue(id, request, None)
+    }
+
+    /// Queues a request in a lane whose workers prepare its rows and
+    /// [queue them again](Self::push_prepared).
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub(super) fn push_unprepared(
+        &self,
+        id: LaneId,
+        request: InferRequest,
+    ) -> Result<Pending<'_, W>, InferError> {
+        self.enqueue(id, request, Some(Arc::new(Mutex::new(Handover::default()))))
+    }
+
+    fn enqueue(
+        &self,
+        id: LaneId,
+        request: InferRequest,
+        handover: Option<Arc<Mutex<Handover>>>,
+    ) -> Result<Pending<'_, W>, InferError> {
         let arrived_at = now();
         // A refused one is dropped after the lock.
-        let (call, receiver) = Call::new(request, arrived_at);
+        let (call, receiver) = Call::new(request, arrived_at, handover.clone());
         let mut state = self.lock();
         if state.closing {
             return Err(InferError::Closing);
         }
         state.lanes.admit(id, &call, arrived_at)?;
-        let number = state.lanes.push(id, call);
-        state.unseen_since.get_or_insert(arrived_at);
-        if !state.lanes.is_shared(id) {
-            self.call_one(&mut state);
-        }
+        let place = self.append(&mut state, id, call, arrived_at);
         Ok(Pending {
             dispatch: self,
-            place: Some((id, number)),
+            place: Some(place),
+            handover,
             receiver,
         })
+    }
+
+    /// Queues a call whose rows a worker has prepared, in the lane after that of `unprepared`. It
+    /// was let in before: neither a full queue nor the closing refuses it, since its worker looks
+    /// for rows once more before it ends.
+    pub(super) fn push_prepared(&self, id: LaneId, unprepared: &Call, call: Arc<Call>) {
+        let arrived_at = now();
+        let mut state = self.lock();
+        let mut handover = unprepared
+            .handover()
+            .expect("a call of a lane that prepares")
+            .lock()
+            .expect(LOCK);
+        if *handover == Handover::Cancelled {
+            return;
+        }
+        if !state.lanes.has(id) {
+            drop(handover);
+            drop(state);
+            return call.fail(InferError::Closing);
+        }
+        *handover = Handover::Moved(self.append(&mut state, id, call, arrived_at));
+    }
+
+    fn append(
+        &self,
+        state: &mut State<W>,
+        id: LaneId,
+        call: Arc<Call>,
+        arrived_at: Instant,
+    ) -> Place {
+        let place = state.lanes.push(id, call);
+        state.unseen_since.get_or_insert(arrived_at);
+        if !state.lanes.is_shared(id) {
+            self.call_one(state);
+        }
+        place
     }
 
     /// Waits for rows and takes a batch of them; meanwhile helps with other workers' batches.
     /// `batch` holds the worker's last one, which ends here. Returns `false` when the dispatch is
     /// closed and nothing waits any more, or when the worker was [retired](Self::retire).
-    pub(super) fn next_batch(&self, batch: &mut Batch<W>) -> bool {
+    pub(super) fn next_batch(&self, batch: &mut WorkerBatch<W>) -> bool {
         // Requests, and at times an engine, are freed here, outside the lock.
         let had_batch = batch.work.take().is_some();
         batch.taken.clear();
@@ -292,10 +354,17 @@ impl<W: Work> Dispatch<W> {
         }
     }
 
-    /// Takes a call's remaining rows out of its lane.
-    fn cancel(&self, (id, number): (LaneId, u64)) {
+    /// Takes a call's remaining rows out of its lane, or of that in which they wait prepared.
+    fn cancel(&self, place: Place, handover: Option<&Mutex<Handover>>) {
         let mut state = self.lock();
-        let removed = state.lanes.cancel(id, number);
+        let mut removed = state.lanes.cancel(place);
+        if let Some(handover) = handover {
+            let mut handover = handover.lock().expect(LOCK);
+            if let Handover::Moved(place) = *handover {
+                removed = state.lanes.cancel(place);
+            }
+            *handover = Handover::Cancelled;
+        }
         drop(state);
         drop(removed); // Frees the request's inputs outside the lock.
     }
@@ -348,7 +417,9 @@ impl<W: Work> Drop for InlineRun<'_, W> {
 pub(super) struct Pending<'a, W: Work> {
     dispatch: &'a Dispatch<W>,
     /// Where it waits; `None` once answered.
-    place: Option<(LaneId, u64)>,
+    place: Option<Place>,
+    /// What became of it, if its rows are to be prepared.
+    handover: Option<Arc<Mutex<Handover>>>,
     receiver: oneshot::Receiver<Answer>,
 }
 
@@ -368,7 +439,7 @@ impl<W: Work> Future for Pending<'_, W> {
 impl<W: Work> Drop for Pending<'_, W> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            self.dispatch.cancel(place);
+            self.dispatch.cancel(place, self.handover.as_deref());
         }
     }
 }

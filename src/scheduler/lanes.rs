@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::call::Call;
+use super::place::{LaneId, Place};
 use super::policy::{Decision, HoldPolicy, Situation};
 use super::queue::{LaneQueue, Taken};
 use super::sync::now;
@@ -41,10 +42,6 @@ pub(super) struct Rules {
     pub(super) hold: HoldPolicy,
 }
 
-/// A lane among its dispatch's; never used again for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct LaneId(u64);
-
 /// All lanes.
 ///
 /// Invariant: a lane is in `ready` exactly once if rows of it wait, else not at all.
@@ -63,11 +60,13 @@ pub(super) struct Lanes<W> {
 pub(super) struct LaneState<W> {
     queue: LaneQueue,
     work: Arc<W>,
+    /// Where its calls go when its work on them is done; `None` if they are answered then.
+    next: Option<LaneId>,
 }
 
 /// What a worker took: rows of one lane, to be computed together. Reused from batch to batch.
 #[derive(Debug)]
-pub(super) struct Batch<W> {
+pub(super) struct WorkerBatch<W> {
     /// Whose it is.
     pub(super) worker: WorkerId,
     /// The lane's work; `None` before the first batch.
@@ -86,7 +85,7 @@ pub(super) struct Batch<W> {
     pub(super) done: Vec<Weak<Call>>,
 }
 
-impl<W> Batch<W> {
+impl<W> WorkerBatch<W> {
     /// A worker's batch, which holds nothing yet.
     pub(super) fn empty(worker: WorkerId) -> Self {
         Self {
@@ -159,12 +158,25 @@ impl<W: Work> Lanes<W> {
         }
     }
 
-    pub(super) fn add(&mut self, work: Arc<W>) -> LaneId {
+    /// Adds a lane. Its calls go on to the lane `next`, if there is one; it has to be there.
+    pub(super) fn add(&mut self, work: Arc<W>, next: Option<LaneId>) -> LaneId {
         let id = LaneId(self.next_lane);
         self.next_lane += 1;
         let queue = LaneQueue::default();
-        self.lanes.insert(id, LaneState { queue, work });
+        self.lanes.insert(id, LaneState { queue, work, next });
         id
+    }
+
+    /// Whether there is such a lane.
+    pub(super) fn has(&self, id: LaneId) -> bool {
+        self.lanes.contains_key(&id)
+    }
+
+    /// The lane, and the one that its calls go on to.
+    fn stages(&self, id: LaneId) -> impl Iterator<Item = &LaneState<W>> {
+        let first = self.lanes.get(&id);
+        let next = first.and_then(|lane| self.lanes.get(&lane.next?));
+        first.into_iter().chain(next)
     }
 
     /// Takes a lane out, to be [closed](LaneState::close). Batches that were taken are finished.
@@ -205,9 +217,11 @@ impl<W: Work> Lanes<W> {
     }
 
     /// Why a lane has no room for a request of this many rows, if so. An empty lane has room for
-    /// any: else a request with more rows than the lane may hold could never be served.
+    /// any: else a request with more rows than the lane may hold could never be served. What waits
+    /// in the lane after it counts too.
     pub(super) fn overload(&self, id: LaneId, rows: usize) -> Option<InferError> {
-        let queued_rows = self.lanes.get(&id)?.queue.load().rows;
+        let stages = self.stages(id);
+        let queued_rows: usize = stages.map(|lane| lane.queue.load().rows).sum();
         let max_queued_rows = self.rules.max_queued_rows;
         if queued_rows == 0 || rows <= max_queued_rows.saturating_sub(queued_rows) {
             return None;
@@ -219,14 +233,12 @@ impl<W: Work> Lanes<W> {
         })
     }
 
-    /// How long the rows that wait in a lane take at the least: they, and of each other lane what
-    /// its turns let through meanwhile, computed by all workers together.
+    /// How long the rows that wait in a lane, or in the one after it, take at the least: they, and
+    /// of each other lane what its turns let through meanwhile, computed by all workers together.
     fn wait(&self, id: LaneId) -> Duration {
-        let Some(own) = self.lanes.get(&id) else {
-            return Duration::ZERO;
-        };
         // Lanes take turns batch by batch.
-        let turns = own.batches(own.queue.load()).ceil();
+        let batches = self.stages(id).map(|lane| lane.batches(lane.queue.load()));
+        let turns = batches.fold(0.0, f64::max).ceil();
         let seconds: f64 = self
             .ready
             .iter()
@@ -247,13 +259,13 @@ impl<W: Work> Lanes<W> {
     /// lane refuses none, so that a wrong estimate cannot keep itself alive);
     /// [`InferError::Overloaded`] if the lane has no room.
     pub(super) fn admit(&self, id: LaneId, call: &Call, now: Instant) -> Result<(), InferError> {
-        let Some(lane) = self.lanes.get(&id) else {
+        if !self.has(id) {
             return Err(InferError::Closing);
-        };
+        }
         let mut wait = self.wait(id);
         if !wait.is_zero() {
             // And its own rows, once it is their turn.
-            let own = lane.seconds(call.load());
+            let own = self.stages(id).map(|lane| lane.seconds(call.load())).sum();
             wait = wait.saturating_add(Duration::try_from_secs_f64(own).unwrap_or(Duration::MAX));
         }
         if let Some(deadline) = call.deadline()
@@ -267,28 +279,27 @@ impl<W: Work> Lanes<W> {
         }
     }
 
-    /// Appends a call to its lane's queue, and returns the number by which it can be
-    /// [cancelled](Self::cancel).
+    /// Appends a call to a lane's queue, and returns where it can be [cancelled](Self::cancel).
     ///
     /// # Panics
     /// If there is no such lane.
-    pub(super) fn push(&mut self, id: LaneId, call: Arc<Call>) -> u64 {
-        let lane = self.lanes.get_mut(&id).expect("it was admitted");
+    pub(super) fn push(&mut self, id: LaneId, call: Arc<Call>) -> Place {
+        let lane = self.lanes.get_mut(&id).expect("the lane is there");
         if lane.queue.is_empty() {
             self.ready.push_back(id);
         }
         let number = lane.queue.push(call);
         lane.report_queued_rows();
-        number
+        Place { lane: id, number }
     }
 
-    /// Takes a call's remaining rows out of its lane; `None` if no rows of it wait any more.
-    pub(super) fn cancel(&mut self, id: LaneId, number: u64) -> Option<Arc<Call>> {
-        let lane = self.lanes.get_mut(&id)?;
-        let removed = lane.queue.remove(number)?;
+    /// Takes a call's remaining rows out of its lane; `None` if no rows of it wait there any more.
+    pub(super) fn cancel(&mut self, place: Place) -> Option<Arc<Call>> {
+        let lane = self.lanes.get_mut(&place.lane)?;
+        let removed = lane.queue.remove(place.number)?;
         lane.report_queued_rows();
         if lane.queue.is_empty() {
-            self.ready.retain(|&ready| ready != id);
+            self.ready.retain(|&ready| ready != place.lane);
         }
         Some(removed)
     }
@@ -300,7 +311,7 @@ impl<W: Work> Lanes<W> {
         idle_workers: usize,
         closing: bool,
         now: Instant,
-        batch: &mut Batch<W>,
+        batch: &mut WorkerBatch<W>,
     ) -> Look {
         let rules = &self.rules;
         let mut held_until = None;

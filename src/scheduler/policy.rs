@@ -25,7 +25,17 @@ impl LimitPolicy {
     /// The most rows that the scratch memory has room for, at least 1; `scratch_bytes` says what a
     /// number of rows takes, and more rows take no less.
     pub(super) fn max_rows(&self, scratch_bytes: impl Fn(usize) -> usize) -> usize {
-        let (mut fits, mut most) = (1, self.max_batch_rows);
+        self.largest(self.max_batch_rows, scratch_bytes)
+    }
+
+    /// As [`max_rows`](Self::max_rows) for the tokens along an axis. One takes a byte at the least.
+    pub(super) fn max_tokens(&self, scratch_bytes: impl Fn(usize) -> usize) -> usize {
+        self.largest(self.max_scratch_bytes, scratch_bytes)
+    }
+
+    /// The largest number up to `most` that there is memory for, at least 1.
+    fn largest(&self, mut most: usize, scratch_bytes: impl Fn(usize) -> usize) -> usize {
+        let mut fits = 1;
         while fits < most {
             let middle = most - (most - fits) / 2;
             match scratch_bytes(middle) <= self.max_scratch_bytes {
@@ -41,13 +51,12 @@ impl LimitPolicy {
         one.saturating_add(self.max_batch_time)
     }
 
-    /// The most units of a batch: those that are expected to take no longer than
-    /// [it may](Self::batch_time). A lane whose cost is unknown has no such limit; each is measured
-    /// before it serves.
-    pub(super) fn max_units(&self, costs: &CostTable) -> usize {
-        let one = costs.estimate(1).unwrap_or_default();
-        let units = costs.units_within(self.batch_time(one));
-        units.unwrap_or(usize::MAX).max(1)
+    /// The most units of a batch, at least 1: those that are expected to take no longer than
+    /// [it may](Self::batch_time). `None` if no cost is known.
+    pub(super) fn max_units(&self, costs: &CostTable) -> Option<usize> {
+        let one = costs.estimate(1)?;
+        let units = costs.units_within(self.batch_time(one))?;
+        Some(units.max(1))
     }
 
     /// Whether larger batches are to be tried again after this many that held as many units as
@@ -125,7 +134,7 @@ pub(super) struct InlinePolicy {
 
 /// Where a request's forward pass runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum RunsOn {
     /// On the calling thread, whatever else there is.
     Caller,
     /// On the calling thread if nothing waits and nothing runs, else on a worker's.
@@ -146,13 +155,13 @@ impl InlinePolicy {
     /// that costs more (below `inline_cost`) only on an idle server: there it saves the hand-off's 10
     /// to 40 µs of latency, while under load it would keep its thread from reading the requests
     /// that could share its batch.
-    pub(super) fn place(&self, cost: Duration) -> Place {
+    pub(super) fn runs_on(&self, cost: Duration) -> RunsOn {
         if cost >= self.inline_cost {
-            Place::Worker
+            RunsOn::Worker
         } else if cost < HAND_OFF_COST {
-            Place::Caller
+            RunsOn::Caller
         } else {
-            Place::CallerIfIdle
+            RunsOn::CallerIfIdle
         }
     }
 }
@@ -229,7 +238,7 @@ mod tests {
         for &(units, micros) in passes {
             costs.record(units, us(micros));
         }
-        LIMITS.max_units(&costs)
+        LIMITS.max_units(&costs).unwrap()
     }
 
     #[test]
@@ -240,7 +249,7 @@ mod tests {
         assert_eq!(max_units(&[(1, 5_000)]), 2, "one beyond the first");
         assert_eq!(max_units(&[(1, 2_000)]), 3, "7 ms hold three");
         assert_eq!(max_units(&[(1, 900_000)]), 1, "however long one takes");
-        assert_eq!(max_units(&[]), usize::MAX, "unknown");
+        assert_eq!(LIMITS.max_units(&CostTable::default()), None);
     }
 
     #[test]
@@ -262,18 +271,18 @@ mod tests {
         for rows in [1, 2, 4, 8, 16, 32, 64, 128] {
             costs.record(rows, us(40 * rows as u64));
         }
-        assert_eq!(LIMITS.max_units(&costs), 126);
+        assert_eq!(LIMITS.max_units(&costs).unwrap(), 126);
         // The machine takes a thread away for a second.
         costs.record(100, us(1_000_000));
-        let rows = LIMITS.max_units(&costs);
+        let rows = LIMITS.max_units(&costs).unwrap();
         assert!((112..126).contains(&rows), "{rows}");
         // Twice the load for good: half the batch.
         for _ in 0..100 {
-            let rows = LIMITS.max_units(&costs);
+            let rows = LIMITS.max_units(&costs).unwrap();
             costs.record(1, us(80));
             costs.record(rows, us(80 * rows as u64));
         }
-        let rows = LIMITS.max_units(&costs);
+        let rows = LIMITS.max_units(&costs).unwrap();
         // An estimate settles within an eighth of the cost.
         assert!((56..=71).contains(&rows), "{rows}");
     }
@@ -285,13 +294,13 @@ mod tests {
         for rows in [1, 2, 4, 8, 16, 32, 64, 128] {
             costs.record(rows, us(50_000 + 25 * rows as u64));
         }
-        assert!(LIMITS.max_units(&costs) >= 128);
+        assert!(LIMITS.max_units(&costs).unwrap() >= 128);
         let slow = |rows: usize| us(2 * (50_000 + 25 * rows as u64));
         for _ in 0..100 {
-            let rows = LIMITS.max_units(&costs).min(128);
+            let rows = LIMITS.max_units(&costs).unwrap().min(128);
             costs.record(rows, slow(rows));
         }
-        let rows = LIMITS.max_units(&costs);
+        let rows = LIMITS.max_units(&costs).unwrap();
         assert!(rows >= 32, "{rows}");
     }
 
@@ -301,11 +310,11 @@ mod tests {
         let costs = CostTable::default();
         costs.record(1, us(50_000));
         costs.record(2, us(100_000));
-        assert_eq!(LIMITS.max_units(&costs), 1);
+        assert_eq!(LIMITS.max_units(&costs).unwrap(), 1);
         let mut batches = 0;
         let mut limits = vec![1];
         while limits[limits.len() - 1] < 128 {
-            let rows = LIMITS.max_units(&costs).min(128);
+            let rows = LIMITS.max_units(&costs).unwrap().min(128);
             costs.record(rows, us(50_000 + 25 * rows as u64));
             batches += 1;
             if LimitPolicy::tries_larger(batches) {
@@ -321,7 +330,7 @@ mod tests {
         costs.record(1, us(12_000));
         costs.record(2, us(24_000));
         let too_large = (1..=2_560).filter(|&batches| {
-            let rows = LIMITS.max_units(&costs);
+            let rows = LIMITS.max_units(&costs).unwrap();
             costs.record(rows, us(12_000 * rows as u64));
             if LimitPolicy::tries_larger(batches) {
                 costs.forget_larger(rows);
@@ -340,6 +349,8 @@ mod tests {
         assert_eq!(max_rows(20 << 20), 3);
         assert_eq!(max_rows(33 << 20), 1);
         assert_eq!(max_rows(1 << 40), 1, "one row has what it needs");
+        assert_eq!(LIMITS.max_tokens(|tokens| 4096 * tokens), 16_384);
+        assert_eq!(LIMITS.max_tokens(|_| 0), 64 << 20, "none is free");
         let alone = LimitPolicy {
             max_batch_rows: 1,
             ..LIMITS
@@ -349,19 +360,19 @@ mod tests {
 
     #[test]
     fn a_request_runs_inline_only_where_that_pays() {
-        let place = |inline_cost, cost| {
+        let runs_on = |inline_cost, cost| {
             let policy = InlinePolicy {
                 inline_cost: us(inline_cost),
             };
-            policy.place(us(cost))
+            policy.runs_on(us(cost))
         };
-        assert_eq!(place(25, 0), Place::Caller);
-        assert_eq!(place(25, 4), Place::Caller);
-        assert_eq!(place(25, 5), Place::CallerIfIdle);
-        assert_eq!(place(25, 24), Place::CallerIfIdle);
-        assert_eq!(place(25, 25), Place::Worker);
-        assert_eq!(place(25, 9_000), Place::Worker);
-        assert_eq!(place(3, 3), Place::Worker);
-        assert_eq!(place(0, 0), Place::Worker, "zero sends every request");
+        assert_eq!(runs_on(25, 0), RunsOn::Caller);
+        assert_eq!(runs_on(25, 4), RunsOn::Caller);
+        assert_eq!(runs_on(25, 5), RunsOn::CallerIfIdle);
+        assert_eq!(runs_on(25, 24), RunsOn::CallerIfIdle);
+        assert_eq!(runs_on(25, 25), RunsOn::Worker);
+        assert_eq!(runs_on(25, 9_000), RunsOn::Worker);
+        assert_eq!(runs_on(3, 3), RunsOn::Worker);
+        assert_eq!(runs_on(0, 0), RunsOn::Worker, "zero sends every request");
     }
 }

@@ -3,6 +3,9 @@
 mod admission;
 mod faults;
 mod fixture;
+mod limits;
+mod prepare;
 mod queue;
 mod serving;
+mod tokens;
 mod worker_slots;

@@ -27,7 +27,8 @@ impl Code {
             ApiError::Body(_)
             | ApiError::Invalid { .. }
             | ApiError::BodyBroken
-            | ApiError::BodyInTooManyPieces => Self::InvalidArgument,
+            | ApiError::BodyInTooManyPieces
+            | ApiError::Infer(InferError::InvalidRow(_)) => Self::InvalidArgument,
             ApiError::Lookup(LookupError::NotReady { .. })
             | ApiError::Infer(InferError::Overloaded { .. } | InferError::Closing)
             | ApiError::BodiesOverBudget => Self::Unavailable,

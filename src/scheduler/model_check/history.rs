@@ -12,13 +12,14 @@ use proptest::prelude::*;
 use super::batch::{JoinBuffers, split};
 use super::call::{Answer, ForwardPass};
 use super::dispatch::{Dispatch, Pending};
-use super::lanes::{Batch, LaneId, Rules, Work};
+use super::lanes::{Rules, Work, WorkerBatch};
+use super::place::LaneId;
 use super::policy::HoldPolicy;
 use super::queue::{Part, Taken};
 use super::sync::now;
 use crate::request::{InferError, InferRequest, Load};
 use crate::scheduler::model_check::threads::{TICK, tick};
-use crate::tensor::Values;
+use crate::tensor::{Axis, DataType, Shape, TensorSpec, Values};
 
 const LANES: usize = 3;
 const MAX_BATCH_ROWS: usize = 4;
@@ -170,7 +171,7 @@ fn live_through(events: &[Event]) {
     let mut calls: Vec<Call<'_>> = Vec::new();
     let mut counts = Counts::default();
     let mut ticks = 0;
-    let mut batch = Batch::empty(dispatch.add_worker());
+    let mut batch = WorkerBatch::empty(dispatch.add_worker());
     let mut buffers = JoinBuffers::default();
     // Every history ends with a worker that finishes what waits.
     let drain = std::iter::repeat_n(&Event::Work, 2 * LANES + batches_enough(events));
@@ -188,20 +189,20 @@ fn live_through(events: &[Event]) {
                 ticks: of_use,
             } => {
                 let number = calls.len();
-                let offsets = |units: &Vec<usize>| {
-                    let end = |end: &mut usize, units: &usize| {
-                        *end += units;
-                        Some(*end)
-                    };
-                    let ends = units.iter().scan(0, end);
-                    std::iter::once(0).chain(ends).collect()
-                };
+                let one_each = vec![1; rows];
+                let units = units.as_ref().unwrap_or(&one_each);
+                let mut offsets = vec![0];
+                for units in units {
+                    offsets.push(offsets[offsets.len() - 1] + units);
+                }
+                let tags = (0..rows).map(|row| (number * 100 + row) as f32);
+                let tokens = tags.clone().zip(units);
+                let tokens = tokens.flat_map(|(tag, &units)| vec![tag; units]);
+                let inputs = vec![Values::F32(tags.collect()), Values::F32(tokens.collect())];
                 let request = InferRequest {
                     rows,
-                    offsets: units.iter().map(offsets).collect(),
-                    inputs: vec![Values::F32(
-                        (0..rows).map(|row| (number * 100 + row) as f32).collect(),
-                    )],
+                    offsets: vec![offsets],
+                    inputs,
                     deadline: of_use.map(|ticks| now() + TICK * ticks),
                 };
                 let queued = gauge(lane);
@@ -246,11 +247,20 @@ fn live_through(events: &[Event]) {
                 let parts = &batch.taken.parts;
                 let limit = batch.work.as_ref().unwrap().limit();
                 check_is_within(&batch.taken, limit);
-                let tags = buffers.join(parts, |inputs| {
-                    inputs
-                        .first()
-                        .map_or(Vec::new(), |tags| tags.f32s().to_vec())
+                if parts.is_empty() {
+                    continue;
+                }
+                let (tags, tokens, offsets) = buffers.join(parts, &specs(), |batch| {
+                    let [tags, tokens] = [0, 1].map(|input| batch.inputs[input].f32s().to_vec());
+                    (tags, tokens, batch.offsets.to_vec())
                 });
+                // Each row has its own tokens, and as many as its request said.
+                assert_eq!(tags.len() + 1, offsets[0].len());
+                for (&tag, ends) in tags.iter().zip(offsets[0].windows(2)) {
+                    let (number, row) = (tag as usize / 100, tag as usize % 100);
+                    let units = calls[number].request.load_of(row..row + 1).units;
+                    assert_eq!(tokens[ends[0]..ends[1]], vec![tag; units]);
+                }
                 for part in parts {
                     let end = part.call.rows();
                     let left = part.call.load_of(part.rows.start..end);
@@ -279,14 +289,13 @@ fn live_through(events: &[Event]) {
                     let fits = (batch.taken.load + left).is_within(limit);
                     assert!(!fits, "{left:?} was left");
                 }
-                if !tags.is_empty() {
-                    let pass = ForwardPass {
-                        taken_at: batch.taken_at,
-                        compute: TICK,
-                        batch_rows: tags.len(),
-                    };
-                    split(parts, 1, |_| tags.as_slice(), false, pass);
-                }
+                let pass = ForwardPass {
+                    taken_at: batch.taken_at,
+                    compute: TICK,
+                    batch_rows: tags.len(),
+                };
+                let outputs = [&*tags, &*tokens];
+                split(parts, &specs(), &offsets, |i| outputs[i], false, pass);
             }
         }
         for (number, call) in calls.iter_mut().enumerate() {
@@ -295,8 +304,8 @@ fn live_through(events: &[Event]) {
                 Some(Ok(response)) => {
                     counts.answered += 1;
                     assert_eq!(call.computed, call.rows);
-                    let tags = (0..call.rows).map(|row| (number * 100 + row) as f32);
-                    assert_eq!(response.outputs, [tags.collect::<Vec<_>>()]);
+                    let sent = call.request.inputs.iter().map(|input| input.view().f32s());
+                    assert!(response.outputs.iter().eq(sent), "call {number}");
                 }
                 Some(Err(error)) => {
                     assert_eq!(error, InferError::DeadlineExceeded);
@@ -322,6 +331,14 @@ fn live_through(events: &[Event]) {
         "{counts:?}"
     );
     assert!(calls.iter().all(|call| call.pending.is_none()));
+}
+
+/// One number a row, and one a token.
+fn specs() -> [TensorSpec; 2] {
+    [
+        TensorSpec::new("rows", DataType::Fp32, Shape::rows([])),
+        TensorSpec::new("tokens", DataType::Fp32, Shape::tokens(Axis(0), [])),
+    ]
 }
 
 /// Checks that a batch holds no more than it may: its first row, whatever it is, and others as far

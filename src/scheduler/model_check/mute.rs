@@ -13,6 +13,7 @@ use crate::scheduler::policy;
 
 #[path = "../batch.rs"]
 mod batch;
+#[allow(dead_code, reason = "one scenario does not call all of it")]
 #[path = "../call.rs"]
 mod call;
 #[allow(dead_code, reason = "one scenario does not call all of it")]
@@ -21,6 +22,9 @@ mod dispatch;
 #[allow(dead_code, reason = "one scenario does not call all of it")]
 #[path = "../lanes.rs"]
 mod lanes;
+#[allow(dead_code, reason = "one scenario does not call all of it")]
+#[path = "../place.rs"]
+mod place;
 #[path = "../queue.rs"]
 mod queue;
 #[allow(dead_code, reason = "one scenario is enough to show a deadlock")]

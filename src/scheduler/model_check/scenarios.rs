@@ -14,14 +14,15 @@ use shuttle::thread::{self, JoinHandle};
 
 use super::batch::{JoinBuffers, split};
 use super::call::ForwardPass;
-use super::dispatch::Dispatch;
-use super::lanes::{Batch, LaneId, Rules, Work};
+use super::dispatch::{Dispatch, Pending};
+use super::lanes::{Rules, Work, WorkerBatch};
+use super::place::LaneId;
 use super::policy::HoldPolicy;
 use super::queue::Part;
 use super::sync::now;
-use crate::request::{InferError, InferRequest, Load};
+use crate::request::{InferError, InferRequest, Load, Prepared};
 use crate::scheduler::model_check::threads::{TICK, tick};
-use crate::tensor::Values;
+use crate::tensor::{DataType, Shape, TensorSpec, Values};
 
 /// How the workers misbehave, to show that the check notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,8 @@ struct Model {
     is_slow: AtomicBool,
     /// Whether that changes with each batch.
     changes: bool,
+    /// The lane that its rows are prepared for, if they are.
+    next: Option<LaneId>,
 }
 
 impl Work for Model {
@@ -93,6 +96,8 @@ impl Work for Model {
 struct Ledger {
     /// The tags of the rows.
     rows: BTreeSet<usize>,
+    /// The tags of the rows that were prepared.
+    prepared: BTreeSet<usize>,
     /// The lane of each batch.
     batches: Vec<usize>,
 }
@@ -118,6 +123,8 @@ struct Server {
     rendezvous: Option<Arc<Barrier>>,
     /// Whether workers are given up, and with them the batches that they have.
     gives_up: bool,
+    /// The lane in which rows are prepared, if there is one.
+    preparing: Option<LaneId>,
 }
 
 impl Server {
@@ -133,6 +140,7 @@ impl Server {
             models: Arc::default(),
             rendezvous: None,
             gives_up: false,
+            preparing: None,
         }
     }
 
@@ -145,6 +153,19 @@ impl Server {
     }
 
     fn add_lane_of(&self, is_shared: bool, changes: bool) -> LaneId {
+        let model = self.add_model(is_shared, changes, None);
+        self.dispatch.add_lane(model)
+    }
+
+    /// A lane whose rows are prepared for the lane `next`.
+    fn add_preparing_lane(&mut self, next: LaneId) -> LaneId {
+        let model = self.add_model(false, false, Some(next));
+        let lane = self.dispatch.add_preparing_lane(model, next);
+        self.preparing = Some(lane);
+        lane
+    }
+
+    fn add_model(&self, is_shared: bool, changes: bool, next: Option<LaneId>) -> Arc<Model> {
         let mut models = self.models.lock().unwrap();
         let model = Arc::new(Model {
             number: models.len(),
@@ -153,9 +174,17 @@ impl Server {
             running: AtomicUsize::new(0),
             is_slow: AtomicBool::new(false),
             changes,
+            next,
         });
         models.push(Arc::clone(&model));
-        self.dispatch.add_lane(model)
+        model
+    }
+
+    fn push(&self, lane: LaneId, request: InferRequest) -> Result<Pending<'_, Model>, InferError> {
+        match self.preparing == Some(lane) {
+            true => self.dispatch.push_unprepared(lane, request),
+            false => self.dispatch.push(lane, request),
+        }
     }
 
     fn start_workers(&self, count: usize, fault: Fault) -> Vec<JoinHandle<()>> {
@@ -165,7 +194,7 @@ impl Server {
 
     /// What `worker.rs` does, with a model of one line.
     fn work(&self, fault: Fault) {
-        let mut batch = Batch::empty(self.dispatch.add_worker());
+        let mut batch = WorkerBatch::empty(self.dispatch.add_worker());
         let mut buffers = JoinBuffers::default();
         while self.dispatch.next_batch(&mut batch) {
             for call in &batch.taken.expired {
@@ -180,6 +209,10 @@ impl Server {
             assert!(load.is_within(LIMIT) || load.rows == 1, "{load:?}");
             if model.changes {
                 model.is_slow.fetch_not(Ordering::Relaxed);
+            }
+            if let Some(next) = model.next {
+                self.prepare(parts, next);
+                continue;
             }
             self.ledger.lock().unwrap().batches.push(model.number);
             match fault {
@@ -196,9 +229,42 @@ impl Server {
         }
     }
 
+    /// What `prepare.rs` does, with a step that changes nothing.
+    fn prepare(&self, parts: &[Part], next: LaneId) {
+        for part in parts {
+            if !part.call.is_awaited() {
+                continue;
+            }
+            let [first, second] = specs();
+            let inputs = [(0, first), (1, second)].map(|(input, spec)| {
+                let rows = part.call.input(input, &spec.shape, part.rows.clone());
+                rows.f32s().to_vec()
+            });
+            for &tag in &inputs[0] {
+                let is_new = self.ledger.lock().unwrap().prepared.insert(tag as usize);
+                assert!(is_new, "row {tag} was prepared twice");
+            }
+            let pass = ForwardPass {
+                taken_at: now(),
+                compute: TICK,
+                batch_rows: part.rows.len(),
+            };
+            let prepared = Prepared {
+                offsets: Vec::new(),
+                inputs: inputs.map(Values::F32).into(),
+            };
+            let rows = part.rows.clone();
+            if let Some(call) = part.call.deliver_prepared(rows, prepared, pass, now()) {
+                // Its caller may leave here.
+                thread::yield_now();
+                self.dispatch.push_prepared(next, &part.call, call);
+            }
+        }
+    }
+
     fn answer(&self, parts: &[Part], buffers: &mut JoinBuffers, fault: Fault) {
-        let tags = buffers.join(parts, |inputs| {
-            inputs.first().map_or(vec![], |tags| tags.f32s().to_vec())
+        let (tags, offsets) = buffers.join(parts, &specs(), |batch| {
+            (batch.inputs[0].f32s().to_vec(), batch.offsets.to_vec())
         });
         for &tag in &tags {
             let is_new = self.ledger.lock().unwrap().rows.insert(tag as usize);
@@ -219,7 +285,8 @@ impl Server {
             compute: TICK,
             batch_rows: tags.len(),
         };
-        split(parts, 2, |i| outputs[i].as_slice(), false, pass);
+        let output = |i: usize| outputs[i].as_slice();
+        split(parts, &specs(), &offsets, output, false, pass);
     }
 
     /// Makes a call and waits for its end, which must be its own.
@@ -229,7 +296,7 @@ impl Server {
 
     fn ask_for(&self, lane: LaneId, caller: usize, request: InferRequest) -> Ending {
         let rows = request.rows;
-        let ending = match self.dispatch.push(lane, request) {
+        let ending = match self.push(lane, request) {
             Ok(pending) => match block_on(pending) {
                 Ok(response) => {
                     assert_eq!(response.rows, rows);
@@ -306,6 +373,12 @@ fn value(tag: usize) -> f32 {
     } else {
         tag as f32 + 0.5
     }
+}
+
+/// The model's inputs, and its outputs.
+fn specs() -> [TensorSpec; 2] {
+    [("tag", vec![]), ("twice", vec![2])]
+        .map(|(name, extents)| TensorSpec::new(name, DataType::Fp32, Shape::rows(extents)))
 }
 
 /// Rows that carry their caller's tags in two inputs of one and two elements.
@@ -588,17 +661,17 @@ pub(super) fn given_up_workers(fault: Fault) {
     server.finish(workers.into_iter().chain(others).collect());
 }
 
-/// Calls whose rows have unequal units, some more than a batch holds, among calls that have one a
-/// row, in a lane whose limit changes with each batch.
+/// Calls whose rows have unequal units, some more than a batch holds, in a lane whose limit changes
+/// with each batch.
 pub(super) fn unequal_rows(fault: Fault) {
     let server = Server::new(2, 100, NO_DELAY);
     let lane = server.add_lane_of(false, true);
     let workers = server.start_workers(2, fault);
     let calls = [
-        request(3, 3, None),
+        texts(3, &[1, 1, 1]),
         texts(4, &[2, 1, 0, 5, 3]),
         texts(5, &[9]),
-        request(6, 1, None),
+        texts(6, &[1]),
     ];
     let calls = calls.into_iter().zip(3..);
     let calls = calls.map(|(request, caller)| {
@@ -609,4 +682,62 @@ pub(super) fn unequal_rows(fault: Fault) {
         assert_eq!(ending, Ending::Answered);
     }
     server.finish(workers);
+}
+
+/// Calls whose rows are prepared first: some stay, some leave at any moment, some expire, while
+/// others come to where they are computed.
+pub(super) fn prepared_calls(fault: Fault) {
+    let mut server = Server::new(2, 100, NO_DELAY);
+    let lane = server.add_lane();
+    let preparing = server.add_preparing_lane(lane);
+    let deadline = Some(now() + TICK);
+    let workers = server.start_workers(2, fault);
+    let leaver = {
+        let server = server.clone();
+        thread::spawn(move || {
+            let pending = server.push(preparing, request(3, 3, None)).unwrap();
+            thread::yield_now();
+            drop(pending);
+            server.dispatch.check_invariants();
+        })
+    };
+    let staying = [
+        server.spawn_ask(preparing, 4, 5, None),
+        server.spawn_ask(lane, 5, 1, None),
+    ];
+    let mortal = server.spawn_ask(preparing, 6, 1, deadline);
+    let clock = thread::spawn(tick);
+    for ending in join(staying) {
+        assert_eq!(ending, Ending::Answered);
+    }
+    let ending = join([mortal])[0];
+    assert!(matches!(ending, Ending::Answered | Ending::Expired));
+    leaver.join().unwrap();
+    clock.join().unwrap();
+    server.finish(workers);
+    let prepared = &server.ledger.lock().unwrap().prepared;
+    assert_eq!(prepared.range(4 * TAGS..5 * TAGS).count(), 5);
+    assert!(!prepared.contains(&(5 * TAGS)));
+}
+
+/// A server that closes while rows are prepared: what was let in is answered.
+pub(super) fn close_while_preparing(fault: Fault) {
+    let mut server = Server::new(2, 2, NO_DELAY);
+    let lane = server.add_lane();
+    let preparing = server.add_preparing_lane(lane);
+    let workers = server.start_workers(2, fault);
+    let calls: Vec<_> = (3..6)
+        .map(|caller| server.spawn_ask(preparing, caller, 1, None))
+        .collect();
+    let closing = server.clone();
+    let closer = thread::spawn(move || closing.dispatch.close());
+    for ending in join(calls) {
+        assert!(matches!(ending, Ending::Answered | Ending::Refused));
+    }
+    closer.join().unwrap();
+    assert_eq!(server.ask(preparing, 9, 1, None), Ending::Refused);
+    server.finish(workers);
+    // Nothing is prepared in vain.
+    let ledger = server.ledger.lock().unwrap();
+    assert_eq!(ledger.prepared, ledger.rows);
 }

@@ -21,6 +21,8 @@ mod dispatch;
 mod history;
 #[path = "../lanes.rs"]
 mod lanes;
+#[path = "../place.rs"]
+mod place;
 #[path = "../queue.rs"]
 mod queue;
 #[path = "scenarios.rs"]
@@ -124,4 +126,14 @@ fn workers_may_be_given_up_at_any_moment() {
 #[test]
 fn rows_of_any_load_are_computed_once_while_the_limit_changes() {
     check(scenarios::unequal_rows);
+}
+
+#[test]
+fn prepared_rows_are_computed_once_and_go_with_their_caller() {
+    check(scenarios::prepared_calls);
+}
+
+#[test]
+fn closing_finishes_what_is_being_prepared() {
+    check(scenarios::close_while_preparing);
 }

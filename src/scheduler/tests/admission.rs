@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::request::{InferError, InferRequest, InferResponse, Load};
+use crate::request::{InferError, InferRequest, Load};
 use crate::scheduler::SchedulerSettings;
 use crate::scheduler::dispatch::Dispatch;
 use crate::scheduler::lanes::{Rules, Work};
 use crate::scheduler::policy::HoldPolicy;
 use crate::scheduler::tests::fixture::{
     AN_HOUR, Fixture, Gate, SETTINGS, Submitted, request, submit, values, wait,
+    wait_on_a_jumping_clock,
 };
 
 /// A lane whose queue is all there is, with what a unit of it would cost. A batch has 8.
@@ -153,18 +154,6 @@ fn a_caller_that_leaves_takes_its_rows_along_uncomputed() {
     assert_eq!(gate.pass(), [3.0]);
     assert_eq!(values(wait(staying)), [4.0]);
     assert_eq!(fixture.rejected("m", "cancelled"), 2.0);
-}
-
-/// Runs a future on a clock that jumps to the next timer when nothing else is to be done.
-fn wait_on_a_jumping_clock(
-    submit: impl AsyncFnOnce() -> Result<InferResponse, InferError>,
-) -> Result<InferResponse, InferError> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-        .block_on(submit())
 }
 
 #[test]

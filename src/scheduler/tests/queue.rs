@@ -15,7 +15,7 @@ fn call(rows: usize, deadline: Option<Instant>) -> Arc<Call> {
         inputs: vec![Values::F32(vec![0.0; rows])],
         deadline,
     };
-    Call::new(request, Instant::now()).0
+    Call::new(request, Instant::now(), None).0
 }
 
 /// A call whose rows have these units.
@@ -30,7 +30,7 @@ fn texts(units: &[usize]) -> Arc<Call> {
         inputs: Vec::new(),
         deadline: None,
     };
-    Call::new(request, Instant::now()).0
+    Call::new(request, Instant::now(), None).0
 }
 
 fn load(rows: usize, units: usize) -> Load {
