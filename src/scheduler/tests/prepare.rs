@@ -21,8 +21,11 @@ const IS_REFUSED: f32 = -2.0;
 /// This is prepared to one number too many.
 const IS_TOO_LONG: f32 = -3.0;
 
+/// What a step makes of some rows.
+type Prepared = Result<Vec<f32>, RowError>;
+
 /// Ten times each row.
-fn times_ten(first: usize, rows: &[f32]) -> Result<Vec<f32>, RowError> {
+fn times_ten(first: usize, rows: &[f32]) -> Prepared {
     assert!(!rows.contains(&PANICS), "a row to panic at");
     if let Some(row) = rows.iter().position(|&row| row == IS_REFUSED) {
         return Err(RowError {
@@ -142,7 +145,7 @@ fn what_is_prepared_to_another_shape_than_the_engines_fails_its_own_request() {
 /// A gate as a step: `x + 1`.
 fn gated() -> (
     Gate,
-    impl Fn(usize, &[f32]) -> Result<Vec<f32>, RowError> + Send + Sync + 'static,
+    impl Fn(usize, &[f32]) -> Prepared + Send + Sync + 'static,
 ) {
     let (gate, run) = Gate::new();
     let step = move |_first, rows: &[f32]| {
