@@ -190,6 +190,10 @@ pub struct Scheduler {
     pub workers: usize,
     /// The most rows computed together.
     pub max_batch_rows: usize,
+    /// How much longer than one row a batch may take.
+    pub max_batch_ms: u64,
+    /// The most bytes of scratch memory of a forward pass of several rows.
+    pub max_scratch_bytes: usize,
     /// How long a batch may be held while every worker is busy.
     pub max_batch_delay_us: u64,
     /// The most rows that may wait for one model version.

@@ -113,14 +113,25 @@ impl Engine {
         self.plan.run(batch, workspace, team)
     }
 
-    /// Whether a batch of so many rows, and of so many tokens along its longest axis, is so much
+    /// The most bytes of scratch memory that a batch of this many rows, and of this many tokens along
+    /// its longest axis, takes of its workspace.
+    #[must_use]
+    pub fn scratch_bytes(&self, rows: usize, tokens: usize) -> usize {
+        self.plan.scratch_bytes(rows, tokens)
+    }
+
+    /// Whether a batch of this many rows, and of this many tokens along its longest axis, is so much
     /// work that several threads should share it.
     #[must_use]
     pub fn pays_to_share(&self, rows: usize, tokens: usize) -> bool {
         self.plan.pays_to_share(rows, tokens)
     }
 
-    fn check(&self, batch: Batch<'_>) {
+    /// Checks that a batch is one of this engine, as [`Engine::run`] does first.
+    ///
+    /// # Panics
+    /// As [`Engine::run`].
+    pub fn check(&self, batch: Batch<'_>) {
         assert_eq!(batch.inputs.len(), self.inputs.len(), "one view an input");
         assert_eq!(batch.offsets.len(), self.axes, "offsets for each axis");
         for offsets in batch.offsets {

@@ -6,9 +6,9 @@
 //! counting is an atomic addition or two.
 
 mod family;
+mod forward_passes;
 mod labels;
 mod model;
-mod passes;
 mod process;
 mod process_state;
 mod registration;
@@ -20,11 +20,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+pub use forward_passes::Total;
 pub use labels::{
     Closed, Code, LoadResult, ModelState, Protocol, Refusal, Rejection, Release, Route, WatchedFile,
 };
 pub use model::{ModelMetrics, Statistics};
-pub use passes::Total;
 pub use process::{cpu_time, max_open_files};
 pub use process_state::{Bounds, ProcessState};
 pub use sharded::{Counter, Histogram, Unit, UpDown};

@@ -14,6 +14,7 @@ pub mod layers;
 pub(crate) mod lowering;
 mod manifest;
 mod names;
+mod program;
 pub mod publish;
 pub mod repository;
 mod signature;
@@ -24,9 +25,11 @@ use std::sync::Arc;
 
 use self::files::read_small;
 use self::manifest::Description;
+use self::program::Program;
 use self::weights::Weights;
 use crate::engine::Engine;
 use crate::engine::kernels::Isa;
+use crate::request::Prepare;
 use fingerprint::Fingerprint;
 
 pub use self::columns::{CellError, Column, ColumnKind, Columns};
@@ -49,6 +52,8 @@ pub struct Model {
     pub fingerprint: String,
     /// What requests send and what answers hold.
     pub signature: Signature,
+    /// What makes the engine's inputs of a request's; `None` if they are the same.
+    pub prepare: Option<Arc<dyn Prepare>>,
     /// The compiled forward pass.
     pub engine: Arc<Engine>,
 }
@@ -80,7 +85,8 @@ impl Model {
         let mut config = json::parse(&text).map_err(|error| LoadError::ConfigSyntax { error })?;
         let description = Description::take(&mut config)?;
         let weights = Weights::read(directory, &mut fingerprint)?;
-        let (graph, weights) = families::build(&mut config, &description, weights)?;
+        let (program, weights) = families::build(&mut config, &description, weights)?;
+        let Program { prepare, graph } = program;
         config.finish()?;
         weights.finish()?;
         let engine =
@@ -91,6 +97,7 @@ impl Model {
             version,
             fingerprint: fingerprint.finish(),
             signature,
+            prepare,
             engine: Arc::new(engine),
         })
     }

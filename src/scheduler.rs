@@ -7,14 +7,19 @@
 //!    worker would cost more than it saves, it runs on the calling thread (`policy.rs`,
 //!    `cost.rs`).
 //! 2. Else it is queued, or refused at once: because the lane is full, because its deadline
-//!    cannot be met, or because the scheduler closes (`dispatch.rs`).
-//! 3. A worker that is free takes what waits in the lane whose turn it is, up to
-//!    `max_batch_rows` (`queue.rs`). Lanes with rows take turns, batch by batch. Requests whose
+//!    cannot be met, or because the scheduler closes (`lanes.rs`).
+//! 3. A worker that is free takes what waits in the lane whose turn it is (`queue.rs`), as much as
+//!    is expected to take little longer than one row: each lane has its limit. Lanes with rows
+//!    take turns, batch by batch. Requests whose
 //!    deadline passed meanwhile, or whose caller left, are not computed.
 //! 4. The worker joins the rows, runs the engine once and splits its outputs (`batch.rs`,
-//!    `worker.rs`). A panic or a number that is not finite fails the one request that caused it.
+//!    `forward.rs`). A panic or a number that is not finite fails the one request that caused it.
 //! 5. The request's answer gathers the parts, if it was larger than a batch, and wakes its caller
 //!    (`call.rs`).
+//!
+//! A model whose rows are prepared before its engine takes them has a lane for that too. A request
+//! waits there first; the worker that prepares the last of its rows queues it again, in the lane
+//! where they are computed (`prepare.rs`). All bounds and choices above hold for both.
 //!
 //! Every accepted request ends in exactly one way: answered, cancelled by its caller, or
 //! expired. `model_check.rs` follows the queue's code through thousands of thread schedules.
@@ -23,11 +28,18 @@ mod batch;
 mod call;
 mod cost;
 mod dispatch;
+mod forward;
+mod gauge;
+mod lanes;
+mod limit;
+mod panics;
+mod place;
 mod policy;
+mod prepare;
 mod queue;
-mod seats;
 mod sync;
 mod worker;
+mod worker_slots;
 
 #[cfg(test)]
 mod model_check;
@@ -36,25 +48,30 @@ mod tests;
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Workspace};
 use crate::metrics::{ModelMetrics, Rejection, UpDown};
-use crate::request::{InferError, InferRequest, InferResponse, Timing};
+use crate::request::{InferError, InferRequest, InferResponse, Load, Prepare, Timing};
 
 use call::Answer;
-use dispatch::{Dispatch, LaneId, Rules};
-use policy::{BatchPolicy, InlinePolicy, Place};
-use seats::SeatId;
+use dispatch::Dispatch;
+use forward::Forward;
+use gauge::QueueGauge;
+use lanes::Rules;
+use limit::BatchLimit;
+use place::LaneId;
+use policy::{HoldPolicy, InlinePolicy, LimitPolicy, RunsOn};
+use prepare::Preparation;
 use worker::{LaneWork, Worker};
+use worker_slots::WorkerId;
 
-pub use worker::LaneSettings;
-
-/// How long a lane's warm-up goes on to larger batches.
-const WARM_UP: Duration = Duration::from_millis(100);
+/// How long a lane's warm-up goes on to larger batches: long enough for all sizes of a network that
+/// takes a tenth of a second to read its weights, for one row as for many.
+const WARM_UP: Duration = Duration::from_secs(1);
 
 /// How many threads compute, and within which bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +80,10 @@ pub struct SchedulerSettings {
     pub workers: usize,
     /// The most rows of one batch, at least 1.
     pub max_batch_rows: usize,
+    /// How much longer than one row a batch may take, as far as its cost is known.
+    pub max_batch_time: Duration,
+    /// The most bytes of scratch memory of one forward pass; a single row takes what it needs.
+    pub max_scratch_bytes: usize,
     /// How long rows may wait for company while every other worker is busy; zero: not at all.
     pub max_batch_delay: Duration,
     /// The most rows that wait in one lane, at least 1. One request with more is still let into
@@ -70,6 +91,17 @@ pub struct SchedulerSettings {
     pub max_queued_rows: usize,
     /// Forward passes that cost less may run on the calling thread; zero: none.
     pub inline_cost: Duration,
+}
+
+/// What a lane needs to know of its model, apart from the engine.
+#[derive(Clone, Debug, Default)]
+pub struct LaneSettings {
+    /// The model's name, for the log.
+    pub name: String,
+    /// Whether answers may hold NaN and infinities.
+    pub allow_non_finite: bool,
+    /// What makes the engine's inputs of a request's; `None` if they are the same.
+    pub prepare: Option<Arc<dyn Prepare>>,
 }
 
 /// What a lane's warm-up found out about its model.
@@ -94,16 +126,16 @@ pub struct Scheduler {
 /// The worker threads.
 #[derive(Default)]
 struct Workers {
-    threads: Vec<(SeatId, JoinHandle<()>)>,
+    threads: Vec<(WorkerId, JoinHandle<()>)>,
     /// Those that were started, ever.
     started: usize,
     /// Those that are to be started yet.
     missing: usize,
-    /// The place of one that could not be started.
-    spare: Option<SeatId>,
+    /// The id of one that could not be started.
+    spare: Option<WorkerId>,
 }
 
-/// The most workers that are ever given up. Each may still hold a core, and a server with so many
+/// The most workers that are ever given up. Each may still hold a core, and a server with this many
 /// is better started again, which is what a failing liveness check leads to.
 const MAX_RETIRED: usize = 64;
 
@@ -122,6 +154,7 @@ impl Scheduler {
             max_batch_delay,
             max_queued_rows,
             inline_cost,
+            ..
         } = settings;
         assert!(workers > 0, "workers must be at least 1");
         assert!(max_batch_rows > 0, "max_batch_rows must be at least 1");
@@ -131,10 +164,7 @@ impl Scheduler {
             dispatch: Arc::new(Dispatch::new(Rules {
                 workers,
                 max_queued_rows,
-                batch: BatchPolicy {
-                    max_batch_rows,
-                    max_batch_delay,
-                },
+                hold: HoldPolicy { max_batch_delay },
             })),
             workers: Mutex::default(),
             inline: InlinePolicy { inline_cost },
@@ -146,24 +176,24 @@ impl Scheduler {
         Ok(scheduler)
     }
 
-    /// Starts so many workers more, and those that could not be started before.
+    /// Starts this many workers more, and those that could not be started before.
     fn start_workers(&self, count: usize) -> io::Result<()> {
         let mut workers = self.workers();
         workers.missing += count;
         while workers.missing > 0 {
-            let seat = match workers.spare.take() {
+            let worker = match workers.spare.take() {
                 Some(spare) => spare,
-                None => self.dispatch.add_seat(),
+                None => self.dispatch.add_worker(),
             };
-            workers.spare = Some(seat);
+            workers.spare = Some(worker);
             let dispatch = Arc::clone(&self.dispatch);
             let thread = thread::Builder::new()
                 .name(format!("worker-{}", workers.started))
-                .spawn(move || Worker::new(dispatch, seat).run())?;
+                .spawn(move || Worker::new(dispatch, worker).run())?;
             workers.spare = None;
             workers.started += 1;
             workers.missing -= 1;
-            workers.threads.push((seat, thread));
+            workers.threads.push((worker, thread));
         }
         Ok(())
     }
@@ -180,12 +210,14 @@ impl Scheduler {
             .threads
             .iter()
             .filter(|(_, thread)| thread.is_finished());
-        let dead: Vec<SeatId> = dead.map(|&(seat, _)| seat).collect();
+        let dead: Vec<WorkerId> = dead.map(|&(worker, _)| worker).collect();
         let given_up = workers.started - workers.threads.len();
         let limit = limit.filter(|_| given_up < MAX_RETIRED);
         let retired = self.dispatch.retire(limit, &dead);
-        // Nobody waits for their ends.
-        workers.threads.retain(|(seat, _)| !retired.contains(seat));
+        // No one waits for their ends.
+        workers
+            .threads
+            .retain(|(worker, _)| !retired.contains(worker));
         drop(workers);
         if let Err(error) = self.start_workers(retired.len()) {
             tracing::error!(%error, "cannot start a worker; trying again");
@@ -207,18 +239,36 @@ impl Scheduler {
         metrics: ModelMetrics,
         settings: LaneSettings,
     ) -> Lane {
-        let work = Arc::new(LaneWork {
-            engine,
-            metrics,
-            settings,
-            cost: cost::CostTable::default(),
-            queued_rows: AtomicUsize::new(0),
+        let policy = LimitPolicy {
+            max_batch_rows: self.settings.max_batch_rows,
+            max_batch_time: self.settings.max_batch_time,
+            max_scratch_bytes: self.settings.max_scratch_bytes,
+        };
+        let prepare = settings.prepare.clone();
+        let work = Arc::new(Forward::new(engine, metrics.clone(), settings, policy));
+        let forward = LaneWork::Forward(Arc::clone(&work));
+        let id = self.dispatch.add_lane(Arc::new(forward));
+        let preparing = prepare.map(|step| {
+            let max = Load {
+                rows: policy.max_batch_rows,
+                units: usize::MAX,
+            };
+            let preparation = Arc::new(Preparation {
+                step,
+                forward: Arc::clone(&work),
+                limit: BatchLimit::new(policy, max, 1),
+                queued: QueueGauge::new(metrics),
+                next: id,
+            });
+            let prepare = LaneWork::Prepare(Arc::clone(&preparation));
+            let id = self.dispatch.add_preparing_lane(Arc::new(prepare), id);
+            (id, preparation)
         });
-        let id = self.dispatch.add_lane(Arc::clone(&work));
         Lane(Arc::new(LaneInner {
             scheduler: Arc::clone(self),
             id,
             work,
+            preparing,
         }))
     }
 
@@ -268,12 +318,39 @@ pub struct Lane(Arc<LaneInner>);
 struct LaneInner {
     scheduler: Arc<Scheduler>,
     id: LaneId,
-    work: Arc<LaneWork>,
+    work: Arc<Forward>,
+    /// The lane in which rows are prepared, if they are.
+    preparing: Option<(LaneId, Arc<Preparation>)>,
 }
 
 impl Drop for LaneInner {
     fn drop(&mut self) {
+        if let Some((preparing, _)) = self.preparing {
+            self.scheduler.dispatch.remove_lane(preparing);
+        }
         self.scheduler.dispatch.remove_lane(self.id);
+    }
+}
+
+impl LaneInner {
+    /// Computes a request on this thread, if it is to be computed here.
+    fn run_inline(&self, request: &InferRequest) -> Option<Answer> {
+        let scheduler = &self.scheduler;
+        let cost = self.work.limit.estimate(request.load().units)?;
+        if !self.work.has_scratch(request.load()) {
+            return None;
+        }
+        let _running = match scheduler.inline.runs_on(cost) {
+            // A permission that no one counts.
+            RunsOn::Caller if !scheduler.closing.load(Ordering::Relaxed) => None,
+            RunsOn::CallerIfIdle => Some(scheduler.dispatch.start_inline()?),
+            RunsOn::Caller | RunsOn::Worker => return None,
+        };
+        let is_late = request.deadline.is_some_and(|at| at <= Instant::now());
+        Some(match is_late {
+            true => Err(InferError::DeadlineExceeded),
+            false => self.work.run_inline(request),
+        })
     }
 }
 
@@ -293,29 +370,21 @@ impl Lane {
     }
 
     async fn answer(&self, request: InferRequest) -> Answer {
-        let LaneInner {
-            scheduler,
-            id,
-            work,
-        } = &*self.0;
+        let lane = &*self.0;
+        let dispatch = &lane.scheduler.dispatch;
         let deadline = request.deadline;
-        let place = match work.cost.estimate(request.rows) {
-            Some(cost) => scheduler.inline.place(cost),
-            None => Place::Worker,
-        };
-        let inline_run = match place {
-            // A permission that nobody counts.
-            Place::Caller if !scheduler.closing.load(Ordering::Relaxed) => Some(None),
-            Place::CallerIfIdle => scheduler.dispatch.start_inline().map(Some),
-            _ => None,
-        };
-        if let Some(_running) = inline_run {
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(InferError::DeadlineExceeded);
+        let pending = match lane.preparing {
+            // Preparing is for the threads that compute, whatever it costs.
+            Some((preparing, _)) => dispatch.push_unprepared(preparing, request)?,
+            None => {
+                let checked = lane.work.check_tokens(&request.offsets);
+                checked.map_err(InferError::InvalidRow)?;
+                match lane.run_inline(&request) {
+                    Some(answer) => return answer,
+                    None => dispatch.push(lane.id, request)?,
+                }
             }
-            return work.run_inline(&request);
-        }
-        let pending = scheduler.dispatch.push(*id, request)?;
+        };
         match deadline {
             None => pending.await,
             // An answer that is there in time wins over the deadline; a deadline that passes
@@ -325,10 +394,10 @@ impl Lane {
                 .unwrap_or(Err(InferError::DeadlineExceeded)),
         }
     }
-
     /// Runs the engine on rows of zeros, so that the first requests meet warm caches and a
-    /// measured cost. Blocks: one row twice, then doubling up to a full batch, beginning no pass
-    /// after 100 ms. Nothing of it counts in the metrics.
+    /// measured cost, and batches their limit. Blocks: one row twice, then doubling up to a full
+    /// batch, or one that would take too long; no pass begins after a second. Nothing of it counts
+    /// in the metrics.
     ///
     /// An answer that is not finite is no error: zeros may be nothing that the model is ever
     /// asked.
@@ -336,18 +405,29 @@ impl Lane {
     /// # Errors
     /// [`InferError::Panicked`] if a pass panics: the model would fail requests.
     pub fn warm_up(&self) -> Result<WarmUp, InferError> {
-        let LaneInner {
-            scheduler, work, ..
-        } = &*self.0;
+        let work = &self.0.work;
         let started = Instant::now();
         let mut workspace = Workspace::new();
-        // Not measured: it brings the weights and the code into the caches.
-        let non_finite_output =
-            work.try_zeros(1, &mut workspace, |outputs, _| work.refused_output(outputs))?;
-        let mut rows = 1;
-        while rows <= scheduler.settings.max_batch_rows && started.elapsed() < WARM_UP {
-            let compute = work.try_zeros(rows, &mut workspace, |_, compute| compute)?;
-            work.cost.record(rows, compute);
+        // The first brings the weights and the code into the caches. It counts only if the second
+        // takes longer, which then waited for something else.
+        let (non_finite_output, cold) = work.try_zeros(1, &mut workspace, |outputs, compute| {
+            (work.refused_output(outputs), compute)
+        })?;
+        let mut time = |rows| work.try_zeros(rows, &mut workspace, |_, compute| compute);
+        let one = time(1)?.min(cold);
+        work.record(1, one);
+        let most = work.limit.batch_time(one);
+        let mut rows = 2;
+        while rows <= work.limit.load().rows && started.elapsed() < WARM_UP {
+            let mut compute = time(rows)?;
+            if compute > most {
+                // The machine may have taken the thread away.
+                compute = compute.min(time(rows)?);
+            }
+            work.record(rows, compute);
+            if compute > most {
+                break;
+            }
             rows *= 2;
         }
         Ok(WarmUp { non_finite_output })
@@ -357,23 +437,25 @@ impl Lane {
     /// without a lock unless there is overload, so that a server can ask before it reads a body.
     #[must_use]
     pub fn refuse(&self) -> Option<InferError> {
-        let LaneInner {
-            scheduler,
-            id,
-            work,
-        } = &*self.0;
-        if work.queued_rows.load(Ordering::Relaxed) < scheduler.settings.max_queued_rows {
+        let lane = &*self.0;
+        let preparing = lane.preparing.as_ref();
+        let waiting = lane.work.queued.rows() + preparing.map_or(0, |(_, work)| work.queued.rows());
+        if waiting < lane.scheduler.settings.max_queued_rows {
             return None;
         }
-        let overload = scheduler.dispatch.overload(*id, 1)?;
-        work.metrics.rejected(Rejection::QueueFull);
+        let first = preparing.map_or(lane.id, |&(id, _)| id);
+        let overload = lane.scheduler.dispatch.overload(first, 1)?;
+        lane.work.metrics.rejected(Rejection::QueueFull);
         Some(overload)
     }
 
     /// Rows that wait now.
     #[must_use]
     pub fn queued_rows(&self) -> usize {
-        self.0.scheduler.dispatch.queued_rows(self.0.id)
+        let lane = &*self.0;
+        let preparing = lane.preparing.as_ref().map(|&(id, _)| id);
+        let ids = [Some(lane.id), preparing].into_iter().flatten();
+        ids.map(|id| lane.scheduler.dispatch.queued_rows(id)).sum()
     }
 
     /// How its rows are computed.
@@ -418,6 +500,8 @@ impl<'a> Ending<'a> {
             Err(InferError::Closing) => Rejection::Closing,
             Err(InferError::NonFinite { .. }) => Rejection::NonFinite,
             Err(InferError::Panicked) => Rejection::Panic,
+            // Its status counts it, as that of a request that is refused where it is decoded.
+            Err(InferError::InvalidRow(_)) => return,
         };
         metrics.rejected(reason);
     }

@@ -408,7 +408,9 @@ def batches(page: Page) -> None:
         "safeserve_batch_rows", "short", width=8,
     )  # fmt: skip
     page.lines(
-        "Rows a pass by model", "The mean. At scheduler.max_batch_rows (128) a model has all that batching gives it.",
+        "Rows a pass by model",
+        "The mean. A model whose passes hold as many as they may (the table of versions says how many) has all that "
+        "batching gives it.",
         [query(ratio(by("model", rate("safeserve_rows_total")), by("model", passes)), "{{model}}")], "short",
     )  # fmt: skip
     page.lines(
@@ -507,10 +509,11 @@ def models(page: Page) -> None:
             query(f"max by ({version}) (safeserve_model_load_timestamp_seconds{{{MODEL}}}) * 1000"),
             query(f"max by ({version}) (safeserve_model_load_duration_seconds{{{MODEL}}})"),
             query(f"max by ({version}) (safeserve_model_weight_bytes{{{MODEL}}})"),
+            query(f"max by ({version}) (safeserve_model_batch_limit_rows{{{MODEL}}})"),
         ],
         {
             "model": "Model", "version": "Version", "instance": "Replica", "state": "State", "Value #C": "Loaded",
-            "Value #D": "Load took", "Value #E": "Weights", "fingerprint": "Fingerprint",
+            "Value #D": "Load took", "Value #E": "Weights", "Value #F": "Rows a pass", "fingerprint": "Fingerprint",
         },
         ["Time", "Value #A", "Value #B"],
         {"Loaded": "dateTimeAsIso", "Load took": "s", "Weights": "bytes"},

@@ -90,6 +90,8 @@ pub(super) fn scheduler_settings(config: &Config) -> SchedulerSettings {
     SchedulerSettings {
         workers: threads(scheduler.workers),
         max_batch_rows: scheduler.max_batch_rows,
+        max_batch_time: Duration::from_millis(scheduler.max_batch_ms),
+        max_scratch_bytes: scheduler.max_scratch_bytes,
         max_batch_delay: Duration::from_micros(scheduler.max_batch_delay_us),
         max_queued_rows: scheduler.max_queued_rows,
         inline_cost: Duration::from_micros(scheduler.inline_cost_us),

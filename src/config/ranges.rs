@@ -15,7 +15,8 @@ impl Config {
     /// The upper bounds keep slips such as a wrong unit from starting a server that cannot serve:
     /// a day for any time, a second for microseconds, 4 GiB for a body.
     pub(super) fn refusal(&self) -> Option<Refusal> {
-        const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+        const MINUTE_MS: u64 = 60 * 1000;
+        const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
         const SECOND_US: u64 = 1_000_000;
         const ONE_A_CORE: &str = "use 0 for one thread a core";
         const BYTES: &str = "the unit is bytes";
@@ -131,6 +132,18 @@ impl Config {
                 scheduler.max_batch_rows as u64,
                 [1, 65_536],
                 "use 1 to compute every row alone",
+            ),
+            range(
+                "scheduler.max_batch_ms",
+                scheduler.max_batch_ms,
+                [0, MINUTE_MS],
+                "everyone in a batch waits for all of it; the unit is milliseconds",
+            ),
+            range(
+                "scheduler.max_scratch_bytes",
+                scheduler.max_scratch_bytes as u64,
+                [1 << 20, 1 << 40],
+                BYTES,
             ),
             range(
                 "scheduler.max_batch_delay_us",

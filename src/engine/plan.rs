@@ -102,6 +102,11 @@ impl Plan {
         }
     }
 
+    pub(super) fn scratch_bytes(&self, rows: usize, tokens: usize) -> usize {
+        let len = self.layout.most_len(rows, tokens);
+        len.saturating_mul(size_of::<f32>())
+    }
+
     pub(super) fn pays_to_share(&self, rows: usize, tokens: usize) -> bool {
         let mut steps = self.steps.iter();
         steps.any(|step| step.pays_to_share(rows, tokens))

@@ -57,6 +57,14 @@ impl Footprint {
         }
     }
 
+    /// The most elements, with this many tokens along each axis.
+    fn most_elements(&self, rows: usize, tokens: usize) -> usize {
+        let by_token: usize = self.tokens.iter().sum();
+        let by_row = self.rows.saturating_mul(rows);
+        let by_token = by_token.saturating_mul(tokens);
+        self.once.saturating_add(by_row).saturating_add(by_token)
+    }
+
     fn elements(&self, counts: Counts<'_>) -> usize {
         let mut elements = self.once + self.rows * counts.rows();
         for (axis, tokens) in self.tokens.iter().enumerate() {
@@ -101,6 +109,14 @@ impl Layout {
     /// The floats that slots and scratch take together.
     pub(super) fn len(&self, counts: Counts<'_>) -> usize {
         self.slots_len(counts) + self.scratch.elements(counts)
+    }
+
+    /// The most floats that slots and scratch take together, with this many tokens along each axis.
+    pub(super) fn most_len(&self, rows: usize, tokens: usize) -> usize {
+        let slots = self.before.len() - 1;
+        let elements = self.before[slots].most_elements(rows, tokens);
+        let end = elements.saturating_add((slots + 1) * LINE);
+        end.saturating_add(self.scratch.most_elements(rows, tokens))
     }
 }
 
@@ -171,8 +187,21 @@ mod tests {
                 // The largest number of items of each domain.
                 let scratch = 5 + 2 * counts.items(Domain::Tokens(first));
                 assert_eq!(layout.len(counts), layout.slots_len(counts) + scratch);
+                let most = layout.most_len(rows, (row_tokens * rows).max(3 * rows));
+                assert!(layout.len(counts) <= most);
             }
         }
+    }
+
+    #[test]
+    fn the_most_that_a_run_over_rows_takes_is_what_it_takes_but_for_a_cache_line() {
+        let layout = Layout::new(&rows(&[64, 3, 10]), &[Shape::rows([7])]);
+        for rows in [1, 2, 3, 16, 130] {
+            let len = layout.len(Counts::new(rows, &[]));
+            let most = layout.most_len(rows, rows);
+            assert!((len..=len + LINE).contains(&most), "{len} {most}");
+        }
+        assert_eq!(layout.most_len(usize::MAX, 1), usize::MAX);
     }
 
     #[test]

@@ -158,6 +158,7 @@ impl ApiError {
             Self::Infer(InferError::NonFinite { .. }) | Self::NonFiniteAnswer { .. } => {
                 ErrorCode::AnswerNotFinite
             }
+            Self::Infer(InferError::InvalidRow(_)) => ErrorCode::InvalidRow,
             Self::Infer(InferError::Panicked) | Self::Internal => ErrorCode::Internal,
             Self::UnknownPath { .. } => ErrorCode::UnknownPath,
             Self::UnknownLabel { .. } => ErrorCode::UnknownLabel,

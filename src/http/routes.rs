@@ -154,6 +154,8 @@ mod tests {
         let scheduler = Scheduler::start(SchedulerSettings {
             workers: 1,
             max_batch_rows: 1,
+            max_batch_time: Duration::from_secs(3600),
+            max_scratch_bytes: 64 << 20,
             max_batch_delay: Duration::ZERO,
             max_queued_rows: 1,
             inline_cost: Duration::ZERO,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use prometheus::{Gauge, GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::family::{Family, Series as Counted};
+use super::forward_passes::{ForwardPasses, Total, nanoseconds};
 use super::labels::{Code, Label, Protocol, Rejection, Release};
-use super::passes::{Passes, Total, nanoseconds};
 use super::registration::whole;
 use super::sharded::{Counter, Histogram, Latest, Unit};
 
@@ -39,6 +39,7 @@ pub(super) struct Families {
     load_seconds: GaugeVec,
     loaded_at: IntGaugeVec,
     weight_bytes: IntGaugeVec,
+    batch_limit_rows: IntGaugeVec,
     info: IntGaugeVec,
 }
 
@@ -116,7 +117,7 @@ impl Families {
             )?,
             panics: counters(
                 "safeserve_panics_total",
-                "Forward passes that panicked.",
+                "Forward passes that panicked, and times that preparing rows did.",
                 &["model", "version"],
             )?,
             load_seconds,
@@ -128,6 +129,11 @@ impl Families {
             weight_bytes: gauges(
                 "safeserve_model_weight_bytes",
                 "Memory that the prepared weights take, in bytes.",
+                &["model", "version"],
+            )?,
+            batch_limit_rows: gauges(
+                "safeserve_model_batch_limit_rows",
+                "The most rows of one forward pass now, by what they cost and the settings.",
                 &["model", "version"],
             )?,
             info: gauges(
@@ -159,11 +165,12 @@ impl Families {
             panics: self.panics.with(&key),
             failed_ns: Counter::default(),
             request_compute_ns: Counter::default(),
-            passes: Passes::default(),
+            forward_passes: ForwardPasses::default(),
             last_request: Latest::default(),
             load_seconds: self.load_seconds.with_label_values(&key),
             loaded_at: self.loaded_at.with_label_values(&key),
             weight_bytes: self.weight_bytes.with_label_values(&key),
+            batch_limit_rows: self.batch_limit_rows.with_label_values(&key),
             requests,
             batches: by_label(|release: Release| {
                 self.batches.with(&[name, version, release.as_str()])
@@ -216,11 +223,12 @@ struct Series {
     failed_ns: Counter,
     /// Of each answered request, the passes that held its rows, in nanoseconds.
     request_compute_ns: Counter,
-    passes: Passes,
+    forward_passes: ForwardPasses,
     last_request: Latest,
     load_seconds: Gauge,
     loaded_at: IntGauge,
     weight_bytes: IntGauge,
+    batch_limit_rows: IntGauge,
     name: String,
     version: String,
     /// The fingerprint that `info` shows now.
@@ -236,7 +244,7 @@ pub struct Statistics {
     /// Rows computed.
     pub rows: u64,
     /// Forward passes.
-    pub passes: u64,
+    pub forward_passes: u64,
     /// Requests that were answered with 200, from their head to their answer.
     pub succeeded: Total,
     /// All others.
@@ -246,7 +254,7 @@ pub struct Statistics {
     /// The forward passes of these requests: one that several share counts for each.
     pub compute: Total,
     /// The forward passes of each number of rows.
-    pub passes_by_rows: Vec<(usize, Total)>,
+    pub forward_passes_by_rows: Vec<(usize, Total)>,
     /// Memory that the prepared weights take.
     pub weight_bytes: u64,
 }
@@ -277,7 +285,7 @@ impl ModelMetrics {
         series.compute_seconds.observe(took.as_secs_f64());
         series.batch_rows.observe(rows as f64);
         series.rows.inc_by(rows as u64);
-        series.passes.observe(rows, took);
+        series.forward_passes.observe(rows, took);
     }
 
     /// Counts one request that its model answered: how long its rows waited, and how long the
@@ -300,7 +308,7 @@ impl ModelMetrics {
         Statistics {
             last_request_age: series.last_request.age(),
             rows: series.rows.get(),
-            passes: series.compute_seconds.count(),
+            forward_passes: series.compute_seconds.count(),
             succeeded: Total {
                 count: ok,
                 ns: all_ns.saturating_sub(failed_ns),
@@ -317,7 +325,7 @@ impl ModelMetrics {
                 count: answered,
                 ns: series.request_compute_ns.get(),
             },
-            passes_by_rows: series.passes.totals(),
+            forward_passes_by_rows: series.forward_passes.totals(),
             weight_bytes: u64::try_from(series.weight_bytes.get()).unwrap_or(0),
         }
     }
@@ -352,10 +360,15 @@ impl ModelMetrics {
         &self.0.rows
     }
 
-    /// Forward passes that panicked.
+    /// Forward passes that panicked, and times that preparing rows did.
     #[must_use]
     pub fn panics_total(&self) -> &Counter {
         &self.0.panics
+    }
+
+    /// Reports the most rows that a forward pass may compute from now on.
+    pub fn batch_limited(&self, rows: usize) {
+        self.0.batch_limit_rows.set(whole(rows));
     }
 
     /// Counts one batch by what made a worker take it.
@@ -418,6 +431,7 @@ impl ModelMetrics {
             &families.queued_rows,
             &families.loaded_at,
             &families.weight_bytes,
+            &families.batch_limit_rows,
         ] {
             let _ = family.remove_label_values(&key);
         }

@@ -13,33 +13,46 @@ mod sequential;
 use super::LoadError;
 use super::json::{Field, Fields};
 use super::manifest::Description;
+use super::program::Program;
 use super::weights::Weights;
-use crate::engine::Graph;
 
-/// Builds a family's graph. Takes from `config` the keys that are the family's own and from
+/// Builds a family's program. Takes from `config` the keys that are the family's own and from
 /// `weights` the tensors that its layers use; gives back the weights with those that none uses.
-type Build = fn(&mut Fields, &Description, Weights) -> Result<(Graph, Weights), LoadError>;
+type Build = fn(&mut Fields, &Description, Weights) -> Result<(Program, Weights), LoadError>;
+
+const GRAPH: Build = |config, description, weights| {
+    let (graph, weights) = graph::build(config, description, weights)?;
+    Ok((graph.into(), weights))
+};
+const KERAS: Build = |config, description, weights| {
+    let (graph, weights) = keras::build(config, description, weights)?;
+    Ok((graph.into(), weights))
+};
+const SEQUENTIAL: Build = |config, description, weights| {
+    let (graph, weights) = sequential::build(config, description, weights)?;
+    Ok((graph.into(), weights))
+};
 
 /// By `model_type`.
 const FAMILIES: &[(&str, Build)] = &[
-    ("graph", graph::build),
-    ("keras", keras::build),
-    ("sequential", sequential::build),
+    ("graph", GRAPH),
+    ("keras", KERAS),
+    ("sequential", SEQUENTIAL),
     #[cfg(feature = "faults")]
     ("faults", faults::build),
 ];
 
-/// Builds the graph of the family that the configuration names.
+/// Builds the program of the family that the configuration names.
 ///
 /// A configuration without `model_type` that has Keras' `class_name` is Keras' own.
 pub(super) fn build(
     config: &mut Fields,
     description: &Description,
     weights: Weights,
-) -> Result<(Graph, Weights), LoadError> {
+) -> Result<(Program, Weights), LoadError> {
     let family = match config.take("model_type") {
         Some(field) => named(field)?,
-        None if config.has("class_name") => keras::build,
+        None if config.has("class_name") => KERAS,
         None => {
             return Err(config
                 .error(format!(

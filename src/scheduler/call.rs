@@ -1,8 +1,11 @@
 //! A request between its arrival and its answer.
 //!
 //! A [`Call`] is shared by the lane's queue and by the workers that hold some of its rows. It
-//! answers exactly once: with the last of its rows, or with its first failure. Nobody may be
-//! listening any more by then; the answer is dropped in that case.
+//! answers exactly once: with the last of its rows, or with its first failure. By then
+//! no one may be listening any more; the answer is dropped in that case.
+//!
+//! Where rows are prepared first, the call whose rows are [prepared](Call::deliver_prepared) ends in
+//! another one, which computes them for the same caller.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::place::Handover;
 use super::sync::{Mutex, MutexGuard};
-use crate::request::{InferError, InferRequest, InferResponse, Timing};
-use crate::tensor::View;
+use crate::request::{InferError, InferRequest, InferResponse, Load, Prepared, Timing};
+use crate::tensor::{Shape, TensorSpec, View};
 
 /// What a call's caller gets.
 pub(super) type Answer = Result<InferResponse, InferError>;
@@ -26,6 +30,10 @@ pub(super) struct Call {
     /// Set before a failure is sent, so that its remaining rows need not be computed.
     failed: AtomicBool,
     gathering: Mutex<Gathering>,
+    /// What it took to prepare the rows.
+    preparation: Timing,
+    /// Where its caller finds what became of it, if its rows are to be prepared.
+    handover: Option<Arc<Mutex<Handover>>>,
 }
 
 /// The answer as far as it is there.
@@ -36,13 +44,15 @@ struct Gathering {
     missing_rows: usize,
     /// Full-sized from the first part of several on; empty before.
     outputs: Vec<Vec<f32>>,
+    /// The parts that are prepared for the engine, each with its first row.
+    prepared: Vec<(usize, Prepared)>,
     /// Over the parts that are there.
     timing: Option<Timing>,
 }
 
 /// The forward pass that computed some of a call's rows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pass {
+pub(super) struct ForwardPass {
     /// When a worker took the batch.
     pub(super) taken_at: Instant,
     /// How long the forward pass took.
@@ -52,25 +62,50 @@ pub(super) struct Pass {
 }
 
 impl Call {
-    /// A call that was made at `queued_at`, and where its caller receives the answer.
+    /// A call that was made at `queued_at`, and where its caller receives the answer. `handover` is
+    /// for calls whose rows are to be prepared.
     pub(super) fn new(
         request: InferRequest,
         queued_at: Instant,
+        handover: Option<Arc<Mutex<Handover>>>,
     ) -> (Arc<Self>, oneshot::Receiver<Answer>) {
         let (caller, receiver) = oneshot::channel();
+        let call = Self::for_caller(request, queued_at, caller, Timing::default(), handover);
+        (Arc::new(call), receiver)
+    }
+
+    fn for_caller(
+        request: InferRequest,
+        queued_at: Instant,
+        caller: oneshot::Sender<Answer>,
+        preparation: Timing,
+        handover: Option<Arc<Mutex<Handover>>>,
+    ) -> Self {
         let gathering = Gathering {
             caller: Some(caller),
             missing_rows: request.rows,
             outputs: Vec::new(),
+            prepared: Vec::new(),
             timing: None,
         };
-        let call = Self {
+        Self {
             request,
             queued_at,
             failed: AtomicBool::new(false),
             gathering: Mutex::new(gathering),
-        };
-        (Arc::new(call), receiver)
+            preparation,
+            handover,
+        }
+    }
+
+    /// Where its caller finds what became of it, if its rows are to be prepared.
+    pub(super) fn handover(&self) -> Option<&Mutex<Handover>> {
+        self.handover.as_deref()
+    }
+
+    /// The request.
+    pub(super) fn request(&self) -> &InferRequest {
+        &self.request
     }
 
     /// The number of rows, at least 1.
@@ -78,16 +113,25 @@ impl Call {
         self.request.rows
     }
 
-    /// The number of inputs.
-    pub(super) fn inputs(&self) -> usize {
-        self.request.inputs.len()
+    /// How much there is to compute.
+    pub(super) fn load(&self) -> Load {
+        self.request.load()
     }
 
-    /// Some rows of an input, row-major.
-    pub(super) fn input(&self, input: usize, rows: Range<usize>) -> View<'_> {
-        let values = self.request.inputs[input].view();
-        let elements = values.len() / self.request.rows;
-        values.slice(rows.start * elements..rows.end * elements)
+    /// How much there is to compute for some of the rows.
+    pub(super) fn load_of(&self, rows: Range<usize>) -> Load {
+        self.request.load_of(rows)
+    }
+
+    /// How many rows, from `first` on, are within a load.
+    pub(super) fn rows_within(&self, first: usize, load: Load) -> usize {
+        self.request.rows_within(first, load)
+    }
+
+    /// The items of some rows in an input of this shape, row-major.
+    pub(super) fn input(&self, input: usize, shape: &Shape, rows: Range<usize>) -> View<'_> {
+        let elements = shape.elements_of(rows, &self.request.offsets);
+        self.request.inputs[input].view().slice(elements)
     }
 
     /// When the call was queued.
@@ -114,58 +158,79 @@ impl Call {
 
     /// Takes in the answer for some of the call's rows, and answers if none are missing.
     ///
-    /// `outputs` holds one slice an output of the engine, with exactly these rows.
+    /// `specs` are the engine's outputs; `outputs` holds one slice for each, with exactly these rows.
     ///
     /// # Panics
     /// If rows are delivered twice.
     pub(super) fn deliver<'a>(
         &self,
         rows: Range<usize>,
+        specs: &[TensorSpec],
         outputs: impl Iterator<Item = &'a [f32]>,
-        pass: Pass,
+        pass: ForwardPass,
     ) {
-        let mut timing = Timing {
-            queue: pass.taken_at.saturating_duration_since(self.queued_at),
-            compute: pass.compute,
-            batch_rows: pass.batch_rows,
-        };
         if rows.len() == self.request.rows {
             // The usual case: one batch held the whole call, and copying needs no lock.
             let outputs = outputs.map(<[f32]>::to_vec).collect();
-            return self.reply(Ok(self.response(outputs, timing)));
+            return self.reply(Ok(self.response(outputs, self.timing(pass))));
         }
 
         let mut gathering = self.gather();
-        if gathering
-            .caller
-            .as_ref()
-            .is_none_or(|caller| caller.is_closed())
-        {
-            return; // Another part failed, or nobody listens.
+        if !gathering.is_awaited() {
+            return; // Another part failed, or no one listens.
         }
-        gathering.missing_rows = gathering
-            .missing_rows
-            .checked_sub(rows.len())
-            .expect("each row is delivered once");
-        if let Some(before) = gathering.timing {
-            timing.queue = timing.queue.min(before.queue);
-            timing.compute += before.compute;
-            timing.batch_rows = timing.batch_rows.max(before.batch_rows);
-        }
-        gathering.timing = Some(timing);
-        for (index, part) in outputs.enumerate() {
-            let elements = part.len() / rows.len();
+        for ((index, part), spec) in outputs.enumerate().zip(specs) {
+            let place = |rows| spec.shape.elements_of(rows, &self.request.offsets);
             if gathering.outputs.len() == index {
-                let zeros = vec![0.0; self.request.rows * elements];
+                let zeros = vec![0.0; place(0..self.request.rows).end];
                 gathering.outputs.push(zeros);
             }
-            gathering.outputs[index][rows.start * elements..rows.end * elements]
-                .copy_from_slice(part);
+            gathering.outputs[index][place(rows.clone())].copy_from_slice(part);
         }
-        if gathering.missing_rows == 0 {
+        if let Some(timing) = gathering.add(rows.len(), self.timing(pass)) {
             let outputs = std::mem::take(&mut gathering.outputs);
             drop(gathering);
             self.reply(Ok(self.response(outputs, timing)));
+        }
+    }
+
+    /// Takes in some of the call's rows as they are prepared for the engine. Once none are missing
+    /// it gives, unless the call was answered meanwhile, the call that computes them.
+    ///
+    /// # Panics
+    /// If rows are delivered twice.
+    pub(super) fn deliver_prepared(
+        &self,
+        rows: Range<usize>,
+        prepared: Prepared,
+        pass: ForwardPass,
+        now: Instant,
+    ) -> Option<Arc<Self>> {
+        let mut gathering = self.gather();
+        if !gathering.is_awaited() {
+            return None; // Another part failed, or no one listens.
+        }
+        gathering.prepared.push((rows.start, prepared));
+        let timing = gathering.add(rows.len(), self.timing(pass))?;
+        let caller = gathering.caller.take()?;
+        let parts = std::mem::take(&mut gathering.prepared);
+        drop(gathering);
+        let Prepared { offsets, inputs } = joined(parts)?;
+        let request = InferRequest {
+            rows: self.request.rows,
+            offsets,
+            inputs,
+            deadline: self.request.deadline,
+        };
+        let call = Self::for_caller(request, now, caller, timing, None);
+        Some(Arc::new(call))
+    }
+
+    fn timing(&self, pass: ForwardPass) -> Timing {
+        Timing {
+            queue: pass.taken_at.saturating_duration_since(self.queued_at),
+            compute: pass.compute,
+            batch_rows: pass.batch_rows,
         }
     }
 
@@ -175,18 +240,27 @@ impl Call {
         self.reply(Err(error));
     }
 
+    /// Whether someone waits for the answer, and there is none.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.gather().is_awaited()
+    }
+
     fn response(&self, outputs: Vec<Vec<f32>>, timing: Timing) -> InferResponse {
         InferResponse {
             rows: self.request.rows,
             outputs,
-            timing,
+            timing: Timing {
+                queue: timing.queue + self.preparation.queue,
+                compute: timing.compute + self.preparation.compute,
+                ..timing
+            },
         }
     }
 
     fn reply(&self, answer: Answer) {
         let caller = self.gather().caller.take();
         if let Some(caller) = caller {
-            // A caller that left meanwhile does not mind.
+            // A caller that left meanwhile needs no answer.
             let _ = caller.send(answer);
         }
     }
@@ -199,8 +273,38 @@ impl Call {
     }
 }
 
-/// Some rows of a row-major buffer of `total_rows` rows.
-pub(super) fn rows_of(values: &[f32], total_rows: usize, rows: Range<usize>) -> &[f32] {
-    let elements = values.len() / total_rows;
-    &values[rows.start * elements..rows.end * elements]
+impl Gathering {
+    /// Whether someone waits for the answer, and there is none.
+    fn is_awaited(&self) -> bool {
+        let caller = self.caller.as_ref();
+        caller.is_some_and(|caller| !caller.is_closed())
+    }
+
+    /// Notes that some rows are there, and how long they took; how long all took, if none are
+    /// missing any more.
+    ///
+    /// # Panics
+    /// If these are more than were missing.
+    fn add(&mut self, rows: usize, mut timing: Timing) -> Option<Timing> {
+        self.missing_rows = self
+            .missing_rows
+            .checked_sub(rows)
+            .expect("each row is delivered once");
+        if let Some(before) = self.timing {
+            timing.queue = timing.queue.min(before.queue);
+            timing.compute += before.compute;
+            timing.batch_rows = timing.batch_rows.max(before.batch_rows);
+        }
+        self.timing = Some(timing);
+        (self.missing_rows == 0).then_some(timing)
+    }
+}
+
+/// The rows of all parts in their order; each comes with the number of its first row.
+fn joined(mut parts: Vec<(usize, Prepared)>) -> Option<Prepared> {
+    parts.sort_unstable_by_key(|(first, _)| *first);
+    let mut parts = parts.into_iter().map(|(_, prepared)| prepared);
+    let mut all = parts.next()?;
+    parts.for_each(|part| all.extend(&part));
+    Some(all)
 }

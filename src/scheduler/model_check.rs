@@ -1,9 +1,9 @@
 //! The queue's code under thousands of thread schedules.
 //!
-//! `dispatch.rs`, `call.rs`, `queue.rs` and `batch.rs` are compiled here once more, word for
+//! `dispatch.rs`, `lanes.rs`, `call.rs`, `queue.rs` and `batch.rs` are compiled here once more, word for
 //! word, over a lock, a condition variable and a clock whose every step [shuttle] orders at
 //! random: `sound` is what the product should do, with spurious wake-ups and timeouts thrown in.
-//! `mute` is the same over a condition variable that now and then wakes nobody, so that a test
+//! `mute` is the same over a condition variable that now and then wakes no one, so that a test
 //! shows what the check does when the queue forgets a waiting worker. `scenarios.rs` holds what
 //! both run; its workers can be told to misbehave, which shows that the check notices lost,
 //! doubled and misdelivered rows.
@@ -108,7 +108,7 @@ mod threads {
             Ok(MutexGuard { guard, mutex })
         }
 
-        /// Lets a tick pass, and whoever wants the lock.
+        /// Lets a tick pass, and anyone who wants the lock take it.
         pub(super) fn wait_timeout<'a, T>(
             &self,
             guard: MutexGuard<'a, T>,

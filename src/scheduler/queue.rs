@@ -1,4 +1,4 @@
-//! The calls that wait for one lane, first in, first out, counted in rows. Plain data: the
+//! The calls that wait for one lane, first in, first out, counted in load. Plain data: the
 //! lock around it, and the threads, are in `dispatch.rs`.
 
 use std::collections::VecDeque;
@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::call::Call;
+use crate::request::Load;
 
 /// Calls that wait, in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct LaneQueue {
     waiting: VecDeque<Waiting>,
-    /// The sum of `rows_left` over `waiting`.
-    rows: usize,
+    /// The sum of what is `left` over `waiting`.
+    load: Load,
     next_number: u64,
 }
 
@@ -27,8 +28,8 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn rows_left(&self) -> usize {
-        self.call.rows() - self.next_row
+    fn left(&self) -> Load {
+        self.call.load_of(self.next_row..self.call.rows())
     }
 }
 
@@ -41,17 +42,24 @@ pub(super) struct Part {
     pub(super) rows: Range<usize>,
 }
 
+impl Part {
+    /// How much there is to compute for them.
+    pub(super) fn load(&self) -> Load {
+        self.call.load_of(self.rows.clone())
+    }
+}
+
 /// What one look at the queue took out of it.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     /// To be computed together, in the order of the queue.
     pub(super) parts: Vec<Part>,
-    /// Their rows, summed.
-    pub(super) rows: usize,
+    /// The sum of their loads.
+    pub(super) load: Load,
     /// Calls to be refused, because their deadline passed while they waited, or will have when they
     /// are computed.
     pub(super) expired: Vec<Arc<Call>>,
-    /// Calls of which a part failed: answered already, to be dropped.
+    /// Calls with a part that failed: answered already, to be dropped.
     pub(super) failed: Vec<Arc<Call>>,
 }
 
@@ -59,16 +67,16 @@ impl Taken {
     /// Forgets everything but the allocations.
     pub(super) fn clear(&mut self) {
         self.parts.clear();
-        self.rows = 0;
+        self.load = Load::default();
         self.expired.clear();
         self.failed.clear();
     }
 }
 
 impl LaneQueue {
-    /// Rows that wait.
-    pub(super) fn rows(&self) -> usize {
-        self.rows
+    /// What waits.
+    pub(super) fn load(&self) -> Load {
+        self.load
     }
 
     /// Whether nothing waits.
@@ -87,7 +95,7 @@ impl LaneQueue {
     pub(super) fn push(&mut self, call: Arc<Call>) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
-        self.rows += call.rows();
+        self.load += call.load();
         self.waiting.push_back(Waiting {
             number,
             call,
@@ -96,21 +104,15 @@ impl LaneQueue {
         number
     }
 
-    /// Takes a batch of at most `max_rows` rows from the front; its forward pass is expected to take
-    /// `pass`.
+    /// Takes a batch within `limit` from the front; its forward pass is expected to take `pass`.
     ///
     /// A call that fits a batch is never split: it waits for the next one, which begins with
-    /// it. A call larger than a batch fills this one, and its rest stays at the front.
+    /// it. A call larger than a batch fills this one, and its rest stays at the front. A single row
+    /// is taken whatever its load.
     /// Failed calls, and those that have expired or will have when the pass ends, leave without
-    /// counting as rows of the batch. Where that would leave nothing to compute, only what has
+    /// counting as load of the batch. Where that would leave nothing to compute, only what has
     /// expired already leaves: an expectation that is wrong is put right by passes that run.
-    pub(super) fn take(
-        &mut self,
-        max_rows: usize,
-        now: Instant,
-        pass: Duration,
-        taken: &mut Taken,
-    ) {
+    pub(super) fn take(&mut self, limit: Load, now: Instant, pass: Duration, taken: &mut Taken) {
         // Mostly the first that is asked, the one that came last, has the time.
         let has_time =
             |waiting: &Waiting| !waiting.call.has_failed() && !waiting.call.is_expired(now + pass);
@@ -119,7 +121,7 @@ impl LaneQueue {
             false => now,
         };
         while let Some(first) = self.waiting.front_mut() {
-            let left = first.rows_left();
+            let left = first.left();
             let drop_to = if first.call.has_failed() {
                 Some(&mut taken.failed)
             } else if first.call.is_expired(ends) {
@@ -128,24 +130,35 @@ impl LaneQueue {
                 None
             };
             if let Some(dropped) = drop_to {
-                self.rows -= left;
+                self.load -= left;
                 dropped.extend(self.waiting.pop_front().map(|first| first.call));
                 continue;
             }
-            let room = max_rows - taken.rows;
-            if room == 0 || (left > room && left <= max_rows) {
+            let room = Load {
+                rows: limit.rows - taken.load.rows,
+                units: limit.units.saturating_sub(taken.load.units),
+            };
+            let count = if left.is_within(room) {
+                left.rows
+            } else if left.is_within(limit) {
+                break;
+            } else {
+                let fits = first.call.rows_within(first.next_row, room);
+                fits.max(usize::from(taken.load.rows == 0))
+            };
+            if count == 0 {
                 break;
             }
-            let count = left.min(room);
-            let rows = first.next_row..first.next_row + count;
-            taken.parts.push(Part {
+            let part = Part {
                 call: Arc::clone(&first.call),
-                rows,
-            });
-            taken.rows += count;
-            self.rows -= count;
+                rows: first.next_row..first.next_row + count,
+            };
+            let load = part.load();
+            taken.parts.push(part);
+            taken.load += load;
+            self.load -= load;
             first.next_row += count;
-            if first.rows_left() == 0 {
+            if count == left.rows {
                 self.waiting.pop_front();
             }
         }
@@ -163,7 +176,7 @@ impl LaneQueue {
             .binary_search_by_key(&number, |waiting| waiting.number)
             .ok()?;
         let removed = self.waiting.remove(position)?;
-        self.rows -= removed.rows_left();
+        self.load -= removed.left();
         Some(removed.call)
     }
 }

@@ -2,7 +2,10 @@
 
 mod admission;
 mod faults;
+mod fixture;
+mod limits;
+mod prepare;
 mod queue;
-mod seats;
 mod serving;
-mod stage;
+mod tokens;
+mod worker_slots;

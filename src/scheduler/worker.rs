@@ -1,206 +1,87 @@
-//! The threads that compute: each takes a batch, runs it and answers its calls, until the
-//! dispatch is closed.
+//! The threads that compute: each takes a batch, does its lane's work on it and answers its calls,
+//! until the dispatch is closed.
 
-use std::any::Any;
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::batch::{JoinBuffers, first_non_finite, split, with_views};
-use super::call::{Answer, Pass};
-use super::cost::CostTable;
-use super::dispatch::{Batch as Taken, Dispatch, Work};
-use super::queue::Part;
-use super::seats::SeatId;
-use crate::engine::kernels::Team;
-use crate::engine::{Batch, Engine, Outputs, Workspace};
-use crate::metrics::{ModelMetrics, Release};
-use crate::request::{InferError, InferRequest, InferResponse, Timing};
-use crate::tensor::{Values, View};
+use super::batch::JoinBuffers;
+use super::dispatch::Dispatch;
+use super::forward::Forward;
+use super::lanes::{Work, WorkerBatch};
+use super::limit::BatchLimit;
+use super::panics::panic_message;
+use super::prepare::Preparation;
+use super::worker_slots::WorkerId;
+use crate::engine::Workspace;
+use crate::request::{InferError, Load};
 
-/// What a lane needs to know of its model besides its engine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LaneSettings {
-    /// The model's name, for the log.
-    pub name: String,
-    /// Whether answers may hold NaN and infinities.
-    pub allow_non_finite: bool,
+/// What is done with a lane's rows.
+#[derive(Debug)]
+pub(super) enum LaneWork {
+    /// They are computed, and their calls answered.
+    Forward(Arc<Forward>),
+    /// They are prepared, and wait again in the lane where they are computed.
+    Prepare(Arc<Preparation>),
 }
 
-/// What a lane's rows are computed with. Batches hold it beside the lane, so that one that was
-/// taken finishes after the lane is gone.
-#[derive(Debug)]
-pub(super) struct LaneWork {
-    pub(super) engine: Arc<Engine>,
-    pub(super) metrics: ModelMetrics,
-    pub(super) settings: LaneSettings,
-    pub(super) cost: CostTable,
-    /// The rows that wait, for whoever cannot wait for the queue's lock.
-    pub(super) queued_rows: AtomicUsize,
+impl LaneWork {
+    fn batch_limit(&self) -> &BatchLimit {
+        match self {
+            Self::Forward(forward) => &forward.limit,
+            Self::Prepare(preparation) => &preparation.limit,
+        }
+    }
 }
 
 impl Work for LaneWork {
     fn set_queued_rows(&self, rows: usize) {
-        let before = self.queued_rows.swap(rows, Ordering::Relaxed);
-        let count = |rows| i64::try_from(rows).unwrap_or(i64::MAX);
-        // While a version replaces another, two lanes count into one series.
-        self.metrics.queued_rows().add(count(rows) - count(before));
-    }
-
-    fn cost(&self, rows: usize) -> Duration {
-        self.cost.estimate(rows).unwrap_or_default()
-    }
-
-    fn pays_to_share(&self, rows: usize) -> bool {
-        self.engine.pays_to_share(rows, rows)
-    }
-}
-
-/// The forward pass panicked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Panicked;
-
-impl LaneWork {
-    /// Computes `rows` rows, counts them, and hands the outputs and the time it took to `read`.
-    fn forward<R>(
-        &self,
-        rows: usize,
-        inputs: &[View<'_>],
-        workspace: &mut Workspace,
-        team: Option<&Team>,
-        read: impl FnOnce(&Outputs<'_>, Duration) -> R,
-    ) -> Result<R, Panicked> {
-        let metrics = &self.metrics;
-        self.pass(rows, inputs, workspace, team, |outputs, compute| {
-            self.cost.record(rows, compute);
-            metrics.computed(rows, compute);
-            read(outputs, compute)
-        })
-        .inspect_err(|Panicked| metrics.panics_total().inc())
-    }
-
-    /// Runs the engine once, with the team's help if there is one; a panic is caught and logged.
-    fn pass<R>(
-        &self,
-        rows: usize,
-        inputs: &[View<'_>],
-        workspace: &mut Workspace,
-        team: Option<&Team>,
-        read: impl FnOnce(&Outputs<'_>, Duration) -> R,
-    ) -> Result<R, Panicked> {
-        let started = Instant::now();
-        let lent = &mut *workspace;
-        let run = move || {
-            let lent = lent; // Moved in, so that the outputs may outlive the closure.
-            self.engine.run(Batch::of_rows(rows, inputs), lent, team)
-        };
-        let panic = match catch_unwind(AssertUnwindSafe(run)) {
-            Ok(outputs) => return Ok(read(&outputs, started.elapsed())),
-            Err(panic) => panic,
-        };
-        // What the panic left half-written must not reach the next pass.
-        *workspace = Workspace::new();
-        tracing::error!(
-            model = %self.settings.name,
-            rows,
-            panic = panic_message(&*panic),
-            "a forward pass panicked"
-        );
-        Err(Panicked)
-    }
-
-    /// Computes rows of zeros and hands the outputs and the time it took to `read`; nothing is
-    /// counted.
-    pub(super) fn try_zeros<R>(
-        &self,
-        rows: usize,
-        workspace: &mut Workspace,
-        read: impl FnOnce(&Outputs<'_>, Duration) -> R,
-    ) -> Result<R, InferError> {
-        let specs = self.engine.inputs();
-        let zeros: Vec<Values> = specs
-            .iter()
-            .map(|spec| Values::zeros(spec.datatype, rows * spec.shape.elements()))
-            .collect();
-        with_views(
-            specs.len(),
-            |i| zeros[i].view(),
-            |inputs| self.pass(rows, inputs, workspace, None, read),
-        )
-        .map_err(|Panicked| InferError::Panicked)
-    }
-
-    /// The first output of one row that a request would be refused for.
-    pub(super) fn refused_output(&self, outputs: &Outputs<'_>) -> Option<usize> {
-        if self.settings.allow_non_finite {
-            return None;
+        match self {
+            Self::Forward(forward) => forward.queued.set(rows),
+            Self::Prepare(preparation) => preparation.queued.set(rows),
         }
-        let count = self.engine.outputs().len();
-        first_non_finite((0..count).map(|i| outputs.get(i)), 1).map(|(output, _)| output)
     }
 
-    /// Computes a request on the calling thread, which keeps a workspace for this purpose.
-    pub(super) fn run_inline(&self, request: &InferRequest) -> Answer {
-        thread_local! {
-            static WORKSPACE: RefCell<Workspace> = RefCell::new(Workspace::new());
+    fn limit(&self) -> Load {
+        self.batch_limit().load()
+    }
+
+    fn cost(&self, units: usize) -> Duration {
+        self.batch_limit().estimate(units).unwrap_or_default()
+    }
+
+    fn pays_to_share(&self, load: Load) -> bool {
+        match self {
+            Self::Forward(forward) => forward.engine.pays_to_share(load.rows, load.units),
+            Self::Prepare(_) => false,
         }
-        let rows = request.rows;
-        let answer = |outputs: &Outputs<'_>, compute| {
-            let count = self.engine.outputs().len();
-            let outputs = || (0..count).map(|i| outputs.get(i));
-            if !self.settings.allow_non_finite
-                && let Some((output, row)) = first_non_finite(outputs(), rows)
-            {
-                return Err(InferError::NonFinite { output, row });
-            }
-            Ok(InferResponse {
-                rows,
-                outputs: outputs().map(<[f32]>::to_vec).collect(),
-                timing: Timing {
-                    queue: Duration::ZERO,
-                    compute,
-                    batch_rows: rows,
-                },
-            })
-        };
-        self.metrics.batch_released(Release::Inline);
-        WORKSPACE.with_borrow_mut(|workspace| {
-            with_views(
-                request.inputs.len(),
-                |i| request.inputs[i].view(),
-                |inputs| self.forward(rows, inputs, workspace, None, answer),
-            )
-            .unwrap_or(Err(InferError::Panicked))
-        })
     }
 }
 
 /// One thread's state, reused from batch to batch.
 pub(super) struct Worker {
     dispatch: Arc<Dispatch<LaneWork>>,
-    batch: Taken<LaneWork>,
+    batch: WorkerBatch<LaneWork>,
     buffers: JoinBuffers,
     workspace: Workspace,
 }
 
 impl Worker {
-    pub(super) fn new(dispatch: Arc<Dispatch<LaneWork>>, seat: SeatId) -> Self {
+    pub(super) fn new(dispatch: Arc<Dispatch<LaneWork>>, worker: WorkerId) -> Self {
         Self {
             dispatch,
-            batch: Taken::empty(seat),
+            batch: WorkerBatch::empty(worker),
             buffers: JoinBuffers::default(),
             workspace: Workspace::new(),
         }
     }
 
-    /// Computes batches until the dispatch is closed, or another worker has this one's place.
+    /// Computes batches until the dispatch is closed, or another worker replaces this one.
     pub(super) fn run(&mut self) {
         while self.dispatch.next_batch(&mut self.batch) {
-            // Forward passes are caught one by one. This catches what remains, a fault in this
-            // module: its batch's calls are answered as panicked when they are dropped, and the
-            // worker lives on.
+            // Forward passes and preparations are caught one by one. This catches what remains, a
+            // fault in this module: its batch's calls are answered as panicked when they are
+            // dropped, and the worker lives on.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.answer_batch())) {
                 tracing::error!(panic = panic_message(&*panic), "a worker panicked");
                 self.workspace = Workspace::new();
@@ -210,10 +91,10 @@ impl Worker {
 
     fn answer_batch(&mut self) {
         let Self {
+            dispatch,
             batch,
             buffers,
             workspace,
-            ..
         } = self;
         for call in &batch.taken.expired {
             call.fail(InferError::DeadlineExceeded);
@@ -223,43 +104,18 @@ impl Worker {
         if parts.is_empty() {
             return;
         }
-        work.metrics.batch_released(batch.release);
-        let team = batch.is_shared.then_some(&*batch.team);
-        let mut answer = |parts: &[Part]| {
-            let rows = parts.iter().map(|part| part.rows.len()).sum();
-            buffers.join(parts, |inputs| {
-                work.forward(rows, inputs, workspace, team, |outputs, compute| {
-                    let pass = Pass {
-                        taken_at: batch.taken_at,
-                        compute,
-                        batch_rows: rows,
-                    };
-                    let count = work.engine.outputs().len();
-                    let allow_non_finite = work.settings.allow_non_finite;
-                    split(parts, count, |i| outputs.get(i), allow_non_finite, pass);
-                })
-            })
-        };
-        if answer(parts) == Ok(()) {
-            return;
-        }
-        if let [part] = parts {
-            return part.call.fail(InferError::Panicked);
-        }
-        // Alone, only the one whose rows are to blame fails.
-        for part in parts.chunks(1) {
-            if answer(part) == Err(Panicked) {
-                part[0].call.fail(InferError::Panicked);
+        match work {
+            LaneWork::Forward(forward) => {
+                forward.metrics.batch_released(batch.release);
+                let team = batch.is_shared.then_some(&*batch.team);
+                forward.answer(parts, batch.taken_at, team, buffers, workspace);
+            }
+            LaneWork::Prepare(preparation) => {
+                let next = preparation.next;
+                preparation.answer(parts, batch.taken_at, |unprepared, call| {
+                    dispatch.push_prepared(next, unprepared, call);
+                });
             }
         }
     }
-}
-
-/// What `panic!` was called with, as far as it is text.
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a text")
 }

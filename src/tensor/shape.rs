@@ -1,6 +1,7 @@
 //! What a tensor's items are, and the extents of one item.
 
 use std::fmt;
+use std::ops::Range;
 
 /// One of the axes of a network whose length a request chooses row by row: the tokens of a text,
 /// the frames of a recording. Numbered from 0 in the order in which the network declares them.
@@ -29,6 +30,33 @@ impl Domain {
         match (self, other) {
             (Self::Once, domain) | (domain, Self::Once) => Some(domain),
             _ => (self == other).then_some(self),
+        }
+    }
+
+    /// The items of some rows, among those of all rows. `offsets` holds for each axis where the
+    /// items of each row start, and where the last row's end.
+    ///
+    /// # Panics
+    /// If the axis or the rows are not there.
+    #[must_use]
+    pub fn items_of(self, rows: Range<usize>, offsets: &[Vec<usize>]) -> Range<usize> {
+        match self {
+            Self::Once => 0..1,
+            Self::Rows => rows,
+            Self::Tokens(Axis(axis)) => offsets[axis][rows.start]..offsets[axis][rows.end],
+        }
+    }
+
+    /// The row of an item, among all rows; the first for what is the same for all.
+    ///
+    /// # Panics
+    /// If the axis or the item is not there.
+    #[must_use]
+    pub fn row_of(self, item: usize, offsets: &[Vec<usize>]) -> usize {
+        match self {
+            Self::Once => 0,
+            Self::Rows => item,
+            Self::Tokens(Axis(axis)) => offsets[axis].partition_point(|start| *start <= item) - 1,
         }
     }
 }
@@ -97,6 +125,17 @@ impl Shape {
         self.extents.iter().product()
     }
 
+    /// The elements of some rows, among those of all rows: as [`Domain::items_of`].
+    ///
+    /// # Panics
+    /// If the axis or the rows are not there.
+    #[must_use]
+    pub fn elements_of(&self, rows: Range<usize>, offsets: &[Vec<usize>]) -> Range<usize> {
+        let items = self.domain.items_of(rows, offsets);
+        let elements = self.elements();
+        items.start * elements..items.end * elements
+    }
+
     /// The axis along which a row has several items, if it may.
     #[must_use]
     pub fn axis(&self) -> Option<Axis> {
@@ -133,6 +172,22 @@ mod tests {
         let (first, second) = (Domain::Tokens(Axis(0)), Domain::Tokens(Axis(1)));
         assert_eq!(Domain::Rows.with(first), None);
         assert_eq!(first.with(second), None);
+    }
+
+    #[test]
+    fn rows_have_their_items_and_items_their_row() {
+        let offsets = [vec![0, 2, 2, 5], vec![0, 1, 2, 3]];
+        let of = |domain: Domain, rows| domain.items_of(rows, &offsets);
+        let (first, second) = (Domain::Tokens(Axis(0)), Domain::Tokens(Axis(1)));
+        assert_eq!(of(Domain::Rows, 1..3), 1..3);
+        assert_eq!(of(first, 0..2), 0..2);
+        assert_eq!(of(first, 1..2), 2..2, "a row may have none");
+        assert_eq!(of(second, 1..3), 1..3);
+        let rows = [0, 1, 2, 3, 4].map(|item| first.row_of(item, &offsets));
+        assert_eq!(rows, [0, 0, 2, 2, 2]);
+        assert_eq!(Domain::Rows.row_of(2, &offsets), 2);
+        let shape = Shape::tokens(Axis(0), [8]);
+        assert_eq!(shape.elements_of(2..3, &offsets), 16..40);
     }
 
     #[test]

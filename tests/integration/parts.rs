@@ -27,6 +27,8 @@ pub(super) fn scheduler() -> Arc<Scheduler> {
     Scheduler::start(SchedulerSettings {
         workers: 1,
         max_batch_rows: 4,
+        max_batch_time: Duration::from_secs(3600),
+        max_scratch_bytes: 64 << 20,
         max_batch_delay: Duration::ZERO,
         max_queued_rows: 64,
         inline_cost: Duration::ZERO,

@@ -23,6 +23,7 @@ pub(in crate::http) enum ErrorCode {
     DuplicateOutput,
     DatatypeMismatch,
     ShapeMismatch,
+    InvalidRow,
     TooManyRows,
     UnknownSignature,
     WrongTask,
@@ -88,6 +89,7 @@ impl ErrorCode {
             Self::DuplicateOutput => "duplicate_output",
             Self::DatatypeMismatch => "datatype_mismatch",
             Self::ShapeMismatch => "shape_mismatch",
+            Self::InvalidRow => "invalid_row",
             Self::TooManyRows => "too_many_rows",
             Self::UnknownSignature => "unknown_signature",
             Self::WrongTask => "wrong_task",
@@ -150,6 +152,7 @@ impl ErrorCode {
             | Self::DuplicateOutput
             | Self::DatatypeMismatch
             | Self::ShapeMismatch
+            | Self::InvalidRow
             | Self::TooManyRows
             | Self::UnknownSignature
             | Self::WrongTask

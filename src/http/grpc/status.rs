@@ -39,6 +39,7 @@ impl From<ErrorCode> for Code {
             | ErrorCode::DuplicateOutput
             | ErrorCode::DatatypeMismatch
             | ErrorCode::ShapeMismatch
+            | ErrorCode::InvalidRow
             | ErrorCode::TooManyRows
             | ErrorCode::UnknownSignature
             | ErrorCode::WrongTask

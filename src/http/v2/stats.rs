@@ -68,7 +68,8 @@ fn version(body: &mut Writer, served: &Served) {
             .string(itoa::Buffer::new().format(served.model.version));
         body.key("last_inference").integer(last);
         body.key("inference_count").integer(statistics.rows);
-        body.key("execution_count").integer(statistics.passes);
+        body.key("execution_count")
+            .integer(statistics.forward_passes);
         body.key("inference_stats").object(|body| {
             total(body, "success", statistics.succeeded);
             total(body, "fail", statistics.failed);
@@ -82,7 +83,7 @@ fn version(body: &mut Writer, served: &Served) {
         // Of answers in several parts, which there are none of.
         body.key("response_stats").object(|_| {});
         body.key("batch_stats").array(|body| {
-            for &(rows, passes) in &statistics.passes_by_rows {
+            for &(rows, passes) in &statistics.forward_passes_by_rows {
                 body.object(|body| {
                     body.key("batch_size").integer(rows);
                     total(body, "compute_input", NONE);

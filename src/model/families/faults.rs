@@ -2,28 +2,39 @@
 //! breaks down when it is told to. The tests of the running program plant it; no release build can
 //! have it.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::thread;
 
 use crate::engine::kernels::Isa;
-use crate::engine::{Graph, GraphBuilder, Kernel, OpError, Operand, Operator, Run};
+use crate::engine::{GraphBuilder, Kernel, OpError, Operand, Operator, Run};
 use crate::model::LoadError;
 use crate::model::json::{Field, Fields};
 use crate::model::manifest::Description;
+use crate::model::program::Program;
 use crate::model::weights::Weights;
-use crate::tensor::{DataType, Shape, TensorSpec};
+use crate::request::{InferRequest, Prepare, Prepared, RowError};
+use crate::tensor::{DataType, Shape, TensorSpec, Values};
 
 /// A row that begins with this panics.
 const PANICS: f32 = 666.0;
 /// A row that begins with this does not end.
 const HANGS: f32 = 667.0;
+/// Preparing a row that begins with this panics.
+const PANICS_IN_PREPARE: f32 = 668.0;
+/// Preparing a row that begins with this does not end.
+const HANGS_IN_PREPARE: f32 = 669.0;
+/// A row that begins with this cannot be prepared.
+const IS_REFUSED: f32 = 670.0;
 
-/// Builds the graph of a `faults` configuration: one input and one output, both named `x`, of one
-/// number a row. The key `load` may say that building it `panics` or `hangs`.
+/// Builds the program of a `faults` configuration: one input and one output, both named `x`, of one
+/// number a row. The key `load` may say that building it `panics` or `hangs`; with the key `prepare`
+/// its rows are prepared, as they are or not at all.
 pub(super) fn build(
     config: &mut Fields,
     _description: &Description,
     weights: Weights,
-) -> Result<(Graph, Weights), LoadError> {
+) -> Result<(Program, Weights), LoadError> {
     match config
         .take("load")
         .map(Field::string)
@@ -40,7 +51,14 @@ pub(super) fn build(
         .node("fault", Fault, &[x])
         .expect("one input of any shape");
     graph.output("x", y).expect("computed from the input");
-    Ok((graph.build(), weights))
+    let prepares = config.take("prepare").map(Field::bool).transpose()?;
+    let program = Program {
+        prepare: prepares
+            .unwrap_or_default()
+            .then(|| Arc::new(Fault) as Arc<dyn Prepare>),
+        graph: graph.build(),
+    };
+    Ok((program, weights))
 }
 
 /// Never ends, and takes no processor for it.
@@ -77,5 +95,26 @@ impl Kernel for Fault {
         if input.contains(&HANGS) {
             hang();
         }
+    }
+}
+
+impl Prepare for Fault {
+    fn prepare(&self, request: &InferRequest, rows: Range<usize>) -> Result<Prepared, RowError> {
+        let values = request.inputs[0].view().slice(rows.clone()).f32s();
+        for (row, value) in rows.zip(values) {
+            match *value {
+                PANICS_IN_PREPARE => panic!("planted"),
+                HANGS_IN_PREPARE => hang(),
+                IS_REFUSED => {
+                    let message = format!("expected anything but {IS_REFUSED}");
+                    return Err(RowError { row, message });
+                }
+                _ => {}
+            }
+        }
+        Ok(Prepared {
+            offsets: Vec::new(),
+            inputs: vec![Values::F32(values.to_vec())],
+        })
     }
 }

@@ -76,6 +76,7 @@ pub(super) fn serve(
     let settings = LaneSettings {
         name: model.name.clone(),
         allow_non_finite: model.signature.allow_non_finite,
+        prepare: model.prepare.clone(),
     };
     let lane = scheduler.lane(Arc::clone(&model.engine), series.clone(), settings);
     let WarmUp { non_finite_output } = lane.warm_up().map_err(|error: InferError| {

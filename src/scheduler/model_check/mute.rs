@@ -13,18 +13,25 @@ use crate::scheduler::policy;
 
 #[path = "../batch.rs"]
 mod batch;
+#[allow(dead_code, reason = "one scenario does not call all of it")]
 #[path = "../call.rs"]
 mod call;
 #[allow(dead_code, reason = "one scenario does not call all of it")]
 #[path = "../dispatch.rs"]
 mod dispatch;
+#[allow(dead_code, reason = "one scenario does not call all of it")]
+#[path = "../lanes.rs"]
+mod lanes;
+#[allow(dead_code, reason = "one scenario does not call all of it")]
+#[path = "../place.rs"]
+mod place;
 #[path = "../queue.rs"]
 mod queue;
 #[allow(dead_code, reason = "one scenario is enough to show a deadlock")]
 #[path = "scenarios.rs"]
 mod scenarios;
-#[path = "../seats.rs"]
-mod seats;
+#[path = "../worker_slots.rs"]
+mod worker_slots;
 
 #[test]
 #[should_panic(expected = "deadlock")]

@@ -4,7 +4,7 @@
 //! gives, and a ledger notes which tags were computed.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,16 @@ use shuttle::sync::Barrier;
 use shuttle::thread::{self, JoinHandle};
 
 use super::batch::{JoinBuffers, split};
-use super::call::Pass;
-use super::dispatch::{Batch, Dispatch, LaneId, Rules, Work};
-use super::policy::BatchPolicy;
+use super::call::ForwardPass;
+use super::dispatch::{Dispatch, Pending};
+use super::lanes::{Rules, Work, WorkerBatch};
+use super::place::LaneId;
+use super::policy::HoldPolicy;
 use super::queue::Part;
 use super::sync::now;
-use crate::request::{InferError, InferRequest};
+use crate::request::{InferError, InferRequest, Load, Prepared};
 use crate::scheduler::model_check::threads::{TICK, tick};
-use crate::tensor::Values;
+use crate::tensor::{DataType, Shape, TensorSpec, Values};
 
 /// How the workers misbehave, to show that the check notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,12 @@ pub(super) enum Fault {
 /// The most rows of a batch.
 const MAX_BATCH_ROWS: usize = 2;
 
+/// The most that a batch holds. Rows have one unit, but for those of [`texts`].
+const LIMIT: Load = Load {
+    rows: MAX_BATCH_ROWS,
+    units: 4,
+};
+
 /// What a caller's rows are tagged with: `caller * TAGS + row`.
 const TAGS: usize = 100;
 
@@ -54,6 +62,12 @@ struct Model {
     is_shared: bool,
     /// Its batches that are being computed.
     running: AtomicUsize,
+    /// Whether a batch holds one row, until the next one is computed.
+    is_slow: AtomicBool,
+    /// Whether that changes with each batch.
+    changes: bool,
+    /// The lane that its rows are prepared for, if they are.
+    next: Option<LaneId>,
 }
 
 impl Work for Model {
@@ -61,11 +75,18 @@ impl Work for Model {
         self.queued_rows.store(rows, Ordering::Relaxed);
     }
 
-    fn cost(&self, _rows: usize) -> Duration {
+    fn limit(&self) -> Load {
+        match self.is_slow.load(Ordering::Relaxed) {
+            true => Load { rows: 1, units: 1 },
+            false => LIMIT,
+        }
+    }
+
+    fn cost(&self, _units: usize) -> Duration {
         TICK
     }
 
-    fn pays_to_share(&self, _rows: usize) -> bool {
+    fn pays_to_share(&self, _load: Load) -> bool {
         self.is_shared
     }
 }
@@ -75,6 +96,8 @@ impl Work for Model {
 struct Ledger {
     /// The tags of the rows.
     rows: BTreeSet<usize>,
+    /// The tags of the rows that were prepared.
+    prepared: BTreeSet<usize>,
     /// The lane of each batch.
     batches: Vec<usize>,
 }
@@ -100,6 +123,8 @@ struct Server {
     rendezvous: Option<Arc<Barrier>>,
     /// Whether workers are given up, and with them the batches that they have.
     gives_up: bool,
+    /// The lane in which rows are prepared, if there is one.
+    preparing: Option<LaneId>,
 }
 
 impl Server {
@@ -107,10 +132,7 @@ impl Server {
         let dispatch = Dispatch::new(Rules {
             workers,
             max_queued_rows,
-            batch: BatchPolicy {
-                max_batch_rows: MAX_BATCH_ROWS,
-                max_batch_delay,
-            },
+            hold: HoldPolicy { max_batch_delay },
         });
         Self {
             dispatch: Arc::new(dispatch),
@@ -118,23 +140,51 @@ impl Server {
             models: Arc::default(),
             rendezvous: None,
             gives_up: false,
+            preparing: None,
         }
     }
 
     fn add_lane(&self) -> LaneId {
-        self.add_lane_of(false)
+        self.add_lane_of(false, false)
     }
 
-    fn add_lane_of(&self, is_shared: bool) -> LaneId {
+    fn add_shared_lane(&self) -> LaneId {
+        self.add_lane_of(true, false)
+    }
+
+    fn add_lane_of(&self, is_shared: bool, changes: bool) -> LaneId {
+        let model = self.add_model(is_shared, changes, None);
+        self.dispatch.add_lane(model)
+    }
+
+    /// A lane whose rows are prepared for the lane `next`.
+    fn add_preparing_lane(&mut self, next: LaneId) -> LaneId {
+        let model = self.add_model(false, false, Some(next));
+        let lane = self.dispatch.add_preparing_lane(model, next);
+        self.preparing = Some(lane);
+        lane
+    }
+
+    fn add_model(&self, is_shared: bool, changes: bool, next: Option<LaneId>) -> Arc<Model> {
         let mut models = self.models.lock().unwrap();
         let model = Arc::new(Model {
             number: models.len(),
             queued_rows: AtomicUsize::new(0),
             is_shared,
             running: AtomicUsize::new(0),
+            is_slow: AtomicBool::new(false),
+            changes,
+            next,
         });
         models.push(Arc::clone(&model));
-        self.dispatch.add_lane(model)
+        model
+    }
+
+    fn push(&self, lane: LaneId, request: InferRequest) -> Result<Pending<'_, Model>, InferError> {
+        match self.preparing == Some(lane) {
+            true => self.dispatch.push_unprepared(lane, request),
+            false => self.dispatch.push(lane, request),
+        }
     }
 
     fn start_workers(&self, count: usize, fault: Fault) -> Vec<JoinHandle<()>> {
@@ -144,7 +194,7 @@ impl Server {
 
     /// What `worker.rs` does, with a model of one line.
     fn work(&self, fault: Fault) {
-        let mut batch = Batch::empty(self.dispatch.add_seat());
+        let mut batch = WorkerBatch::empty(self.dispatch.add_worker());
         let mut buffers = JoinBuffers::default();
         while self.dispatch.next_batch(&mut batch) {
             for call in &batch.taken.expired {
@@ -155,7 +205,15 @@ impl Server {
             if parts.is_empty() {
                 continue;
             }
-            assert!(batch.taken.rows <= MAX_BATCH_ROWS);
+            let load = batch.taken.load;
+            assert!(load.is_within(LIMIT) || load.rows == 1, "{load:?}");
+            if model.changes {
+                model.is_slow.fetch_not(Ordering::Relaxed);
+            }
+            if let Some(next) = model.next {
+                self.prepare(parts, next);
+                continue;
+            }
             self.ledger.lock().unwrap().batches.push(model.number);
             match fault {
                 Fault::Loses => parts = &parts[1..],
@@ -171,9 +229,42 @@ impl Server {
         }
     }
 
+    /// What `prepare.rs` does, with a step that changes nothing.
+    fn prepare(&self, parts: &[Part], next: LaneId) {
+        for part in parts {
+            if !part.call.is_awaited() {
+                continue;
+            }
+            let [first, second] = specs();
+            let inputs = [(0, first), (1, second)].map(|(input, spec)| {
+                let rows = part.call.input(input, &spec.shape, part.rows.clone());
+                rows.f32s().to_vec()
+            });
+            for &tag in &inputs[0] {
+                let is_new = self.ledger.lock().unwrap().prepared.insert(tag as usize);
+                assert!(is_new, "row {tag} was prepared twice");
+            }
+            let pass = ForwardPass {
+                taken_at: now(),
+                compute: TICK,
+                batch_rows: part.rows.len(),
+            };
+            let prepared = Prepared {
+                offsets: Vec::new(),
+                inputs: inputs.map(Values::F32).into(),
+            };
+            let rows = part.rows.clone();
+            if let Some(call) = part.call.deliver_prepared(rows, prepared, pass, now()) {
+                // Its caller may leave here.
+                thread::yield_now();
+                self.dispatch.push_prepared(next, &part.call, call);
+            }
+        }
+    }
+
     fn answer(&self, parts: &[Part], buffers: &mut JoinBuffers, fault: Fault) {
-        let tags = buffers.join(parts, |inputs| {
-            inputs.first().map_or(vec![], |tags| tags.f32s().to_vec())
+        let (tags, offsets) = buffers.join(parts, &specs(), |batch| {
+            (batch.inputs[0].f32s().to_vec(), batch.offsets.to_vec())
         });
         for &tag in &tags {
             let is_new = self.ledger.lock().unwrap().rows.insert(tag as usize);
@@ -189,18 +280,23 @@ impl Server {
         if fault == Fault::Swaps {
             outputs[0].rotate_left(1);
         }
-        let pass = Pass {
+        let pass = ForwardPass {
             taken_at: now(),
             compute: TICK,
             batch_rows: tags.len(),
         };
-        split(parts, 2, |i| outputs[i].as_slice(), false, pass);
+        let output = |i: usize| outputs[i].as_slice();
+        split(parts, &specs(), &offsets, output, false, pass);
     }
 
     /// Makes a call and waits for its end, which must be its own.
     fn ask(&self, lane: LaneId, caller: usize, rows: usize, deadline: Option<Instant>) -> Ending {
-        let request = request(caller, rows, deadline);
-        let ending = match self.dispatch.push(lane, request) {
+        self.ask_for(lane, caller, request(caller, rows, deadline))
+    }
+
+    fn ask_for(&self, lane: LaneId, caller: usize, request: InferRequest) -> Ending {
+        let rows = request.rows;
+        let ending = match self.push(lane, request) {
             Ok(pending) => match block_on(pending) {
                 Ok(response) => {
                     assert_eq!(response.rows, rows);
@@ -279,6 +375,12 @@ fn value(tag: usize) -> f32 {
     }
 }
 
+/// The model's inputs, and its outputs.
+fn specs() -> [TensorSpec; 2] {
+    [("tag", vec![]), ("twice", vec![2])]
+        .map(|(name, extents)| TensorSpec::new(name, DataType::Fp32, Shape::rows(extents)))
+}
+
 /// Rows that carry their caller's tags in two inputs of one and two elements.
 fn request(caller: usize, rows: usize, deadline: Option<Instant>) -> InferRequest {
     let tags = (0..rows).map(|row| (caller * TAGS + row) as f32);
@@ -290,6 +392,18 @@ fn request(caller: usize, rows: usize, deadline: Option<Instant>) -> InferReques
             Values::F32(tags.flat_map(|tag| [tag; 2]).collect()),
         ],
         deadline,
+    }
+}
+
+/// A [`request`] whose rows have these units.
+fn texts(caller: usize, units: &[usize]) -> InferRequest {
+    let mut offsets = vec![0];
+    for units in units {
+        offsets.push(offsets[offsets.len() - 1] + units);
+    }
+    InferRequest {
+        offsets: vec![offsets],
+        ..request(caller, units.len(), None)
     }
 }
 
@@ -328,7 +442,7 @@ pub(super) fn close_while_full(fault: Fault) {
     server.finish(workers);
 }
 
-/// Callers that leave at any moment, beside others that stay.
+/// Callers that leave at any moment, with others that stay.
 pub(super) fn cancel_while_taken(fault: Fault) {
     let server = Server::new(2, 100, NO_DELAY);
     let lane = server.add_lane();
@@ -385,7 +499,7 @@ pub(super) fn expire_while_taken(fault: Fault) {
     server.finish(workers);
 }
 
-/// A call with a row whose answer is not finite, beside others.
+/// A call with a row whose answer is not finite, among others.
 pub(super) fn poison_among_neighbours(fault: Fault) {
     let server = Server::new(2, 100, NO_DELAY);
     let lane = server.add_lane();
@@ -402,7 +516,7 @@ pub(super) fn poison_among_neighbours(fault: Fault) {
     server.finish(workers);
 }
 
-/// One call in a lane of its own beside a lane with a backlog of six batches.
+/// One call in a lane of its own, and another lane with a backlog of six batches.
 pub(super) fn turns(fault: Fault) {
     let server = Server::new(1, 100, NO_DELAY);
     let [crowded, quiet] = [server.add_lane(), server.add_lane()];
@@ -447,10 +561,10 @@ pub(super) fn delayed_batches(fault: Fault) {
     server.finish(workers);
 }
 
-/// Workers that share the batches of some lanes, beside one whose batches they do not.
+/// Workers that share the batches of some lanes, and one whose batches they do not.
 pub(super) fn shared_batches(fault: Fault) {
     let server = Server::new(2, 100, NO_DELAY);
-    let lanes = [true, true, false].map(|is_shared| server.add_lane_of(is_shared));
+    let lanes = [true, true, false].map(|is_shared| server.add_lane_of(is_shared, false));
     let workers = server.start_workers(2, fault);
     let calls = [(0, 1), (0, 2), (1, 3), (2, 1), (2, 2)];
     let calls = calls.into_iter().enumerate();
@@ -463,7 +577,7 @@ pub(super) fn shared_batches(fault: Fault) {
 }
 
 /// Callers that compute for themselves if they may, else queue.
-pub(super) fn inline_beside_workers(fault: Fault) {
+pub(super) fn inline_while_workers_run(fault: Fault) {
     let server = Server::new(1, 100, NO_DELAY);
     let lane = server.add_lane();
     let workers = server.start_workers(1, fault);
@@ -471,7 +585,7 @@ pub(super) fn inline_beside_workers(fault: Fault) {
     let callers = (3..6).map(|caller| {
         let (server, running) = (server.clone(), Arc::clone(&running));
         thread::spawn(move || {
-            // Dearer than a hand-off: only on an idle server.
+            // Costs more than a hand-off: only on an idle server.
             let Some(run) = server.dispatch.start_inline() else {
                 return server.ask(lane, caller, 1, None);
             };
@@ -489,7 +603,7 @@ pub(super) fn inline_beside_workers(fault: Fault) {
     assert!(server.dispatch.start_inline().is_none(), "it is closed");
 }
 
-/// A lane that is removed with a call in it that nobody awaits, beside one that stays.
+/// A lane that is removed with a call in it that no one awaits, while another stays.
 pub(super) fn lane_leaves(fault: Fault) {
     let server = Server::new(1, 100, NO_DELAY);
     let [leaving, staying] = [server.add_lane(), server.add_lane()];
@@ -518,7 +632,7 @@ pub(super) fn lane_leaves(fault: Fault) {
 pub(super) fn given_up_workers(fault: Fault) {
     let mut server = Server::new(2, 100, NO_DELAY);
     server.gives_up = true;
-    let lanes = [server.add_lane(), server.add_lane_of(true)];
+    let lanes = [server.add_lane(), server.add_shared_lane()];
     let workers = server.start_workers(2, fault);
     let calls = [(lanes[0], 1), (lanes[1], 2), (lanes[0], 5), (lanes[1], 1)];
     let calls = calls.into_iter().enumerate();
@@ -545,4 +659,85 @@ pub(super) fn given_up_workers(fault: Fault) {
     tick();
     assert!(!server.dispatch.is_stalled(Duration::ZERO));
     server.finish(workers.into_iter().chain(others).collect());
+}
+
+/// Calls whose rows have unequal units, some more than a batch holds, in a lane whose limit changes
+/// with each batch.
+pub(super) fn unequal_rows(fault: Fault) {
+    let server = Server::new(2, 100, NO_DELAY);
+    let lane = server.add_lane_of(false, true);
+    let workers = server.start_workers(2, fault);
+    let calls = [
+        texts(3, &[1, 1, 1]),
+        texts(4, &[2, 1, 0, 5, 3]),
+        texts(5, &[9]),
+        texts(6, &[1]),
+    ];
+    let calls = calls.into_iter().zip(3..);
+    let calls = calls.map(|(request, caller)| {
+        let server = server.clone();
+        thread::spawn(move || server.ask_for(lane, caller, request))
+    });
+    for ending in join(calls.collect::<Vec<_>>()) {
+        assert_eq!(ending, Ending::Answered);
+    }
+    server.finish(workers);
+}
+
+/// Calls whose rows are prepared first: some stay, some leave at any moment, some expire, while
+/// others come to where they are computed.
+pub(super) fn prepared_calls(fault: Fault) {
+    let mut server = Server::new(2, 100, NO_DELAY);
+    let lane = server.add_lane();
+    let preparing = server.add_preparing_lane(lane);
+    let deadline = Some(now() + TICK);
+    let workers = server.start_workers(2, fault);
+    let leaver = {
+        let server = server.clone();
+        thread::spawn(move || {
+            let pending = server.push(preparing, request(3, 3, None)).unwrap();
+            thread::yield_now();
+            drop(pending);
+            server.dispatch.check_invariants();
+        })
+    };
+    let staying = [
+        server.spawn_ask(preparing, 4, 5, None),
+        server.spawn_ask(lane, 5, 1, None),
+    ];
+    let mortal = server.spawn_ask(preparing, 6, 1, deadline);
+    let clock = thread::spawn(tick);
+    for ending in join(staying) {
+        assert_eq!(ending, Ending::Answered);
+    }
+    let ending = join([mortal])[0];
+    assert!(matches!(ending, Ending::Answered | Ending::Expired));
+    leaver.join().unwrap();
+    clock.join().unwrap();
+    server.finish(workers);
+    let prepared = &server.ledger.lock().unwrap().prepared;
+    assert_eq!(prepared.range(4 * TAGS..5 * TAGS).count(), 5);
+    assert!(!prepared.contains(&(5 * TAGS)));
+}
+
+/// A server that closes while rows are prepared: what was let in is answered.
+pub(super) fn close_while_preparing(fault: Fault) {
+    let mut server = Server::new(2, 2, NO_DELAY);
+    let lane = server.add_lane();
+    let preparing = server.add_preparing_lane(lane);
+    let workers = server.start_workers(2, fault);
+    let calls: Vec<_> = (3..6)
+        .map(|caller| server.spawn_ask(preparing, caller, 1, None))
+        .collect();
+    let closing = server.clone();
+    let closer = thread::spawn(move || closing.dispatch.close());
+    for ending in join(calls) {
+        assert!(matches!(ending, Ending::Answered | Ending::Refused));
+    }
+    closer.join().unwrap();
+    assert_eq!(server.ask(preparing, 9, 1, None), Ending::Refused);
+    server.finish(workers);
+    // Nothing is prepared in vain.
+    let ledger = server.ledger.lock().unwrap();
+    assert_eq!(ledger.prepared, ledger.rows);
 }

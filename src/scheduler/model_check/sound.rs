@@ -19,12 +19,16 @@ mod call;
 mod dispatch;
 #[path = "history.rs"]
 mod history;
+#[path = "../lanes.rs"]
+mod lanes;
+#[path = "../place.rs"]
+mod place;
 #[path = "../queue.rs"]
 mod queue;
 #[path = "scenarios.rs"]
 mod scenarios;
-#[path = "../seats.rs"]
-mod seats;
+#[path = "../worker_slots.rs"]
+mod worker_slots;
 
 use scenarios::Fault;
 
@@ -81,8 +85,8 @@ fn a_lane_whose_batches_are_shared_has_one_at_a_time_and_loses_none() {
 }
 
 #[test]
-fn dear_inline_runs_never_overlap() {
-    check(scenarios::inline_beside_workers);
+fn costly_inline_runs_never_overlap() {
+    check(scenarios::inline_while_workers_run);
 }
 
 #[test]
@@ -117,4 +121,19 @@ fn the_check_notices_a_misdelivered_part() {
 #[test]
 fn workers_may_be_given_up_at_any_moment() {
     check(scenarios::given_up_workers);
+}
+
+#[test]
+fn rows_of_any_load_are_computed_once_while_the_limit_changes() {
+    check(scenarios::unequal_rows);
+}
+
+#[test]
+fn prepared_rows_are_computed_once_and_go_with_their_caller() {
+    check(scenarios::prepared_calls);
+}
+
+#[test]
+fn closing_finishes_what_is_being_prepared() {
+    check(scenarios::close_while_preparing);
 }

@@ -3,25 +3,31 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::request::{InferError, InferResponse};
+use crate::request::{InferError, InferRequest, Load};
 use crate::scheduler::SchedulerSettings;
-use crate::scheduler::dispatch::{Dispatch, Rules, Work};
-use crate::scheduler::policy::BatchPolicy;
-use crate::scheduler::tests::stage::{
-    AN_HOUR, Gate, SETTINGS, Stage, Submitted, request, submit, values, wait,
+use crate::scheduler::dispatch::Dispatch;
+use crate::scheduler::lanes::{Rules, Work};
+use crate::scheduler::policy::HoldPolicy;
+use crate::scheduler::tests::fixture::{
+    AN_HOUR, Fixture, Gate, SETTINGS, Submitted, request, submit, values, wait,
+    wait_on_a_jumping_clock,
 };
 
-/// A lane whose queue is all there is, with what a row of it would cost.
+/// A lane whose queue is all there is, with what a unit of it would cost. A batch has 8.
 struct Unworked(Duration);
 
 impl Work for Unworked {
     fn set_queued_rows(&self, _rows: usize) {}
 
-    fn cost(&self, rows: usize) -> Duration {
-        self.0 * u32::try_from(rows).unwrap()
+    fn limit(&self) -> Load {
+        Load { rows: 8, units: 8 }
     }
 
-    fn pays_to_share(&self, _rows: usize) -> bool {
+    fn cost(&self, units: usize) -> Duration {
+        self.0 * u32::try_from(units).unwrap()
+    }
+
+    fn pays_to_share(&self, _load: Load) -> bool {
         false
     }
 }
@@ -30,8 +36,7 @@ fn dispatch(workers: usize) -> Dispatch<Unworked> {
     Dispatch::new(Rules {
         workers,
         max_queued_rows: 100,
-        batch: BatchPolicy {
-            max_batch_rows: 8,
+        hold: HoldPolicy {
             max_batch_delay: Duration::ZERO,
         },
     })
@@ -53,6 +58,29 @@ fn a_full_lane_says_when_to_come_back() {
         })
     );
     assert!(dispatch.push(lane, request(&[0.0; 40])).is_ok());
+    dispatch.check_invariants();
+}
+
+#[test]
+fn what_waits_is_counted_in_units_and_what_others_take_by_turns() {
+    let dispatch = dispatch(1);
+    let [own, other] =
+        [1, 100].map(|millis| dispatch.add_lane(Arc::new(Unworked(Duration::from_millis(millis)))));
+    let texts = |offsets: Vec<usize>| InferRequest {
+        rows: offsets.len() - 1,
+        offsets: vec![offsets],
+        ..request(&vec![0.0; 100])
+    };
+    let retry_after = || match dispatch.overload(own, 100) {
+        Some(InferError::Overloaded { retry_after, .. }) => retry_after.as_millis(),
+        refused => panic!("{refused:?}"),
+    };
+    // Three texts of 20 tokens: three batches, the tokens being the most of each.
+    let _texts = dispatch.push(own, texts(vec![0, 6, 14, 20])).unwrap();
+    assert_eq!(retry_after(), 20);
+    // Of 40 rows, in five batches, three have their turn meanwhile.
+    let _rows = dispatch.push(other, request(&[0.0; 40])).unwrap();
+    assert_eq!(retry_after(), 20 + 3 * 8 * 100);
     dispatch.check_invariants();
 }
 
@@ -79,9 +107,9 @@ fn a_deadline_that_cannot_be_met_is_refused_at_once() {
 
 #[test]
 fn a_full_lane_refuses_and_an_empty_one_takes_any_request() {
-    let stage = Stage::new(SETTINGS);
+    let fixture = Fixture::new(SETTINGS);
     let (gate, run) = Gate::new();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     let taken = submit(&lane, request(&[1.0]));
     assert_eq!(gate.entered(), [1.0]);
     let larger_than_the_lane = submit(&lane, request(&[2.0; 20]));
@@ -98,7 +126,7 @@ fn a_full_lane_refuses_and_an_empty_one_takes_any_request() {
         ),
         "{refused:?}"
     );
-    assert_eq!(stage.rejected("m", "queue_full"), 1.0);
+    assert_eq!(fixture.rejected("m", "queue_full"), 1.0);
     gate.open();
     for _ in 0..5 {
         assert_eq!(gate.pass(), [2.0; 4]);
@@ -109,9 +137,9 @@ fn a_full_lane_refuses_and_an_empty_one_takes_any_request() {
 
 #[test]
 fn a_caller_that_leaves_takes_its_rows_along_uncomputed() {
-    let stage = Stage::new(SETTINGS);
+    let fixture = Fixture::new(SETTINGS);
     let (gate, run) = Gate::new();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     let taken = submit(&lane, request(&[1.0]));
     assert_eq!(gate.entered(), [1.0]);
     let leaving = submit(&lane, request(&[2.0, 2.0]));
@@ -119,32 +147,20 @@ fn a_caller_that_leaves_takes_its_rows_along_uncomputed() {
     assert_eq!(lane.queued_rows(), 3);
     drop(leaving);
     assert_eq!(lane.queued_rows(), 1);
-    assert_eq!(stage.scheduler.in_flight(), 2);
+    assert_eq!(fixture.scheduler.in_flight(), 2);
     // Of a batch that is being computed, only the answer is dropped.
     drop(taken);
     gate.open();
     assert_eq!(gate.pass(), [3.0]);
     assert_eq!(values(wait(staying)), [4.0]);
-    assert_eq!(stage.rejected("m", "cancelled"), 2.0);
-}
-
-/// Runs a future on a clock that jumps to the next timer when nothing else is to be done.
-fn wait_on_a_jumping_clock(
-    submit: impl AsyncFnOnce() -> Result<InferResponse, InferError>,
-) -> Result<InferResponse, InferError> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-        .block_on(submit())
+    assert_eq!(fixture.rejected("m", "cancelled"), 2.0);
 }
 
 #[test]
 fn a_request_that_expires_in_the_queue_is_told_at_once_and_not_computed() {
-    let stage = Stage::new(SETTINGS);
+    let fixture = Fixture::new(SETTINGS);
     let (gate, run) = Gate::new();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     let taken = submit(&lane, request(&[1.0]));
     assert_eq!(gate.entered(), [1.0]);
     let expired = wait_on_a_jumping_clock(async || {
@@ -159,17 +175,17 @@ fn a_request_that_expires_in_the_queue_is_told_at_once_and_not_computed() {
     assert_eq!(gate.pass(), [3.0]);
     assert!(wait(taken).is_ok());
     assert!(wait(patient).is_ok());
-    assert_eq!(stage.rejected("m", "deadline"), 1.0);
+    assert_eq!(fixture.rejected("m", "deadline"), 1.0);
 }
 
 #[test]
 fn a_request_whose_deadline_has_passed_is_refused_where_it_would_have_run() {
     for inline_cost in [Duration::ZERO, AN_HOUR] {
-        let stage = Stage::new(SchedulerSettings {
+        let fixture = Fixture::new(SchedulerSettings {
             inline_cost,
             ..SETTINGS
         });
-        let lane = stage.lane("m", |x, y| {
+        let lane = fixture.lane("m", |x, y| {
             assert_eq!(x[0], 0.0, "only the warm-up runs");
             y.fill(0.0);
         });
@@ -178,15 +194,15 @@ fn a_request_whose_deadline_has_passed_is_refused_where_it_would_have_run() {
         late.deadline = Some(Instant::now());
         let answer = wait(lane.submit(late));
         assert_eq!(answer, Err(InferError::DeadlineExceeded));
-        assert_eq!(stage.rejected("m", "deadline"), 1.0);
+        assert_eq!(fixture.rejected("m", "deadline"), 1.0);
     }
 }
 
 #[test]
 fn an_answer_in_time_is_not_touched_by_its_deadline() {
-    let stage = Stage::new(SETTINGS);
+    let fixture = Fixture::new(SETTINGS);
     let (gate, run) = Gate::new();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use crate::request::{InferError, Timing};
 use crate::scheduler::SchedulerSettings;
-use crate::scheduler::tests::stage::{
-    AN_HOUR, Gate, SETTINGS, Stage, plus_one, request, submit, values, wait,
+use crate::scheduler::tests::fixture::{
+    AN_HOUR, Fixture, Gate, SETTINGS, plus_one, request, submit, values, wait,
 };
 
 #[test]
 fn what_waits_is_taken_together_when_the_worker_becomes_free() {
-    let stage = Stage::new(SETTINGS);
+    let fixture = Fixture::new(SETTINGS);
     let (gate, run) = Gate::new();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     let first = submit(&lane, request(&[1.0]));
     assert_eq!(gate.entered(), [1.0], "a lone request starts at once");
     let second = submit(&lane, request(&[2.0]));
     let third = submit(&lane, request(&[3.0, 4.0]));
     let fourth = submit(&lane, request(&[5.0, 6.0]));
     assert_eq!(lane.queued_rows(), 5);
-    assert_eq!(stage.scheduler.in_flight(), 4);
+    assert_eq!(fixture.scheduler.in_flight(), 4);
     gate.open();
     assert_eq!(gate.pass(), [2.0, 3.0, 4.0], "the fourth does not fit");
     assert_eq!(gate.pass(), [5.0, 6.0]);
@@ -31,14 +31,14 @@ fn what_waits_is_taken_together_when_the_worker_becomes_free() {
     assert_eq!(third.as_ref().unwrap().timing.batch_rows, 3);
     assert_eq!(values(third), [4.0, 5.0]);
     assert_eq!(values(wait(fourth)), [6.0, 7.0]);
-    assert_eq!((lane.queued_rows(), stage.scheduler.in_flight()), (0, 0));
+    assert_eq!((lane.queued_rows(), fixture.scheduler.in_flight()), (0, 0));
 }
 
 #[test]
 fn a_request_larger_than_a_batch_is_split_and_put_together_again() {
-    let stage = Stage::new(SETTINGS);
+    let fixture = Fixture::new(SETTINGS);
     let (gate, run) = Gate::new();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     let rows: Vec<f32> = (0..10).map(|row| row as f32).collect();
     let large = submit(&lane, request(&rows));
     assert_eq!(gate.entered(), [0.0, 1.0, 2.0, 3.0]);
@@ -60,7 +60,7 @@ fn a_request_larger_than_a_batch_is_split_and_put_together_again() {
 
 #[test]
 fn lanes_take_turns() {
-    let stage = Stage::new(SETTINGS);
+    let fixture = Fixture::new(SETTINGS);
     let (gate, run) = Gate::new();
     let run = Arc::new(run);
     let shared = || {
@@ -68,8 +68,8 @@ fn lanes_take_turns() {
         move |x: &[f32], y: &mut [f32]| run(x, y)
     };
     let (crowded, quiet) = (
-        stage.lane("crowded", shared()),
-        stage.lane("quiet", shared()),
+        fixture.lane("crowded", shared()),
+        fixture.lane("quiet", shared()),
     );
     let blocker = submit(&crowded, request(&[0.0]));
     assert_eq!(gate.entered(), [0.0]);
@@ -86,13 +86,13 @@ fn lanes_take_turns() {
 
 #[test]
 fn a_held_batch_goes_when_it_is_full() {
-    let stage = Stage::new(SchedulerSettings {
+    let fixture = Fixture::new(SchedulerSettings {
         workers: 2,
         max_batch_delay: AN_HOUR,
         ..SETTINGS
     });
     let (gate, run) = Gate::new();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     let first = submit(&lane, request(&[1.0]));
     assert_eq!(gate.entered(), [1.0], "nothing is held on an idle server");
     let others = [2.0, 3.0].map(|row| submit(&lane, request(&[row, row])));
@@ -104,7 +104,7 @@ fn a_held_batch_goes_when_it_is_full() {
         assert!(wait(other).is_ok());
     }
     let released = |reason: &str| {
-        stage.metric(&format!(
+        fixture.metric(&format!(
             r#"safeserve_batches_total{{model="m",release="{reason}",version="1"}}"#
         ))
     };
@@ -116,13 +116,13 @@ fn a_held_batch_goes_when_it_is_full() {
 
 #[test]
 fn a_held_batch_goes_with_the_worker_that_becomes_free() {
-    let stage = Stage::new(SchedulerSettings {
+    let fixture = Fixture::new(SchedulerSettings {
         workers: 2,
         max_batch_delay: AN_HOUR,
         ..SETTINGS
     });
     let (gate, run) = Gate::new();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     let first = submit(&lane, request(&[1.0]));
     assert_eq!(gate.entered(), [1.0]);
     let held = submit(&lane, request(&[2.0]));
@@ -149,12 +149,12 @@ fn witnessed() -> (Threads, impl Fn(&[f32], &mut [f32]) + Send + Sync) {
 
 #[test]
 fn a_cheap_request_on_an_idle_server_runs_on_the_calling_thread() {
-    let stage = Stage::new(SchedulerSettings {
+    let fixture = Fixture::new(SchedulerSettings {
         inline_cost: AN_HOUR,
         ..SETTINGS
     });
     let (threads, run) = witnessed();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     lane.warm_up().unwrap();
     threads.lock().unwrap().clear();
     let answer = wait(lane.submit(request(&[1.0, 2.0])));
@@ -171,21 +171,21 @@ fn a_cheap_request_on_an_idle_server_runs_on_the_calling_thread() {
 
 #[test]
 fn a_request_of_unknown_cost_runs_on_a_worker() {
-    let stage = Stage::new(SchedulerSettings {
+    let fixture = Fixture::new(SchedulerSettings {
         inline_cost: AN_HOUR,
         ..SETTINGS
     });
     let (threads, run) = witnessed();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     assert_eq!(values(wait(lane.submit(request(&[1.0])))), [2.0]);
     assert_eq!(*threads.lock().unwrap(), ["worker-0"]);
 }
 
 #[test]
-fn a_dear_request_runs_on_a_worker() {
-    let stage = Stage::new(SETTINGS);
+fn a_request_that_costs_much_runs_on_a_worker() {
+    let fixture = Fixture::new(SETTINGS);
     let (threads, run) = witnessed();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     lane.warm_up().unwrap();
     threads.lock().unwrap().clear();
     assert_eq!(values(wait(lane.submit(request(&[1.0])))), [2.0]);
@@ -194,10 +194,10 @@ fn a_dear_request_runs_on_a_worker() {
 
 #[test]
 fn warming_up_counts_nothing() {
-    let stage = Stage::new(SETTINGS);
+    let fixture = Fixture::new(SETTINGS);
     let passes = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&passes);
-    let lane = stage.lane("m", move |x, y| {
+    let lane = fixture.lane("m", move |x, y| {
         seen.lock().unwrap().push(x.len());
         plus_one(x, y);
     });
@@ -211,19 +211,19 @@ fn warming_up_counts_nothing() {
         "batch_rows_count",
         "compute_duration_seconds_count",
     ] {
-        assert_eq!(stage.metric(&format!("safeserve_{name}{series}")), 0.0);
+        assert_eq!(fixture.metric(&format!("safeserve_{name}{series}")), 0.0);
     }
 }
 
 #[test]
 fn closing_answers_what_waits_and_refuses_what_comes() {
-    let stage = Stage::new(SETTINGS);
+    let fixture = Fixture::new(SETTINGS);
     let (gate, run) = Gate::new();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     let taken = submit(&lane, request(&[1.0]));
     assert_eq!(gate.entered(), [1.0]);
     let waiting = submit(&lane, request(&[2.0; 6]));
-    let scheduler = Arc::clone(&stage.scheduler);
+    let scheduler = Arc::clone(&fixture.scheduler);
     let closing = thread::spawn(move || scheduler.close());
     gate.open();
     assert_eq!(gate.pass(), [2.0; 4]);
@@ -232,16 +232,16 @@ fn closing_answers_what_waits_and_refuses_what_comes() {
     assert_eq!(values(wait(taken)), [2.0]);
     assert_eq!(values(wait(waiting)), [3.0; 6]);
     assert_eq!(wait(lane.submit(request(&[3.0]))), Err(InferError::Closing));
-    assert_eq!(stage.rejected("m", "closing"), 1.0);
-    assert_eq!(stage.scheduler.in_flight(), 0);
-    stage.scheduler.close();
+    assert_eq!(fixture.rejected("m", "closing"), 1.0);
+    assert_eq!(fixture.scheduler.in_flight(), 0);
+    fixture.scheduler.close();
 }
 
 #[test]
 fn an_engine_goes_with_its_lane() {
-    let stage = Stage::new(SETTINGS);
+    let fixture = Fixture::new(SETTINGS);
     let (gate, run) = Gate::new();
-    let lane = stage.lane("m", run);
+    let lane = fixture.lane("m", run);
     let engine = Arc::downgrade(lane.engine());
     let twin = lane.clone();
     let submitted = submit(&lane, request(&[1.0]));
@@ -251,14 +251,14 @@ fn an_engine_goes_with_its_lane() {
     assert!(engine.upgrade().is_some(), "its clone still serves");
     drop(twin);
     // The worker may still be about to put its batch away.
-    stage.scheduler.close();
+    fixture.scheduler.close();
     assert!(engine.upgrade().is_none());
 }
 
-/// Many callers, small and large, some of which leave, in three lanes before two workers.
+/// Many callers, small and large, some that leave, in three lanes before two workers.
 #[test]
 fn under_load_every_caller_gets_its_own_rows() {
-    let stage = Stage::new(SchedulerSettings {
+    let fixture = Fixture::new(SchedulerSettings {
         workers: 2,
         max_batch_rows: 8,
         max_queued_rows: 10_000,
@@ -267,7 +267,7 @@ fn under_load_every_caller_gets_its_own_rows() {
     });
     let lanes: Vec<_> = (0..3)
         .map(|number| {
-            let lane = stage.lane(&format!("m{number}"), move |x, y| {
+            let lane = fixture.lane(&format!("m{number}"), move |x, y| {
                 for (x, y) in x.iter().zip(y) {
                     *y = x * 8.0 + number as f32;
                 }
@@ -309,11 +309,11 @@ fn under_load_every_caller_gets_its_own_rows() {
     for caller in callers {
         runtime.block_on(caller).unwrap();
     }
-    stage.scheduler.close();
-    assert_eq!(stage.scheduler.in_flight(), 0);
+    fixture.scheduler.close();
+    assert_eq!(fixture.scheduler.in_flight(), 0);
     for (number, lane) in lanes.iter().enumerate() {
         assert_eq!(lane.queued_rows(), 0);
         let gauge = format!(r#"safeserve_queued_rows{{model="m{number}",version="1"}}"#);
-        assert_eq!(stage.metric(&gauge), 0.0);
+        assert_eq!(fixture.metric(&gauge), 0.0);
     }
 }

@@ -14,12 +14,13 @@ from wire import Answer, Connection, get, post, predict
 
 # What `src/model/families/faults.rs` takes for orders.
 PANICS, HANGS = 666, 667
+PANICS_IN_PREPARE, HANGS_IN_PREPARE, IS_REFUSED = 668, 669, 670
 ONE_SECOND = "1000"
 
 
-def breakable(folder: Path, load: str | None = None) -> None:
+def breakable(folder: Path, load: str | None = None, prepare: bool = False) -> None:
     folder.mkdir(parents=True)
-    config = {"model_type": "faults"} | ({"load": load} if load else {})
+    config = {"model_type": "faults", "prepare": prepare} | ({"load": load} if load else {})
     (folder / "config.json").write_text(json.dumps(config))
     models.write_safetensors(folder / "model.safetensors", {})
 
@@ -59,6 +60,48 @@ def a_row_that_panics_fails_its_own_request_only(t: Test) -> None:
         answer = server.ask(predict("breakable", [[7]]))
         t.hold(f"after it: {answer.body.decode()}", "[[7.0]]", answer.json() == {"predictions": [[7.0]]})
         t.at_most("in", monotonic() - started, 0.1, "s")
+
+
+def ask_preparing(client: int, count: int) -> tuple[bytes, object]:
+    orders = {0: PANICS_IN_PREPARE, 1: IS_REFUSED}
+    value = orders.get(client, client * 1000 + count % 1000 + 0.5)
+    return predict("breakable", [[value], [value]]), value
+
+
+def is_prepared(value: object, answer: Answer) -> str | None:
+    if value == PANICS_IN_PREPARE:
+        return None if answer.status == 500 else f"{answer.status} for a row that panics"
+    if value == IS_REFUSED:
+        is_named = answer.status == 400 and answer.json().get("code") == "invalid_row" and "row 0" in answer.json()["error"]
+        return None if is_named else f"{answer.status} for a row that cannot be prepared: {answer.body!r}"
+    if answer.status != 200 or answer.json() != {"predictions": [[value], [value]]}:
+        return f"{answer.status} for {value}: {answer.body[:80]!r}"
+    return None
+
+
+@test(3, plants_faults=True)
+def a_row_that_cannot_be_prepared_fails_its_own_request_only(t: Test) -> None:
+    """1,000 panics in preparing rows, and as many rows that are refused there, beside 30 clients in the same batches."""
+    repository = t.models(breakable=lambda folder: breakable(folder, prepare=True))
+    settings = ("scheduler.workers=2", "log.level=error", f"scheduler.hang_timeout_ms={ONE_SECOND}")
+    with t.server(*settings, models=repository) as server:
+        panics = t.times(1000)
+        with Load(server.address, ask_preparing, 32, is_prepared) as load:
+            done = lambda: server.value("safeserve_panics_total", model="breakable") > panics  # noqa: E731
+            wait_until(done, 60, f"{panics} panics")
+            samples = load.stop()
+        t.none("wrong or failed answers", samples.problems(), len(samples))
+        t.hold(f"statuses: {samples.statuses()}", "200, 400 and 500", set(samples.statuses()) == {200, 400, 500})
+        with server.connect(10) as hung, server.connect(10) as other:
+            started = monotonic()
+            hung.send(predict("breakable", [[HANGS_IN_PREPARE]]))
+            beside = other.ask(predict("breakable", [[1]]))
+            t.equal("beside one that hangs", beside.json(), {"predictions": [[1]]})
+            t.equal("its own status", hung.read().status, 500)
+            t.at_most("after", monotonic() - started, 2.5, "s")
+        t.equal("workers replaced", server.value("safeserve_workers_replaced_total"), 1)
+        t.equal("queued rows", server.value("safeserve_queued_rows", model="breakable"), 0)
+        t.equal("after it", server.ask(predict("breakable", [[7]])).json(), {"predictions": [[7]]})
 
 
 @test(4, plants_faults=True)

@@ -65,7 +65,8 @@ def rows_of_clients_that_left_are_not_computed(t: Test) -> None:
     # Some 40 ms a pass: long beside the time in which 40 clients leave.
     repository = t.models(slow=lambda folder: models.dense(folder, 64, 2048, 4, 1))
     request = predict("slow", [[0.5] * 64] * rows)
-    with t.server("scheduler.workers=1", f"scheduler.max_batch_rows={rows}", models=repository) as server:
+    settings = ("scheduler.workers=1", f"scheduler.max_batch_rows={rows}", "scheduler.max_batch_ms=1000")
+    with t.server(*settings, models=repository) as server:
         clients = [server.connect() for _ in range(asked)]
         for client in clients:
             client.send(request)

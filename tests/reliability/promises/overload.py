@@ -23,6 +23,7 @@ REQUEST = predict("slow", INSTANCES)
 SETTINGS = (
     "scheduler.workers=1",
     f"scheduler.max_batch_rows={ROWS}",
+    "scheduler.max_batch_ms=1000",
     f"scheduler.max_queued_rows={16 * ROWS}",
     f"limits.max_request_rows={ROWS}",
 )
@@ -141,7 +142,7 @@ def deadlines_hold_under_overload(t: Test) -> None:
     allowed = 0.05
     request = predict("slow", INSTANCES, f"X-Request-Timeout-Ms: {allowed * 1000:.0f}")
     # A queue far longer than 50 ms of work, so that rows do expire in it.
-    settings = ("scheduler.workers=1", f"scheduler.max_batch_rows={ROWS}", "scheduler.max_queued_rows=8192")
+    settings = (*SETTINGS[:3], "scheduler.max_queued_rows=8192")
     with t.server(*settings, models=slow_model(t)) as server:
         with load.Load(server.address, lambda client, count: (request, None), 128, pause=0.05, nice=5) as clients:
             time.sleep(max(1, 4 * t.scale))

@@ -168,7 +168,7 @@ fn statistics_of(served: &Served) -> inference::ModelStatistics {
             ns: total.ns,
         })
     };
-    let batches = statistics.passes_by_rows.iter();
+    let batches = statistics.forward_passes_by_rows.iter();
     inference::ModelStatistics {
         name: served.model.name.clone(),
         version: served.model.version.to_string(),
@@ -176,7 +176,7 @@ fn statistics_of(served: &Served) -> inference::ModelStatistics {
             .last_request_age
             .map_or(0, milliseconds_since_1970),
         inference_count: statistics.rows,
-        execution_count: statistics.passes,
+        execution_count: statistics.forward_passes,
         inference_stats: Some(inference::InferStatistics {
             success: duration(statistics.succeeded),
             fail: duration(statistics.failed),

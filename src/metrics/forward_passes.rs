@@ -21,13 +21,13 @@ pub struct Total {
 
 /// A count and a sum of nanoseconds for each number of rows that a pass had.
 #[derive(Debug)]
-pub(super) struct Passes {
+pub(super) struct ForwardPasses {
     /// By the rows less one; made when the first pass of that size is counted.
     small: Box<[OnceLock<Cells>]>,
     large: Mutex<BTreeMap<usize, Total>>,
 }
 
-impl Default for Passes {
+impl Default for ForwardPasses {
     fn default() -> Self {
         Self {
             small: (0..SMALL_ROWS).map(|_| OnceLock::new()).collect(),
@@ -36,7 +36,7 @@ impl Default for Passes {
     }
 }
 
-impl Passes {
+impl ForwardPasses {
     /// Counts a pass of `rows`, at least 1.
     pub(super) fn observe(&self, rows: usize, took: Duration) {
         let ns = nanoseconds(took);
@@ -86,21 +86,21 @@ mod tests {
 
     #[test]
     fn each_size_has_its_own_count_and_time() {
-        let passes = Passes::default();
-        assert_eq!(passes.totals(), []);
+        let forward_passes = ForwardPasses::default();
+        assert_eq!(forward_passes.totals(), []);
         let took = Duration::from_nanos;
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for rows in [1, SMALL_ROWS, SMALL_ROWS + 1, 1, 100_000] {
-                        passes.observe(rows, took(rows as u64));
+                        forward_passes.observe(rows, took(rows as u64));
                     }
                 });
             }
         });
         let total = |count, ns| Total { count, ns };
         assert_eq!(
-            passes.totals(),
+            forward_passes.totals(),
             [
                 (1, total(8, 8)),
                 (SMALL_ROWS, total(4, 4 * 128)),

@@ -1,6 +1,7 @@
 //! What the tests serve: models whose operator is a closure of the test.
 
 use std::fmt;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -10,14 +11,16 @@ use std::time::Duration;
 use crate::engine::kernels::Isa;
 use crate::engine::{Engine, GraphBuilder, Kernel, OpError, Operand, Operator, Run};
 use crate::metrics::{BuildInfo, Metrics};
-use crate::request::{InferError, InferRequest, InferResponse};
+use crate::request::{InferError, InferRequest, InferResponse, Prepare, Prepared, RowError};
 use crate::scheduler::{Lane, LaneSettings, Scheduler, SchedulerSettings};
 use crate::tensor::{DataType, Shape, TensorSpec, Values};
 
-/// One worker, small batches, no delay, nothing inline.
+/// One worker, small batches whatever they cost, no delay, nothing inline.
 pub(super) const SETTINGS: SchedulerSettings = SchedulerSettings {
     workers: 1,
     max_batch_rows: 4,
+    max_batch_time: AN_HOUR,
+    max_scratch_bytes: 1 << 20,
     max_batch_delay: Duration::ZERO,
     max_queued_rows: 8,
     inline_cost: Duration::ZERO,
@@ -27,12 +30,12 @@ pub(super) const SETTINGS: SchedulerSettings = SchedulerSettings {
 pub(super) const AN_HOUR: Duration = Duration::from_secs(3600);
 
 /// A scheduler with the metrics of its models.
-pub(super) struct Stage {
+pub(super) struct Fixture {
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) metrics: Metrics,
 }
 
-impl Stage {
+impl Fixture {
     pub(super) fn new(settings: SchedulerSettings) -> Self {
         Self {
             scheduler: Scheduler::start(settings).unwrap(),
@@ -59,9 +62,31 @@ impl Stage {
         allow_non_finite: bool,
         run: impl Fn(&[f32], &mut [f32]) + Send + Sync + 'static,
     ) -> Lane {
+        self.lane_of(name, allow_non_finite, None, run)
+    }
+
+    /// As [`lane`](Self::lane), of a model whose rows the closure `step` prepares. It gets the number
+    /// of the first row and the rows.
+    pub(super) fn preparing_lane(
+        &self,
+        name: &str,
+        step: impl Fn(usize, &[f32]) -> Result<Vec<f32>, RowError> + Send + Sync + 'static,
+        run: impl Fn(&[f32], &mut [f32]) + Send + Sync + 'static,
+    ) -> Lane {
+        self.lane_of(name, false, Some(Arc::new(Step(step))), run)
+    }
+
+    fn lane_of(
+        &self,
+        name: &str,
+        allow_non_finite: bool,
+        prepare: Option<Arc<dyn Prepare>>,
+        run: impl Fn(&[f32], &mut [f32]) + Send + Sync + 'static,
+    ) -> Lane {
         let settings = LaneSettings {
             name: name.to_owned(),
             allow_non_finite,
+            prepare,
         };
         let metrics = self.metrics.model(name, 1);
         self.scheduler
@@ -84,6 +109,29 @@ impl Stage {
         self.metric(&format!(
             r#"safeserve_rejections_total{{model="{name}",reason="{reason}",version="1"}}"#
         ))
+    }
+}
+
+/// A step of preparing that is a closure.
+struct Step<F>(F);
+
+impl<F> fmt::Debug for Step<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Step")
+    }
+}
+
+impl<F> Prepare for Step<F>
+where
+    F: Fn(usize, &[f32]) -> Result<Vec<f32>, RowError> + Send + Sync,
+{
+    fn prepare(&self, request: &InferRequest, rows: Range<usize>) -> Result<Prepared, RowError> {
+        let values = request.inputs[0].view().slice(rows.clone());
+        let prepared = (self.0)(rows.start, values.f32s())?;
+        Ok(Prepared {
+            offsets: Vec::new(),
+            inputs: vec![Values::F32(prepared)],
+        })
     }
 }
 
@@ -146,7 +194,7 @@ impl Gate {
         let (leave, may_leave) = mpsc::channel();
         let may_leave = Mutex::new(may_leave);
         let run = move |x: &[f32], y: &mut [f32]| {
-            // A gate that the test has dropped stands open.
+            // A gate that the test has dropped is open.
             let _ = enter.send(x.to_vec());
             let _ = may_leave.lock().unwrap().recv();
             plus_one(x, y);
@@ -211,6 +259,18 @@ pub(super) fn wait(
         .build()
         .unwrap()
         .block_on(submitted)
+}
+
+/// Runs a future on a clock that jumps to the next timer when nothing else is to be done.
+pub(super) fn wait_on_a_jumping_clock(
+    submit: impl AsyncFnOnce() -> Result<InferResponse, InferError>,
+) -> Result<InferResponse, InferError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(submit())
 }
 
 /// The single output of an answer.
