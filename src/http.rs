@@ -26,6 +26,7 @@ mod grpc;
 mod health;
 mod invocations;
 mod limits;
+mod log;
 mod media;
 mod naming;
 mod ndjson;

@@ -24,6 +24,7 @@ mod writer;
 
 pub use error::{Error, ErrorKind};
 pub(crate) use number::{parse_f32, read_run};
+pub use path::Path;
 pub use reader::{Kind, MAX_DEPTH, Mark, Reader};
 pub use tensor::{Extents, MAX_RANK};
 pub use writer::Writer;

@@ -84,7 +84,7 @@ impl AdminRoutes {
             let answer = self.route(&exchange, body).await;
             answer.unwrap_or_else(ApiError::into_answer)
         };
-        exchange::carry(&self.server.app.metrics, &exchange, answer).await
+        exchange::carry(&self.server.app, &exchange, answer).await
     }
 
     async fn route(

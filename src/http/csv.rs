@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::error::{ApiError, ErrorCode};
+use super::error::{ApiError, ErrorCode, Place};
 use super::predict::Rows;
 use super::rows::{self, Columns};
 use crate::csv::{self, Cells};
@@ -114,7 +114,8 @@ impl Table<'_> {
                     ErrorCode::AmbiguousRequest,
                     "line 1: expected names or a row, got 0, 1, 2 and so on, which may be either; say \
                      which it is: Content-Type: text/csv; header=present, or header=absent",
-                ));
+                )
+                .at(Place::line(1)));
             }
             // The room is kept.
             self.values = values;
@@ -149,15 +150,16 @@ impl Table<'_> {
         let order = self.names.order("line 1", names.iter().map(|name| &**name));
         let order = order.map_err(|error| match error {
             // What frames of pandas begin with.
-            ApiError::Invalid { code, message } if names[0].is_empty() => ApiError::Invalid {
+            ApiError::Invalid { code, message, .. } if names[0].is_empty() => ApiError::invalid(
                 code,
-                message: format!(
+                format!(
                     "{message}; the column without a name is perhaps an index: write the file \
                      without it (in pandas: index=False)"
                 ),
-            },
+            ),
             error => error,
-        })?;
+        });
+        let order = order.map_err(|error| error.at(Place::line(1)))?;
         if !order.is_sorted() {
             self.order = Some(order);
         }
@@ -198,15 +200,16 @@ impl Table<'_> {
                     csv::Fault::Empty | csv::Fault::NoNumber => ErrorCode::WrongType,
                 };
                 let (_, message) = fault.told(cell);
+                let line = self.line_at(begin);
                 ApiError::invalid(
                     code,
                     format!(
-                        "line {}, column {}{}: {message}",
-                        self.line_at(begin),
+                        "line {line}, column {}{}: {message}",
                         column + 1,
                         name.unwrap_or_default()
                     ),
                 )
+                .at(Place::cell(line, column + 1))
             })?;
             values.push(value);
         }
@@ -252,7 +255,8 @@ impl Table<'_> {
                     Cells::most(self.width),
                     "send a line a row"
                 ),
-            )),
+            )
+            .at(Place::line(self.line_at(self.at)))),
         }
     }
 
@@ -265,10 +269,10 @@ impl Table<'_> {
     #[cold]
     fn wrong_width(&self, line: usize, found: usize, first: &str) -> ApiError {
         let other = [";", "\t"].into_iter().find(|other| first.contains(other));
-        let mend = match (found, other) {
+        let hint = match (found, other) {
             (0, _) => "take empty lines out".to_owned(),
             (1, Some(_)) if self.width > 1 => "separate the cells by commas".to_owned(),
-            _ => super::predict::row_mend(&TensorSpec {
+            _ => super::predict::row_hint(&TensorSpec {
                 shape: Shape::rows(vec![self.width]),
                 ..self.spec.clone()
             }),
@@ -276,9 +280,10 @@ impl Table<'_> {
         ApiError::invalid(
             ErrorCode::ShapeMismatch,
             format!(
-                "line {line}: input {:?}: expected {} cells, got {found}; {mend}",
+                "line {line}: input {:?}: expected {} cells, got {found}; {hint}",
                 self.spec.name, self.width
             ),
         )
+        .at(Place::line(line))
     }
 }

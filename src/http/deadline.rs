@@ -52,7 +52,8 @@ pub(super) fn asked_by(headers: &HeaderMap) -> Result<Option<Duration>, ApiError
                 "header {HEADER}: expected a number of milliseconds, at least 1, got {}",
                 excerpt(&String::from_utf8_lossy(value.as_bytes()), 40)
             ),
-        ));
+        )
+        .at(HEADER));
     }
     Ok(Some(Duration::from_millis(milliseconds)))
 }

@@ -1,8 +1,10 @@
 //! Every way a request can fail, and the one place that turns each into an answer.
 
 mod code;
+mod place;
 
 pub(super) use code::ErrorCode;
+pub(super) use place::Place;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,18 +16,25 @@ use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Uri};
 
 use super::answer::{self, Response};
-use crate::json::{self, ErrorKind, Writer};
+use crate::json::{self, Writer};
 use crate::model::repository::LookupError;
 use crate::request::InferError;
 use crate::spelling::{escaped, excerpt};
 
 /// Why a request has no good answer.
-#[derive(Debug)]
+///
+/// Its message may quote what the client sent, and is for the client alone: it can be neither
+/// displayed nor debugged. The log has the [code](ErrorCode) and the [place](Place).
 pub(super) enum ApiError {
     /// The body is not the JSON that it should be.
     Body(json::Error),
     /// The request does not fit the model or its protocol.
-    Invalid { code: ErrorCode, message: String },
+    Invalid {
+        code: ErrorCode,
+        message: String,
+        /// Where, if it is at one place.
+        place: Option<Place>,
+    },
     /// No model version answers.
     Lookup(LookupError),
     /// The model version has no answer.
@@ -101,11 +110,29 @@ pub(super) enum ApiError {
 }
 
 impl ApiError {
-    /// A request that does not fit, with the place and the mend in its message.
+    /// A request that does not fit, with the place and what to do in its message.
     pub(super) fn invalid(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::Invalid {
             code,
             message: message.into(),
+            place: None,
+        }
+    }
+
+    /// The same, of a request that does not fit, with the place for the log.
+    pub(super) fn at(mut self, at: impl Into<Place>) -> Self {
+        if let Self::Invalid { place, .. } = &mut self {
+            place.get_or_insert(at.into());
+        }
+        self
+    }
+
+    /// Where it is, if it is at one place.
+    fn place(&self) -> Option<Place> {
+        match self {
+            Self::Body(error) => Some(error.path().clone().into()),
+            Self::Invalid { place, .. } => place.clone(),
+            _ => None,
         }
     }
 
@@ -136,16 +163,7 @@ impl ApiError {
     /// The stable name of the cause, for programs.
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Body(error) => match error.kind() {
-                ErrorKind::Syntax => ErrorCode::MalformedJson,
-                ErrorKind::Type => ErrorCode::WrongType,
-                ErrorKind::Range => ErrorCode::OutOfRange,
-                ErrorKind::NotFinite => ErrorCode::NotFinite,
-                ErrorKind::DuplicateKey => ErrorCode::DuplicateKey,
-                ErrorKind::Ragged => ErrorCode::RaggedArray,
-                ErrorKind::TooMany => ErrorCode::TooManyValues,
-                ErrorKind::TooDeep => ErrorCode::NestedTooDeep,
-            },
+            Self::Body(error) => error.kind().into(),
             Self::Invalid { code, .. } => *code,
             Self::Lookup(LookupError::UnknownModel { .. }) => ErrorCode::UnknownModel,
             Self::Lookup(LookupError::UnknownVersion { .. }) => ErrorCode::UnknownVersion,
@@ -192,14 +210,24 @@ impl ApiError {
     }
 }
 
-impl fmt::Display for ApiError {
+/// The code, which quotes nothing.
+impl fmt::Debug for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Body(error) => error.fmt(f),
-            Self::Invalid { message, .. } => f.write_str(message),
-            Self::Lookup(error) => error.fmt(f),
-            Self::Infer(error) => error.fmt(f),
-            Self::NonFiniteAnswer {
+        f.debug_tuple("ApiError").field(&self.code()).finish()
+    }
+}
+
+/// The message of an error, for the client.
+struct Message<'a>(&'a ApiError);
+
+impl fmt::Display for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ApiError::Body(error) => error.fmt(f),
+            ApiError::Invalid { message, .. } => f.write_str(message),
+            ApiError::Lookup(error) => error.fmt(f),
+            ApiError::Infer(error) => error.fmt(f),
+            ApiError::NonFiniteAnswer {
                 output,
                 is_ranked: true,
             } => write!(
@@ -207,26 +235,26 @@ impl fmt::Display for ApiError {
                 "output {output:?} holds NaN or an infinity, by which no classes can be ranked; ask \
                  for its values as binary data (\"binary_data\": true), without \"classification\""
             ),
-            Self::NonFiniteAnswer { output, .. } => write!(
+            ApiError::NonFiniteAnswer { output, .. } => write!(
                 f,
                 "output {output:?} holds NaN or an infinity, which JSON numbers cannot carry; \
                  ask for it as binary data (\"binary_data\": true), or at /v1/models, whose clients \
                  read such tokens"
             ),
-            Self::DeadlineExceeded { allowed } => write!(
+            ApiError::DeadlineExceeded { allowed } => write!(
                 f,
                 "no answer within the request's deadline of {} ms; send fewer rows, or allow more \
                  time with the header x-request-timeout-ms (milliseconds) or, in /v2, \
                  \"parameters\": {{\"timeout\": ...}} (microseconds)",
                 allowed.as_secs_f64() * 1e3
             ),
-            Self::UnknownPath { path } => write!(
+            ApiError::UnknownPath { path } => write!(
                 f,
                 "nothing is at {path}; predict with POST /v1/models/{{model}}:predict or POST \
                  /v2/models/{{model}}/infer, ask for health with GET /v2/health/ready, for the \
                  models with GET /v1/models"
             ),
-            Self::UnknownLabel {
+            ApiError::UnknownLabel {
                 model,
                 label,
                 known,
@@ -240,62 +268,60 @@ impl fmt::Display for ApiError {
                     known => write!(f, "it has {}", known.join(", ")),
                 }
             }
-            Self::NotServed { message } => f.write_str(message),
-            Self::Method { allow, given } => {
+            ApiError::NotServed { message } => f.write_str(message),
+            ApiError::Method { allow, given } => {
                 let allow = allow.replace(", ", " or ");
                 write!(f, "this path takes {allow}, got {given}; send the request as {allow}")
             }
-            Self::MediaType { message } => f.write_str(message),
-            Self::BodyTooLarge { max_body_bytes } => write!(
+            ApiError::MediaType { message } => f.write_str(message),
+            ApiError::BodyTooLarge { max_body_bytes } => write!(
                 f,
                 "the body is larger than the {max_body_bytes} bytes allowed; send fewer rows a \
                  request, or raise limits.max_body_bytes"
             ),
-            Self::Unauthorized { has_key } => f.write_str(match has_key {
+            ApiError::Unauthorized { has_key } => f.write_str(match has_key {
                 true => "the API key is not valid; ask the operator for one that is",
                 false => {
                     "this server asks for an API key; send it in the header \
                      \"Authorization: Bearer KEY\" or \"X-API-Key: KEY\""
                 }
             }),
-            Self::BodyInTooManyPieces => {
+            ApiError::BodyInTooManyPieces => {
                 f.write_str("the body came in too many chunks; send larger ones")
             }
-            Self::BodyTimeout { limit } => write!(
+            ApiError::BodyTimeout { limit } => write!(
                 f,
                 "the body did not arrive within {} s; send it faster, or raise \
                  limits.body_timeout_ms",
                 limit.as_secs_f64()
             ),
-            Self::BodyBroken => f.write_str(
+            ApiError::BodyBroken => f.write_str(
                 "the body ended before its declared end; send as many bytes as Content-Length says",
             ),
-            Self::BodiesOverBudget => f.write_str(
+            ApiError::BodiesOverBudget => f.write_str(
                 "the bodies of the requests in flight take all the memory allowed; try again in 1 s",
             ),
             #[cfg(feature = "grpc")]
-            Self::UnknownMethod { path } => write!(
+            ApiError::UnknownMethod { path } => write!(
                 f,
                 "no method is at {path}; infer with /inference.GRPCInferenceService/ModelInfer or \
                  /tensorflow.serving.PredictionService/Predict, and ask reflection for the others"
             ),
             #[cfg(feature = "grpc")]
-            Self::UnknownService { name } => write!(
+            ApiError::UnknownService { name } => write!(
                 f,
                 "no service is named {name}; ask for \"\", the server, whose health all of them have"
             ),
             #[cfg(feature = "grpc")]
-            Self::OperatorsOnly => f.write_str(
+            ApiError::OperatorsOnly => f.write_str(
                 "models are loaded and unloaded by operators alone; send POST \
                  /v2/repository/models/NAME/load or .../unload to admin.bind, with a key of \
                  admin.keys",
             ),
-            Self::Internal => f.write_str("a fault of this server; its log has the cause"),
+            ApiError::Internal => f.write_str("a fault of this server; its log has the cause"),
         }
     }
 }
-
-impl std::error::Error for ApiError {}
 
 impl From<json::Error> for ApiError {
     fn from(error: json::Error) -> Self {
@@ -315,13 +341,21 @@ impl From<InferError> for ApiError {
     }
 }
 
-/// What the log says of a refusal. It travels with its answer, as an extension.
-#[derive(Clone, Debug)]
+/// Why an answer is a refusal. It travels with the answer, as an extension.
+#[derive(Clone)]
 pub(super) struct Refusal {
     /// The stable name of the cause.
     pub(super) code: ErrorCode,
-    /// The message as the client gets it.
-    pub(super) message: String,
+    /// Where it is, if it is at one place.
+    pub(super) place: Option<Place>,
+    message: String,
+}
+
+impl Refusal {
+    /// The message for the client, which may quote what it sent: not for the log.
+    pub(super) fn client_message(&self) -> &str {
+        &self.message
+    }
 }
 
 impl ApiError {
@@ -329,11 +363,12 @@ impl ApiError {
     pub(super) fn into_answer(self) -> Response {
         let refusal = Refusal {
             code: self.code(),
-            message: self.to_string(),
+            place: self.place(),
+            message: Message(&self).to_string(),
         };
         let mut body = Writer::with_capacity(256);
         body.object(|body| {
-            body.key("error").string(&refusal.message);
+            body.key("error").string(refusal.client_message());
             body.key("code").string(refusal.code.as_str());
         });
         let mut response = answer::json(refusal.code.status(), body);

@@ -13,10 +13,11 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::answer::Response;
-use super::error::{ApiError, Refusal};
-use crate::metrics::{Metrics, Protocol, Route};
+use super::error::{ApiError, Place, Refusal};
+use super::log;
+use super::state::App;
+use crate::metrics::{Protocol, Route};
 use crate::model::repository::Served;
-use crate::spelling::escaped;
 
 /// Names a request in its answer, its log line and its client's.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,9 +29,6 @@ const MODEL_FINGERPRINT: HeaderName = HeaderName::from_static("x-safeserve-model
 
 /// By nginx's habit, the status of a request whose client left before the answer.
 const CLIENT_LEFT: u16 = 499;
-
-/// Text that a client has a part in is cut to this in the log.
-const MAX_LOGGED_CHARS: usize = 200;
 
 /// A request without its body, and what is known of it so far: its log line and its metrics.
 ///
@@ -97,7 +95,7 @@ impl Exchange {
 /// Carries a request to its answer: identifies, times, counts and logs it, and answers 500 if
 /// `answer` panics.
 pub(super) async fn carry(
-    metrics: &Metrics,
+    app: &App,
     exchange: &Exchange,
     answer: impl Future<Output = Response>,
 ) -> Response {
@@ -105,7 +103,7 @@ pub(super) async fn carry(
     let id = request_id(headers);
     let trace = trace_parent(headers);
     let mut ending = Ending {
-        metrics,
+        app,
         exchange,
         id,
         trace,
@@ -124,7 +122,7 @@ pub(super) async fn carry(
     .await;
     let mut response = answered.unwrap_or_else(|| {
         // The panic hook has logged where and why.
-        metrics.handler_panics_total().inc();
+        app.metrics.handler_panics_total().inc();
         ApiError::Internal.into_answer()
     });
 
@@ -150,7 +148,7 @@ pub(super) async fn carry(
 /// Counts and logs a request when it ends, in whatever way: dropped before it was answered, its
 /// client has left.
 struct Ending<'a> {
-    metrics: &'a Metrics,
+    app: &'a App,
     exchange: &'a Exchange,
     id: HeaderValue,
     trace: Option<HeaderValue>,
@@ -162,7 +160,7 @@ struct Ending<'a> {
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         let Self {
-            metrics,
+            app,
             exchange,
             ref id,
             ref trace,
@@ -171,7 +169,7 @@ impl Drop for Ending<'_> {
         } = *self;
         let took = exchange.started.elapsed();
         let seconds = took.as_secs_f64();
-        metrics.http_request(exchange.route(), status);
+        app.metrics.http_request(exchange.route(), status);
         let served = exchange.served.get();
         if let Some((protocol, served)) = served {
             served
@@ -181,6 +179,8 @@ impl Drop for Ending<'_> {
 
         let model = served.map(|(_, served)| served.model.name.as_str());
         let version = served.map(|(_, served)| served.model.version);
+        let signature = served.map(|(_, served)| &served.model.signature);
+        let place = refusal.as_ref().and_then(|refusal| refusal.place.as_ref());
         // What later versions add behind these fields has no bound.
         let trace = trace.as_ref().and_then(|trace| trace.to_str().ok());
         let trace = trace.and_then(|trace| trace.get(..TRACE_PARENT_CHARS));
@@ -189,17 +189,16 @@ impl Drop for Ending<'_> {
                 tracing::$level!(
                     request_id = id.to_str().unwrap_or_default(),
                     traceparent = trace,
-                    method = %exchange.head.method,
-                    path = escaped(exchange.head.uri.path(), MAX_LOGGED_CHARS),
+                    method = log::method(&exchange.head.method),
+                    path = log::path(exchange.head.uri.path(), app, version),
                     status,
                     seconds,
                     model,
                     version,
                     client = exchange.client.get().map(|name| &**name),
                     code = refusal.as_ref().map(|refusal| refusal.code.as_str()),
-                    error = refusal
-                        .as_ref()
-                        .map(|refusal| escaped(&refusal.message, MAX_LOGGED_CHARS)),
+                    place = place.map(|place| log::place(place, signature)),
+                    offset = place.and_then(Place::offset),
                     "request"
                 )
             };

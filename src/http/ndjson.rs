@@ -1,6 +1,6 @@
 //! Rows as JSON documents that stand one a line.
 
-use super::error::{ApiError, ErrorCode};
+use super::error::{ApiError, ErrorCode, Place};
 use super::predict::Rows;
 use super::rows::{self, Columns, Row, buffers};
 use crate::json::Kind;
@@ -65,14 +65,26 @@ fn read(
 fn on_line(error: ApiError, line: usize) -> ApiError {
     let place = format!("line {line}");
     match error {
-        ApiError::Body(error) => ApiError::Body(error.within(&place)),
-        ApiError::Invalid { code, message } => ApiError::Invalid {
+        ApiError::Body(error) => {
+            let at = Place::from(error.path().clone()).on_line(line);
+            let code = ErrorCode::from(error.kind());
+            ApiError::invalid(code, error.within(&place).to_string()).at(at)
+        }
+        ApiError::Invalid {
             code,
-            message: match message.strip_prefix("the body") {
-                Some(behind) => place + behind,
+            message,
+            place: at,
+        } => {
+            let message = match message.strip_prefix("the body") {
+                Some(after) => place + after,
                 None => format!("{place}, {message}"),
-            },
-        },
+            };
+            let at = match at {
+                Some(at) => at.on_line(line),
+                None => Place::line(line),
+            };
+            ApiError::invalid(code, message).at(at)
+        }
         error => error,
     }
 }

@@ -33,7 +33,7 @@ impl OperationsRoutes {
         let (head, _body) = request.into_parts();
         let exchange = Exchange::new(head);
         let answer = async { self.route(&exchange).unwrap_or_else(ApiError::into_answer) };
-        exchange::carry(&self.app.metrics, &exchange, answer).await
+        exchange::carry(&self.app, &exchange, answer).await
     }
 
     fn route(&self, exchange: &Exchange) -> Result<Response, ApiError> {

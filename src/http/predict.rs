@@ -32,7 +32,7 @@ pub(super) struct Rows {
 }
 
 /// What to do about rows of another size than the model's.
-pub(super) fn row_mend(spec: &TensorSpec) -> String {
+pub(super) fn row_hint(spec: &TensorSpec) -> String {
     match &*spec.shape.extents {
         [] => "send one value a row".into(),
         [values] => format!("send {values} values a row"),

@@ -12,8 +12,8 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use super::error::{ApiError, ErrorCode};
-use super::predict::{Rows, row_mend, shape_with_rows};
-use crate::json::{ErrorKind, Kind, Mark, Reader};
+use super::predict::{Rows, row_hint, shape_with_rows};
+use crate::json::{ErrorKind, Kind, Mark, Path, Reader};
 use crate::model::Signature;
 use crate::spelling::excerpt;
 use crate::tensor::TensorSpec;
@@ -103,14 +103,14 @@ pub(super) fn tensor(
     match *extents {
         [rows, ref row_shape @ ..] if *row_shape == *spec.shape.extents || rows == 0 => Ok(rows),
         _ => {
-            let mend = nesting_mend(spec, extents.len());
+            let hint = nesting_hint(spec, extents.len());
             let expected = format_args!("{spec}");
             Err(mismatch(
-                &reader.path(place),
+                reader.path(place),
                 spec,
                 expected,
                 &extents,
-                &mend,
+                &hint,
             ))
         }
     }
@@ -128,27 +128,28 @@ fn too_many_values(
     let rows = count(reader, place)?;
     let is_nested = reader.revisit(place, Reader::peek_element)? == Some(Kind::Array);
     if rows > max_rows && is_nested != spec.shape.extents.is_empty() {
-        return Ok(too_many_rows(&path, rows, max_rows));
+        return Ok(too_many_rows(&path.to_string(), rows, max_rows).at(path));
     }
-    let mend = if is_nested {
-        row_mend(spec)
+    let hint = if is_nested {
+        row_hint(spec)
     } else {
-        nesting_mend(spec, 1)
+        nesting_hint(spec, 1)
     };
     Ok(ApiError::invalid(
         ErrorCode::ShapeMismatch,
         format!(
-            "{path}: input {:?}: expected {spec}, got more values than {max_rows} rows have; {mend}",
+            "{path}: input {:?}: expected {spec}, got more values than {max_rows} rows have; {hint}",
             spec.name
         ),
-    ))
+    )
+    .at(path))
 }
 
 /// What to do about an input nested in so many arrays.
-fn nesting_mend(spec: &TensorSpec, rank: usize) -> String {
+fn nesting_hint(spec: &TensorSpec, rank: usize) -> String {
     let shape = shape_with_rows(spec);
     match rank.cmp(&(spec.shape.extents.len() + 1)) {
-        Ordering::Equal => row_mend(spec),
+        Ordering::Equal => row_hint(spec),
         Ordering::Greater => format!("take away brackets: the shape is {shape}"),
         Ordering::Less if rank == 0 => format!("send a list of rows: the shape is {shape}"),
         Ordering::Less => format!("wrap each row in brackets: the shape is {shape}"),
@@ -166,27 +167,27 @@ pub(super) fn row(
     if *extents == *spec.shape.extents {
         return Ok(());
     }
-    let mend = if extents.len() == spec.shape.extents.len() {
-        row_mend(spec)
+    let hint = if extents.len() == spec.shape.extents.len() {
+        row_hint(spec)
     } else {
         format!("nest the row as {:?}", spec.shape.extents)
     };
     let expected = format_args!("{} {:?}", spec.datatype, spec.shape.extents);
     Err(mismatch(
-        &reader.path(place),
+        reader.path(place),
         spec,
         expected,
         &extents,
-        &mend,
+        &hint,
     ))
 }
 
 fn mismatch(
-    place: &str,
+    place: Path,
     spec: &TensorSpec,
     expected: fmt::Arguments<'_>,
     found: &[usize],
-    mend: &str,
+    hint: &str,
 ) -> ApiError {
     let found = match found {
         [] => "one number".into(),
@@ -196,10 +197,11 @@ fn mismatch(
     ApiError::invalid(
         ErrorCode::ShapeMismatch,
         format!(
-            "{place}: input {:?}: expected {expected}, got {found}; {mend}",
+            "{place}: input {:?}: expected {expected}, got {found}; {hint}",
             spec.name
         ),
     )
+    .at(place)
 }
 
 /// The error of an input that did not come: the first of them, with what it takes.

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use super::path::Path;
+
 /// Why a body is not what its reader asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -28,16 +30,19 @@ pub struct Error(Box<Fault>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fault {
     kind: ErrorKind,
-    path: String,
+    path: Path,
+    /// What the document is part of.
+    within: Option<String>,
     message: String,
 }
 
 impl Error {
     #[cold]
-    pub(super) fn new(kind: ErrorKind, path: String, message: String) -> Self {
+    pub(super) fn new(kind: ErrorKind, path: Path, message: String) -> Self {
         Self(Box::new(Fault {
             kind,
             path,
+            within: None,
             message,
         }))
     }
@@ -51,11 +56,7 @@ impl Error {
 
     /// The same fault of a document that is not the whole body but lies at `place` in it.
     pub(crate) fn within(mut self, place: &str) -> Self {
-        let fault = &mut self.0;
-        fault.path = match &*fault.path {
-            super::path::WHOLE => place.to_owned(),
-            path => format!("{place}, {path}"),
-        };
+        self.0.within = Some(place.to_owned());
         self
     }
 
@@ -65,9 +66,9 @@ impl Error {
         self.0.kind
     }
 
-    /// Where: `inputs[0].data[3]`, or `the body` for its root.
+    /// Where.
     #[must_use]
-    pub fn path(&self) -> &str {
+    pub fn path(&self) -> &Path {
         &self.0.path
     }
 }
@@ -75,7 +76,17 @@ impl Error {
 /// Writes `inputs[0].data[3]: expected a number, found "abc"`.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0.path, self.0.message)
+        let Fault {
+            path,
+            within,
+            message,
+            ..
+        } = &*self.0;
+        match within {
+            None => write!(f, "{path}: {message}"),
+            Some(place) if path.is_root() => write!(f, "{place}: {message}"),
+            Some(place) => write!(f, "{place}, {path}: {message}"),
+        }
     }
 }
 

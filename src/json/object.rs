@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use super::path::{Path, path_at};
 use super::reader::{Kind, Reader};
 use super::{Error, ErrorKind};
 use crate::spelling::excerpt;
@@ -67,12 +68,12 @@ impl<'a> Reader<'a> {
         &mut self,
         taken: &mut [bool],
         mut index_of: impl FnMut(&str) -> Option<usize>,
-        unknown: impl Fn(&str, String) -> E,
+        unknown: impl Fn(&str, Path) -> E,
         mut member: impl FnMut(&mut Self, usize) -> Result<(), E>,
     ) -> Result<(), E> {
         self.members(|reader, key, at| {
             let Some(index) = index_of(&key) else {
-                return Err(unknown(&key, super::path::path_at(reader.text, at)));
+                return Err(unknown(&key, path_at(reader.text, at)));
             };
             if std::mem::replace(&mut taken[index], true) {
                 return Err(reader.duplicate_key(&key, at).into());

@@ -1,5 +1,7 @@
 //! From a position in a body to the path of the value there.
 
+use std::fmt;
+
 use crate::spelling::excerpt;
 
 /// Keys longer than this are cut in a path.
@@ -8,12 +10,106 @@ const MAX_KEY_CHARS: usize = 40;
 const MAX_PATH_BYTES: usize = 160;
 
 /// The path of a document's root.
-pub(super) const WHOLE: &str = "the body";
+const WHOLE: &str = "the body";
 
-/// The path of the value that starts at, or holds, byte `at`: `inputs[0].data[3]`.
+/// Where a value is in a document: `inputs[0].data[3]`, or `the body` for its root.
+///
+/// Displayed, it has the document's own keys, escaped and cut: for the one who wrote them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    steps: Vec<Step>,
+    offset: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    /// A key, its escapes as they were written; of a long one the start.
+    Key(String),
+    Index(usize),
+}
+
+impl Path {
+    /// The path of the root, for what is wrong at byte `offset` of a document that cannot be read.
+    pub(super) fn root(offset: usize) -> Self {
+        Self {
+            steps: Vec::new(),
+            offset,
+        }
+    }
+
+    /// Whether it is the root's.
+    pub(super) fn is_root(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The byte of the document at which the value starts.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// The index of the value in its array, if it is in one.
+    #[must_use]
+    pub fn index(&self) -> Option<usize> {
+        match self.steps.last()? {
+            Step::Index(index) => Some(*index),
+            Step::Key(_) => None,
+        }
+    }
+
+    /// The path with `*` in place of each key that is not known: for those who must not see what the
+    /// document holds.
+    #[must_use]
+    pub fn masked(&self, is_known: impl Fn(&str) -> bool) -> String {
+        self.text(is_known)
+    }
+
+    /// The path, with `*` in place of each key that is not to be shown.
+    fn text(&self, is_shown: impl Fn(&str) -> bool) -> String {
+        let mut path = String::new();
+        for step in &self.steps {
+            if path.len() > MAX_PATH_BYTES {
+                path.push('…');
+                break;
+            }
+            match step {
+                Step::Key(key) => {
+                    let key = if is_shown(key) { key } else { "*" };
+                    if is_plain(key) || key == "*" {
+                        if !path.is_empty() {
+                            path.push('.');
+                        }
+                        path.push_str(key);
+                    } else {
+                        path.push('[');
+                        path.push_str(&excerpt(key, MAX_KEY_CHARS));
+                        path.push(']');
+                    }
+                }
+                Step::Index(index) => {
+                    path.push('[');
+                    path.push_str(&index.to_string());
+                    path.push(']');
+                }
+            }
+        }
+        if path.is_empty() {
+            path.push_str(WHOLE);
+        }
+        path
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(|_| true))
+    }
+}
+
+/// The path of the value that starts at, or holds, byte `at`.
 ///
 /// `text[..at]` must be the start of a JSON document; the reader that got there has checked it.
-pub(super) fn path_at(text: &[u8], at: usize) -> String {
+pub(super) fn path_at(text: &[u8], at: usize) -> Path {
     let mut open = Vec::new();
     let mut position = 0;
     while position < at {
@@ -46,38 +142,17 @@ pub(super) fn path_at(text: &[u8], at: usize) -> String {
         position += 1;
     }
 
-    let mut path = String::new();
-    for container in open {
-        if path.len() > MAX_PATH_BYTES {
-            path.push('…');
-            break;
+    let steps = open.into_iter().filter_map(|container| match container {
+        Open::Object { key } => {
+            let key = String::from_utf8_lossy(key?);
+            Some(Step::Key(key.chars().take(MAX_KEY_CHARS + 1).collect()))
         }
-        match container {
-            Open::Object { key: None } => {}
-            Open::Object { key: Some(key) } => {
-                let key = String::from_utf8_lossy(key);
-                if is_plain(&key) {
-                    if !path.is_empty() {
-                        path.push('.');
-                    }
-                    path.push_str(&key);
-                } else {
-                    path.push('[');
-                    path.push_str(&excerpt(&key, MAX_KEY_CHARS));
-                    path.push(']');
-                }
-            }
-            Open::Array { index } => {
-                path.push('[');
-                path.push_str(&index.to_string());
-                path.push(']');
-            }
-        }
+        Open::Array { index } => Some(Step::Index(index)),
+    });
+    Path {
+        steps: steps.collect(),
+        offset: at,
     }
-    if path.is_empty() {
-        path.push_str(WHOLE);
-    }
-    path
 }
 
 /// A container that is open at the position.
@@ -118,10 +193,8 @@ mod tests {
     use super::path_at;
 
     fn path_of(text: &str, needle: &str) -> String {
-        path_at(
-            text.as_bytes(),
-            text.find(needle).expect("the needle is there"),
-        )
+        let at = text.find(needle).expect("the needle is there");
+        path_at(text.as_bytes(), at).to_string()
     }
 
     #[test]
@@ -154,7 +227,18 @@ mod tests {
 
     #[test]
     fn an_unfinished_string_is_where_it_opens() {
-        assert_eq!(path_at(br#"{"a":["b"#, 8), "a[0]");
-        assert_eq!(path_at(br#"{"a":["b\"#, 9), "a[0]");
+        assert_eq!(path_at(br#"{"a":["b"#, 8).to_string(), "a[0]");
+        assert_eq!(path_at(br#"{"a":["b\"#, 9).to_string(), "a[0]");
+    }
+
+    #[test]
+    fn a_masked_path_has_no_key_that_is_not_known() {
+        let text = r#"{"inputs":[{"o p":{"x":!}}]}"#;
+        let path = path_at(text.as_bytes(), text.find('!').unwrap());
+        assert_eq!(path.masked(|key| key == "inputs"), "inputs[0].*.*");
+        assert_eq!(path.masked(|key| key == "o p"), r#"*[0]["o p"].*"#);
+        assert_eq!((path.offset(), path.index()), (23, None));
+        let text = "[1,!";
+        assert_eq!(path_at(text.as_bytes(), 3).index(), Some(1));
     }
 }

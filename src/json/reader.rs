@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use super::number::{BadNumber, number_end, parse_f32};
-use super::path::path_at;
+use super::path::{Path, path_at};
 use super::text::plain_prefix;
 use super::{Error, ErrorKind};
 use crate::spelling::excerpt;
@@ -57,19 +57,25 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`ErrorKind::Syntax`] if it is not UTF-8, or starts with a byte order mark.
     pub fn new(body: &'a [u8]) -> Result<Self, Error> {
-        let bad = |message: String| Err(Error::new(ErrorKind::Syntax, "the body".into(), message));
+        let bad = |at, message: String| Err(Error::new(ErrorKind::Syntax, Path::root(at), message));
         let utf8 = match std::str::from_utf8(body) {
             Ok(utf8) => utf8,
             Err(error) => {
-                return bad(format!(
-                    "expected UTF-8, found byte 0x{:02x} at position {}",
-                    body[error.valid_up_to()],
-                    error.valid_up_to(),
-                ));
+                let at = error.valid_up_to();
+                return bad(
+                    at,
+                    format!(
+                        "expected UTF-8, found byte 0x{:02x} at position {at}",
+                        body[at]
+                    ),
+                );
             }
         };
         if body.starts_with("\u{feff}".as_bytes()) {
-            return bad("expected JSON, found a byte order mark; send UTF-8 without one".into());
+            return bad(
+                0,
+                "expected JSON, found a byte order mark; send UTF-8 without one".into(),
+            );
         }
         Ok(Self {
             text: body,
@@ -431,7 +437,7 @@ impl<'a> Reader<'a> {
 
     /// The path of the value at `mark`, for messages about what it means.
     #[must_use]
-    pub fn path(&self, mark: Mark) -> String {
+    pub fn path(&self, mark: Mark) -> Path {
         path_at(self.text, mark.at)
     }
 

@@ -16,7 +16,7 @@ use ndarray::{ArrayD, IxDyn};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use zerocopy::IntoBytes;
 
 use super::files;
@@ -357,6 +357,38 @@ struct Entry {
     data_offsets: (usize, usize),
 }
 
+/// The header's `__metadata__`, read and let go: an object whose values are strings, or `null` for
+/// none. The safetensors crate refuses anything else.
+struct HeaderMetadata;
+
+impl<'de> Deserialize<'de> for HeaderMetadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MetadataVisitor)
+    }
+}
+
+struct MetadataVisitor;
+
+impl<'de> Visitor<'de> for MetadataVisitor {
+    type Value = HeaderMetadata;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object whose values are strings")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(HeaderMetadata)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        while let Some(key) = entries.next_key::<String>()? {
+            let value = entries.next_value::<String>();
+            value.map_err(|error| A::Error::custom(format!("key {key:?}: {error}")))?;
+        }
+        Ok(HeaderMetadata)
+    }
+}
+
 /// Reads a header and refuses names that stand twice, which the safetensors crate lets pass.
 struct HeaderVisitor;
 
@@ -375,7 +407,9 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 if std::mem::replace(&mut has_metadata, true) {
                     return Err(A::Error::custom("__metadata__ stands twice"));
                 }
-                entries.next_value::<IgnoredAny>()?;
+                entries
+                    .next_value::<HeaderMetadata>()
+                    .map_err(|error| A::Error::custom(format!("__metadata__: {error}")))?;
                 continue;
             }
             let Entry {

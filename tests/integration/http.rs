@@ -10,6 +10,8 @@ mod frames;
 mod mutations;
 mod openapi;
 mod refusals;
+#[cfg(feature = "grpc")]
+mod secrets;
 pub(crate) mod server;
 mod v1;
 mod v2;

@@ -125,6 +125,67 @@ fn the_fingerprint_is_of_the_bytes_that_the_page_names() {
     );
 }
 
+/// A file's bytes with this `__metadata__` in its header.
+fn with_metadata(file: &[u8], metadata: &str) -> Vec<u8> {
+    let (length, rest) = file.split_first_chunk().unwrap();
+    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let header = [
+        format!("{{\"__metadata__\":{metadata},").as_bytes(),
+        &header[1..],
+    ]
+    .concat();
+    [&(header.len() as u64).to_le_bytes(), &*header, data].concat()
+}
+
+/// The format's own loader says which are right.
+#[test]
+fn metadata_are_an_object_of_strings_or_the_file_is_refused() {
+    let place = directory(CONFIG, &[]);
+    let file = place.path().join("model.safetensors");
+    let sound = safetensors(&tensors());
+    let load = |metadata: &str| {
+        let bytes = with_metadata(&sound, metadata);
+        fs::write(&file, &bytes).unwrap();
+        let loaded = Model::load("m", 1, place.path());
+        let is_right = safetensors::SafeTensors::deserialize(&bytes).is_ok();
+        assert_eq!(loaded.is_ok(), is_right, "{metadata}");
+        loaded.map(drop).map_err(|error| error.to_string())
+    };
+    for metadata in [
+        "{}",
+        "null",
+        r#"{"format":"pt"}"#,
+        r#"{"a":"","b":"{\"nested\":1}"}"#,
+    ] {
+        assert_eq!(load(metadata), Ok(()), "{metadata}");
+    }
+    for (metadata, key, given) in [
+        (r#"{"epoch":3}"#, Some("epoch"), "integer `3`"),
+        (
+            r#"{"format":"pt","loss":0.5}"#,
+            Some("loss"),
+            "floating point `0.5`",
+        ),
+        (r#"{"final":true}"#, Some("final"), "boolean `true`"),
+        (r#"{"author":null}"#, Some("author"), "null"),
+        (r#"{"config":{"layers":"2"}}"#, Some("config"), "map"),
+        (r#"{"labels":["no","yes"]}"#, Some("labels"), "sequence"),
+        ("[]", None, "sequence"),
+        (r#"[["format","pt"]]"#, None, "sequence"),
+        (r#""pt""#, None, "string \"pt\""),
+        ("3", None, "integer `3`"),
+        ("true", None, "boolean `true`"),
+    ] {
+        let problem = match key {
+            Some(key) => format!("key {key:?}: invalid type: {given}, expected a string"),
+            None => format!("invalid type: {given}, expected an object whose values are strings"),
+        };
+        let refusal = load(metadata).unwrap_err();
+        let expected = format!("model.safetensors: invalid header: __metadata__: {problem}");
+        assert!(refusal.starts_with(&expected), "{metadata}: {refusal}");
+    }
+}
+
 #[test]
 fn weights_in_64_bits_round_to_the_nearest_in_32() {
     let single = load(CONFIG, &tensors());

@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use crate::json::ErrorKind;
+
 /// Why a request has no good answer, as programs read it. docs/http.md says what each means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum ErrorCode {
@@ -187,6 +189,21 @@ impl ErrorCode {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+}
+
+impl From<ErrorKind> for ErrorCode {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Syntax => Self::MalformedJson,
+            ErrorKind::Type => Self::WrongType,
+            ErrorKind::Range => Self::OutOfRange,
+            ErrorKind::NotFinite => Self::NotFinite,
+            ErrorKind::DuplicateKey => Self::DuplicateKey,
+            ErrorKind::Ragged => Self::RaggedArray,
+            ErrorKind::TooMany => Self::TooManyValues,
+            ErrorKind::TooDeep => Self::NestedTooDeep,
         }
     }
 }

@@ -153,7 +153,7 @@ fn ok() -> HeaderMap {
 fn status(refusal: &Refusal, retry_after: Option<&HeaderValue>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(3);
     headers.insert(STATUS, HeaderValue::from(Code::from(refusal.code) as u16));
-    let message = HeaderValue::from_str(&percent_encoded(&refusal.message));
+    let message = HeaderValue::from_str(&percent_encoded(refusal.client_message()));
     headers.insert(MESSAGE, message.expect("printable ASCII"));
     let seconds = retry_after.and_then(|seconds| seconds.to_str().ok()?.parse::<u64>().ok());
     if let Some(seconds) = seconds {

@@ -45,7 +45,7 @@ impl GrpcRoutes {
         }
         let messages = Messages::of(&head.headers, body);
         let exchange = Arc::new(Exchange::new(head));
-        let metrics = &self.server.app.metrics;
+        let app = &self.server.app;
         let path = exchange.head.uri.path();
         let (service, method) = path
             .strip_prefix('/')
@@ -77,7 +77,7 @@ impl GrpcRoutes {
             let answer = self.unary(&exchange, service, method, messages).await;
             answer.unwrap_or_else(ApiError::into_answer)
         };
-        answer::unary(exchange::carry(metrics, &exchange, answered).await)
+        answer::unary(exchange::carry(app, &exchange, answered).await)
     }
 
     /// Checks a request's key and its timeout.

@@ -41,7 +41,8 @@ pub(super) fn asked_by(headers: &HeaderMap) -> Result<Option<Duration>, ApiError
                 "metadata {TIMEOUT}: expected up to 8 digits and one of H, M, S, m, u, n, got {}",
                 excerpt(&String::from_utf8_lossy(value.as_bytes()), 40)
             ),
-        )),
+        )
+        .at(TIMEOUT)),
     }
 }
 

@@ -248,7 +248,8 @@ fn by_feature(
                      many of each",
                     reader.path(place)
                 ),
-            ));
+            )
+            .at(reader.path(place)));
         }
         Ok(())
     })?;
@@ -313,14 +314,14 @@ fn in_column(error: ApiError, columns: Vec<String>) -> ApiError {
         return error;
     };
     let is_of_cell = matches!(error.kind(), ErrorKind::Type | ErrorKind::NotFinite);
-    let index = error.path().rsplit_once('[').map(|(_, index)| index);
-    let index = index.and_then(|index| index.strip_suffix(']')?.parse::<usize>().ok());
-    ApiError::Body(match index.and_then(|index| columns.get(index)) {
-        Some(column) if is_of_cell => {
-            error.with_hint(&format!("the column is {}", excerpt(column, 40)))
-        }
-        _ => error,
-    })
+    ApiError::Body(
+        match error.path().index().and_then(|index| columns.get(index)) {
+            Some(column) if is_of_cell => {
+                error.with_hint(&format!("the column is {}", excerpt(column, 40)))
+            }
+            _ => error,
+        },
+    )
 }
 
 fn wrong_width(place: &str, spec: &TensorSpec, found: usize) -> ApiError {

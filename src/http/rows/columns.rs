@@ -47,7 +47,8 @@ pub(in crate::http) fn columns(
                      many of each",
                     reader.path(here)
                 ),
-            ));
+            )
+            .at(reader.path(here)));
         }
         Ok(())
     })?;
@@ -67,7 +68,7 @@ fn named(
     reader.known_members(
         taken,
         |key| signature.inputs.iter().position(|spec| spec.name == key),
-        |key, path| unknown(key, &path, signature),
+        |key, path| unknown(key, &path.to_string(), signature).at(path),
         member,
     )
 }

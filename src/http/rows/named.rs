@@ -130,7 +130,7 @@ impl<'a> Columns<'a> {
     /// What is wrong with an object that has a key of no column.
     #[cold]
     fn unknown(&self, reader: &mut Reader<'_>, place: Mark, shared: &[bool]) -> ApiError {
-        let path = reader.path(place);
+        let path = reader.path(place).to_string();
         if self.features().is_empty() {
             let mut first = None;
             let read = reader.revisit(place, |reader| {
@@ -218,8 +218,9 @@ impl Row {
         inputs: &mut [Vec<f32>],
     ) -> Result<(), ApiError> {
         let place = reader.mark();
-        self.read(reader, columns)?;
-        self.append(columns, inputs, || reader.path(place))
+        let read = self.read(reader, columns);
+        read.and_then(|()| self.append(columns, inputs, || reader.path(place).to_string()))
+            .map_err(|error| error.at(reader.path(place)))
     }
 
     /// Appends the row if it is whole.
@@ -353,7 +354,8 @@ fn feature_value(reader: &mut Reader<'_>) -> Result<f32, ApiError> {
                 reader.path(place),
                 &*extents
             ),
-        )),
+        )
+        .at(reader.path(place))),
     }
 }
 

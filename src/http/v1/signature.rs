@@ -24,7 +24,8 @@ pub(super) fn expect_signature(name: &str) -> Result<(), ApiError> {
                 "signature_name: expected {SIGNATURE_NAME:?} or none, got {}",
                 excerpt(name, 40)
             ),
-        ));
+        )
+        .at("signature_name"));
     }
     Ok(())
 }

@@ -212,7 +212,7 @@ fn no_sequence(reader: &mut Reader<'_>) -> Result<(), ApiError> {
     };
     match is_none {
         true => Ok(()),
-        false => Err(not_in_sequence(&reader.path(at))),
+        false => Err(not_in_sequence(&reader.path(at).to_string()).at(reader.path(at))),
     }
 }
 

@@ -65,8 +65,14 @@ impl<'a, 'b> Inputs<'a, 'b> {
     }
 
     /// Reads one of `inputs`.
-    pub(super) fn read<'j>(&mut self, reader: &mut Reader<'j>) -> Result<(), ApiError> {
+    pub(super) fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), ApiError> {
         let place = reader.mark();
+        let data = self.tensor(reader, place);
+        data.and_then(|data| self.taken.put(data))
+            .map_err(|error| error.at(reader.path(place)))
+    }
+
+    fn tensor<'j>(&mut self, reader: &mut Reader<'j>, place: Mark) -> Result<Data, ApiError> {
         let mut tensor = Tensor::<'j>::default();
         reader.object(|reader, key| {
             match key {
@@ -86,29 +92,26 @@ impl<'a, 'b> Inputs<'a, 'b> {
             }
             Ok::<_, ApiError>(())
         })?;
-        let data = match (tensor.data.take(), tensor.unread, tensor.binary) {
-            (Some(data), _, None) => data,
+        match (tensor.data.take(), tensor.unread, tensor.binary) {
+            (Some(data), _, None) => Ok(data),
             (None, Some(unread), None) => {
-                reader.revisit(unread, |reader| self.json(reader, &tensor, place))?
+                reader.revisit(unread, |reader| self.json(reader, &tensor, place))
             }
-            (None, None, Some((bytes, at))) => self.binary(reader, &tensor, place, bytes, at)?,
+            (None, None, Some((bytes, at))) => self.binary(reader, &tensor, place, bytes, at),
             (None, None, None) => {
                 // What else is wrong comes first: it may be why there is no data.
                 self.check(reader, &tensor, place, Form::Json)?;
-                return Err(missing(reader, place, "data"));
+                Err(missing(reader, place, "data"))
             }
-            (_, _, Some(_)) => {
-                return Err(ApiError::invalid(
-                    ErrorCode::AmbiguousRequest,
-                    format!(
-                        "{}: expected either \"data\" or \"binary_data_size\", got both; send the \
-                         values once",
-                        reader.path(place)
-                    ),
-                ));
-            }
-        };
-        self.taken.put(data)
+            (_, _, Some(_)) => Err(ApiError::invalid(
+                ErrorCode::AmbiguousRequest,
+                format!(
+                    "{}: expected either \"data\" or \"binary_data_size\", got both; send the \
+                     values once",
+                    reader.path(place)
+                ),
+            )),
+        }
     }
 
     /// The tensor's position in the signature and its rows.
@@ -122,7 +125,9 @@ impl<'a, 'b> Inputs<'a, 'b> {
         let missing = |key| missing(reader, place, key);
         let inputs = &self.signature.inputs;
         let name = tensor.name.as_deref().ok_or_else(|| missing("name"))?;
-        let index = self.taken.index_of(name, || reader.path(place))?;
+        let index = self
+            .taken
+            .index_of(name, || reader.path(place).to_string())?;
         let datatype = tensor.datatype.as_deref();
         let datatype = datatype.ok_or_else(|| missing("datatype"))?;
         let shape = tensor.shape.as_ref().ok_or_else(|| missing("shape"))?;
@@ -361,7 +366,8 @@ fn parameters(reader: &mut Reader<'_>) -> Result<Option<(u64, Mark)>, ApiError> 
                          data",
                         reader.path(at)
                     ),
-                ));
+                )
+                .at(reader.path(at)));
             }
             _ => reader.skip()?,
         }
@@ -376,4 +382,5 @@ pub(super) fn missing(reader: &Reader<'_>, place: Mark, key: &str) -> ApiError {
         ErrorCode::MissingField,
         format!("{}: expected the key {key:?}", reader.path(place)),
     )
+    .at(reader.path(place))
 }

@@ -7,7 +7,7 @@ use super::binary::Values;
 use super::classes::Ranked;
 use super::inputs::missing;
 use crate::http::error::{ApiError, ErrorCode};
-use crate::json::Reader;
+use crate::json::{Mark, Reader};
 use crate::model::{OutputSource, Signature};
 use crate::request::InferResponse;
 use crate::spelling::excerpt;
@@ -50,6 +50,16 @@ impl Asked {
         before: &[Self],
     ) -> Result<Self, ApiError> {
         let place = reader.mark();
+        let read = Self::read_at(reader, signature, before, place);
+        read.map_err(|error| error.at(reader.path(place)))
+    }
+
+    fn read_at(
+        reader: &mut Reader<'_>,
+        signature: &Signature,
+        before: &[Self],
+        place: Mark,
+    ) -> Result<Self, ApiError> {
         let mut name = None;
         let mut parameters = Parameters::default();
         reader.object(|reader, key| {
@@ -62,7 +72,7 @@ impl Asked {
             Ok::<_, ApiError>(())
         })?;
         let name = name.ok_or_else(|| missing(reader, place, "name"))?;
-        let place = || reader.path(place);
+        let place = || reader.path(place).to_string();
         Self::named(&name, parameters, signature, before, place)
     }
 
@@ -144,9 +154,11 @@ impl Parameters {
                 "binary_data" => parameters.is_binary = Some(reader.bool()?),
                 "classification" => {
                     let classes = reader.u64()?;
-                    parameters.classify(classes, || reader.path(at))?;
+                    parameters.classify(classes, || reader.path(at).to_string())?;
                 }
-                "shared_memory_region" => return Err(no_shared_memory(&reader.path(at))),
+                "shared_memory_region" => {
+                    return Err(no_shared_memory(&reader.path(at).to_string()));
+                }
                 _ => reader.skip()?,
             }
             Ok(())

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::numbers::Element;
-use crate::http::predict::{row_mend, shape_with_rows};
+use crate::http::predict::{row_hint, shape_with_rows};
 use crate::json::{ErrorKind, Extents, MAX_RANK, Reader};
 use crate::spelling::excerpt;
 use crate::tensor::TensorSpec;
@@ -39,7 +39,8 @@ impl Declared {
                         "{}: a shape has at most {MAX_RANK} axes",
                         reader.path(place)
                     ),
-                ));
+                )
+                .at(reader.path(place)));
             }
             let place = reader.mark();
             match reader.u64() {
@@ -54,7 +55,8 @@ impl Declared {
                             reader.path(place),
                             reader.found()
                         ),
-                    ));
+                    )
+                    .at(reader.path(place)));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -117,7 +119,7 @@ pub(super) fn check(
     let rows = match *shape.0 {
         [rows, ref extents @ ..] if extents.iter().copied().eq(row_shape) => rows,
         _ if shape.0.len() == spec.shape.extents.len() + 1 => {
-            return mismatch(ErrorCode::ShapeMismatch, format_args!("{}", row_mend(spec)));
+            return mismatch(ErrorCode::ShapeMismatch, format_args!("{}", row_hint(spec)));
         }
         _ => {
             let mend = format_args!(

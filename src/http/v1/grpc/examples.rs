@@ -1,6 +1,6 @@
 //! The examples of `Classify` and `Regress`: rows as maps of named features.
 
-use crate::http::error::{ApiError, ErrorCode};
+use crate::http::error::{ApiError, ErrorCode, Place};
 use crate::http::grpc::{Fields, Floats, Malformed};
 use crate::http::predict::{Least, Rows};
 use crate::http::rows::{Columns, Row, buffers, rows, too_many_rows};
@@ -34,7 +34,8 @@ pub(super) fn decode(
                 match (kind, number) {
                     // One more than there may be tells that there are too many.
                     (1 | 2, 1) if examples.len() <= max_rows => examples.push(value.fields()?),
-                    (2, 2) => read(&mut shared, value.fields()?, &columns, || "context".into())?,
+                    (2, 2) => read(&mut shared, value.fields()?, &columns, || "context".into())
+                        .map_err(|error| error.at("context"))?,
                     _ => {}
                 }
             }
@@ -48,8 +49,9 @@ pub(super) fn decode(
     for (index, example) in examples.iter().enumerate() {
         let place = || format!("{PLACE}[{index}]");
         row.reset_to(&shared);
-        read(&mut row, *example, &columns, place)?;
-        row.append(&columns, &mut inputs, place)?;
+        let read = read(&mut row, *example, &columns, place);
+        read.and_then(|()| row.append(&columns, &mut inputs, place))
+            .map_err(|error| error.at(Place::Item(PLACE, index)))?;
     }
     rows(PLACE, examples.len(), max_rows, inputs)
 }

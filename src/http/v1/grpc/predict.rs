@@ -62,7 +62,8 @@ impl Method for Predict {
             let Some(tensor) = tensor else {
                 return Err(missing_input(PLACE, spec, format_args!("{spec}")));
             };
-            let (its_rows, values) = tensor::read(tensor, signature, spec, max_rows)?;
+            let read = tensor::read(tensor, signature, spec, max_rows);
+            let (its_rows, values) = read.map_err(|error| error.at(PLACE))?;
             let (first, first_rows) = *rows.get_or_insert((&spec.name, its_rows));
             if its_rows != first_rows {
                 return Err(ApiError::invalid(

@@ -8,7 +8,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::grpc::{Fields, Floats, Value, tensorflow};
 use crate::http::numbers::{self, Element, finite};
-use crate::http::predict::{row_mend, shape_with_rows};
+use crate::http::predict::{row_hint, shape_with_rows};
 use crate::http::rows::too_many_rows;
 use crate::json::MAX_RANK;
 use crate::model::Signature;
@@ -71,7 +71,7 @@ pub(super) fn read(
         [rows, ref extents @ ..] if extents.iter().copied().eq(row_shape) => rows,
         _ => {
             let mend = match shape.len() == spec.shape.extents.len() + 1 {
-                true => row_mend(spec),
+                true => row_hint(spec),
                 false => format!("the shape is {}", shape_with_rows(spec)),
             };
             return Err(ApiError::invalid(

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::encode::Answering;
-use crate::http::error::{ApiError, ErrorCode};
+use crate::http::error::{ApiError, ErrorCode, Place};
 use crate::http::grpc::{Fields, Floats, Malformed, Value};
 use crate::http::numbers::{Element, finite};
 use crate::http::predict::Rows;
@@ -39,14 +39,20 @@ pub(super) fn decode(
         match number {
             3 => id = expect_id(value.text()?)?.to_owned(),
             4 => {
-                if let Some(asked) = parameter(value.fields()?)? {
+                let asked = parameter(value.fields()?);
+                if let Some(asked) = asked.map_err(|error| error.at("parameters"))? {
                     timeout = Some(asked).filter(|timeout| !timeout.is_zero());
                 }
             }
-            5 if inputs.len() < most => inputs.push(Tensor::read(value.fields()?, inputs.len())?),
+            5 if inputs.len() < most => {
+                let place = inputs.len();
+                let tensor = Tensor::read(value.fields()?, place);
+                inputs.push(tensor.map_err(|error| error.at(Place::Item("inputs", place)))?);
+            }
             6 => {
-                let asked = output(value.fields()?, signature, &outputs)?;
-                outputs.push(asked);
+                let place = outputs.len();
+                let asked = output(value.fields()?, signature, &outputs);
+                outputs.push(asked.map_err(|error| error.at(Place::Item("outputs", place)))?);
             }
             7 if raw.len() < most => raw.push(value.bytes()?),
             _ => {}
@@ -75,8 +81,9 @@ pub(super) fn decode(
     }
     let mut taken = Taken::none(signature);
     for (index, tensor) in inputs.iter().enumerate() {
-        let data = tensor.data(signature, &taken, raw.get(index).copied(), max_rows)?;
-        taken.put(data)?;
+        let data = tensor.data(signature, &taken, raw.get(index).copied(), max_rows);
+        data.and_then(|data| taken.put(data))
+            .map_err(|error| error.at(Place::Item("inputs", index)))?;
     }
     let (rows, inputs) = taken.finish()?;
     let answering = Answering { id, outputs };

@@ -103,13 +103,13 @@ pub(in crate::http) async fn stream(
             };
             answer.await.unwrap_or_else(ApiError::into_answer)
         };
-        let answer = exchange::carry(&app.metrics, &exchange, answered).await;
+        let answer = exchange::carry(app, &exchange, answered).await;
         match answer.extensions().get::<Refusal>() {
             None => sender.send(answer.into_body()).await,
             Some(_) if !is_read => return Err(answer),
             Some(refusal) => {
                 let response = inference::ModelStreamInferResponse {
-                    error_message: refusal.message.clone(),
+                    error_message: refusal.client_message().to_owned(),
                     // So that clients know whose it is.
                     infer_response: Some(inference::ModelInferResponse {
                         id,
