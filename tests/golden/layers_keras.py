@@ -92,6 +92,9 @@ def keras_cases() -> None:
     ]
     keras_case("keras-activation-layers", keras.Model(features, outputs), wide())
 
+    hard_tanh = layers.Dense(4, activation="hard_tanh")
+    keras_case("keras-hard-tanh", stack(keras, hard_tanh), rows)
+
     keras_case("keras-batch-normalization", stack(keras, layers.BatchNormalization()), rows)
     keras_case(
         "keras-batch-normalization-no-affine",
