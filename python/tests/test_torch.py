@@ -148,6 +148,7 @@ FUNCTIONS = {
     "div": [lambda x: x / 3, lambda x: x / torch.arange(1.0, 7), lambda x: torch.div(x, 8)],
     "neg": [lambda x: -x, torch.neg],
     "maximum": [lambda x: torch.maximum(x, -x), lambda x: torch.max(x, -x)],
+    "minimum": [lambda x: torch.minimum(x, -x), lambda x: torch.min(x, -x)],
 }
 
 

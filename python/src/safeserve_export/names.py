@@ -32,6 +32,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "multiply": (),
     "average": (),
     "maximum": (),
+    "minimum": (),
+    "subtract": (),
 }
 """Types of layers of family `sequential`, each with the names of its tensors after the layer's and a dot."""
 
@@ -83,6 +85,8 @@ KERAS_LAYERS = (
     "Multiply",
     "Average",
     "Maximum",
+    "Minimum",
+    "Subtract",
 )
 """Classes of Keras."""
 
