@@ -46,6 +46,7 @@ LAYERS = {
     "Dense without bias": lambda: [layers.Dense(3, use_bias=False)],
     "Dense over rows of two axes": lambda: [layers.Reshape((2, 3)), layers.Dense(4)],
     "Dense with a layer as activation": lambda: [layers.Dense(3, activation=layers.LeakyReLU(0.1))],
+    "Dense with a softmax layer as activation": lambda: [layers.Dense(3, activation=layers.Softmax())],
     "Normalization": lambda: [layers.Normalization()],
     "Normalization, fixed": lambda: [layers.Normalization(mean=np.arange(6.0), variance=np.arange(1.0, 7))],
     "Rescaling": lambda: [layers.Rescaling(1 / 16, offset=-0.5)],
@@ -82,13 +83,14 @@ def test_each_layer_is_exported(case, tmp_path):
 def merges():
     features = keras.Input((4,), name="features")
     branches = [layers.Dense(4, name=name)(features) for name in "abc"]
-    kinds = (layers.Concatenate, layers.Add, layers.Multiply, layers.Average, layers.Maximum)
-    return keras.Model(features, [merge(name=merge.__name__.lower())(branches) for merge in kinds])
+    kinds = (layers.Concatenate, layers.Add, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum)
+    outputs = [merge(name=merge.__name__.lower())(branches) for merge in kinds]
+    return keras.Model(features, [*outputs, layers.Subtract(name="subtract")(branches[:2])])
 
 
 def test_each_merge_is_exported(tmp_path):
     exported = export_keras(randomised(merges()), tmp_path / "m")
-    assert len(config_of(exported)["config"]["output_layers"]) == 5
+    assert len(config_of(exported)["config"]["output_layers"]) == 7
 
 
 def test_no_layer_of_the_list_is_left_out():
@@ -120,7 +122,7 @@ def test_each_operation_that_is_an_activation_becomes_one(operation, tmp_path):
 def test_operators_between_tensors_become_layers(tmp_path):
     features = keras.Input((6,))
     hidden = layers.Dense(6)(features)
-    model = keras.Model(features, keras.ops.maximum((hidden + features) * hidden, features))
+    model = keras.Model(features, keras.ops.maximum((hidden + features) * hidden, keras.ops.minimum(hidden - features, features)))
     config_of(export_keras(randomised(model), tmp_path / "m"))
 
 

@@ -59,6 +59,7 @@ MODULES = {
     "Sigmoid": nn.Sigmoid(),
     "Hardsigmoid": nn.Hardsigmoid(),
     "Tanh": nn.Tanh(),
+    "Hardtanh": nn.Hardtanh(-0.5, 2.0),
     "Softplus": nn.Softplus(),
     "Softplus, steep": nn.Softplus(beta=2.5),
     "Softsign": nn.Softsign(),
@@ -106,6 +107,7 @@ FUNCTIONS = {
     "sigmoid": [torch.sigmoid, lambda x: x.sigmoid(), F.sigmoid],
     "hardsigmoid": [F.hardsigmoid],
     "tanh": [torch.tanh, lambda x: x.tanh(), F.tanh],
+    "hardtanh": [F.hardtanh, lambda x: F.hardtanh(x, -0.5, 2.0)],
     "softplus": [F.softplus, lambda x: F.softplus(x, 2.5)],
     "softsign": [F.softsign],
     "gelu": [F.gelu, lambda x: F.gelu(x, approximate="tanh")],
@@ -146,6 +148,7 @@ FUNCTIONS = {
     "div": [lambda x: x / 3, lambda x: x / torch.arange(1.0, 7), lambda x: torch.div(x, 8)],
     "neg": [lambda x: -x, torch.neg],
     "maximum": [lambda x: torch.maximum(x, -x), lambda x: torch.max(x, -x)],
+    "minimum": [lambda x: torch.minimum(x, -x), lambda x: torch.min(x, -x)],
 }
 
 

@@ -73,6 +73,7 @@ pub const ACTIVATIONS: &[NamedActivation] = &[
     row("sigmoid",     &["sigmoid"],               "",          "sigmoid",     "Sigmoid",     "Sigmoid",     "logistic",   &[],                      |_| of(Sigmoid)),
     row("hard_sigmoid",&["hard_sigmoid"],          "",          "hardsigmoid", "Hardsigmoid", "HardSigmoid", "",           &[HARD_SLOPE, HARD_BETA], |p| of(HardSigmoid { alpha: p[0], beta: p[1] })),
     row("tanh",        &["tanh"],                  "",          "tanh",        "Tanh",        "Tanh",        "tanh",       &[],                      |_| of(Tanh)),
+    row("hard_tanh",   &["hard_tanh"],             "",          "hardtanh",    "Hardtanh",    "",            "",           &[LOWEST, HIGHEST],       |p| of(Clip { min: p[0], max: p[1] })),
     row("softplus",    &["softplus"],              "",          "softplus",    "Softplus",    "Softplus",    "",           &[],                      |_| of(Softplus)),
     row("softsign",    &["softsign"],              "",          "softsign",    "Softsign",    "Softsign",    "",           &[],                      |_| of(Softsign)),
     row("gelu",        &["gelu"],                  "",          "gelu",        "GELU",        "Gelu",        "",           &[],                      |_| of(Gelu)),
@@ -94,6 +95,8 @@ const ALPHA: Parameter = Parameter::new("alpha", 1.0)
     .torch("alpha");
 const HARD_SLOPE: Parameter = Parameter::new("alpha", 1.0 / 6.0).keras_2(0.2).onnx(0.2);
 const HARD_BETA: Parameter = Parameter::new("beta", 0.5);
+const LOWEST: Parameter = Parameter::new("min", -1.0).torch("min_val");
+const HIGHEST: Parameter = Parameter::new("max", 1.0).torch("max_val");
 
 /// An activation of each element.
 const fn of(activation: Activation) -> Function {

@@ -37,6 +37,8 @@ pub const LAYERS: &[&Definition] = &[
     &merge::MULTIPLY,
     &merge::AVERAGE,
     &merge::MAXIMUM,
+    &merge::MINIMUM,
+    &merge::SUBTRACT,
 ];
 
 /// The layer of this type in family `sequential`.

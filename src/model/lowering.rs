@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
-use crate::engine::{Graph, GraphBuilder, MAX_ROW_ELEMENTS, OutputError, ValueId};
+use crate::engine::{Graph, GraphBuilder, MAX_ROW_ELEMENTS, ValueId};
 use crate::model::weights::Weights;
 use crate::tensor::TensorSpec;
 
@@ -193,7 +193,10 @@ impl Lowering {
                 let output = self.graph.output(name, *id);
                 output.map_err(|error| format!("{value:?}: {error}").into())
             }
-            Some(_) => Err(format!("{value:?}: {}", OutputError::Constant).into()),
+            Some(_) => Err(format!(
+                "{value:?} is a weight: the same for every row; expected what a node computes"
+            )
+            .into()),
             None => Err(Refusal::Missing(value.to_owned())),
         }
     }

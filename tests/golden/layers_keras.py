@@ -92,6 +92,9 @@ def keras_cases() -> None:
     ]
     keras_case("keras-activation-layers", keras.Model(features, outputs), wide())
 
+    hard_tanh = layers.Dense(4, activation="hard_tanh")
+    keras_case("keras-hard-tanh", stack(keras, hard_tanh), rows)
+
     keras_case("keras-batch-normalization", stack(keras, layers.BatchNormalization()), rows)
     keras_case(
         "keras-batch-normalization-no-affine",
@@ -124,6 +127,11 @@ def keras_cases() -> None:
     merges = [layers.Concatenate, layers.Add, layers.Multiply, layers.Average, layers.Maximum]
     outputs = [merge(name=merge.__name__.lower())(branches) for merge in merges]
     keras_case("keras-merge", keras.Model(features, outputs), rows)
+    features = keras.Input((5,), name="features")
+    branches = [layers.Dense(4, name=name)(features) for name in "ab"]
+    merges = [layers.Minimum, layers.Subtract]
+    outputs = [merge(name=merge.__name__.lower())(branches) for merge in merges]
+    keras_case("keras-merge-two", keras.Model(features, outputs), rows)
 
     keras_case("keras-two-inputs", two_inputs(keras), random(ROWS, 4), random(ROWS, 2, seed=1))
     keras_case("keras-shared-layer", shared_layer(keras), rows)

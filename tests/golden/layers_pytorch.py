@@ -64,6 +64,7 @@ ACTIVATIONS: dict[str, tuple[nn.Module, Json]] = {
     "sigmoid": (nn.Sigmoid(), {}),
     "hard_sigmoid": (nn.Hardsigmoid(), {"alpha": 1 / 6, "beta": 0.5}),
     "tanh": (nn.Tanh(), {}),
+    "hard_tanh": (nn.Hardtanh(-2, 0.5), {"min": -2, "max": 0.5}),
     "softplus": (nn.Softplus(threshold=1000), {}),  # PyTorch's own turns linear at 20, off by 2e-9
     "softsign": (nn.Softsign(), {}),
     "gelu": (nn.GELU(), {}),

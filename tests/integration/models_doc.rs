@@ -161,7 +161,7 @@ fn every_layer_and_function_has_its_row() {
     let page = page();
     let layers = listed(&sequential(r#"{"type": "?"}"#));
     let functions = listed(&sequential(r#"{"type": "activation", "function": "?"}"#));
-    assert_eq!((layers.len(), functions.len()), (15, 19));
+    assert!(layers.len() >= 15 && functions.len() >= 19);
     for name in layers.iter().chain(&functions) {
         let row = format!("\n| `{name}` |");
         assert!(page.contains(&row), "no row for {name}");
@@ -246,7 +246,7 @@ fn every_class_and_activation_of_keras_is_named() {
     let activations = listed(&keras(
         r#"{"class_name": "Activation", "config": {"name": "y", "activation": "?"}}"#,
     ));
-    assert_eq!((classes.len(), activations.len()), (23, 19));
+    assert!(classes.len() >= 23 && activations.len() >= 19);
     let (_, keras) = page.split_once("family `keras`\n").unwrap();
     for name in classes.iter().chain(&activations) {
         assert!(keras.contains(&format!("`{name}`")), "{name} is not named");

@@ -15,7 +15,7 @@ from .names import KERAS_ACTIVATIONS, KERAS_FUNCTION_LAYERS, KERAS_LAYERS
 BATCH_ROWS = 256
 """Rows that the model is asked at a time."""
 
-MERGES = ("Add", "Multiply", "Average", "Maximum")
+MERGES = ("Add", "Multiply", "Average", "Maximum", "Minimum", "Subtract")
 """Layers of inputs of one shape."""
 
 OPERATIONS = {
@@ -146,7 +146,7 @@ def _fault(operation: Any) -> str | None:
 
 def _operation_fault(operation: Any) -> str | None:
     kind = type(operation).__name__
-    if kind in ("Add", "Multiply", "Maximum"):
+    if kind in ("Add", "Multiply", "Maximum", "Minimum", "Subtract"):
         if any(len(shapes) != 2 for shapes in _calls(operation)):
             return "keras.ops with a number or an array; use the layer Rescaling"
         return _merge_fault(operation)

@@ -444,12 +444,18 @@ class Reader(fx.Interpreter):
         return self.network.rescale(n.name, self._source(n).layer, scale=-1.0)
 
     def _maximum(self, n: fx.Node, result: torch.Tensor) -> str:
+        return self._of_two(n, "maximum")
+
+    def _minimum(self, n: fx.Node, result: torch.Tensor) -> str:
+        return self._of_two(n, "minimum")
+
+    def _of_two(self, n: fx.Node, layer: str) -> str:
         left, right = self._pair(n)
         one, two = self._value(left), self._value(right)
         if one is None or two is None:
-            raise Unsupported("only the larger of two tensors that depend on the inputs is supported")
+            raise Unsupported(f"only the {layer} of two tensors that depend on the inputs is supported")
         self._check_shapes(one, two)
-        return self.network.add("maximum", n.name, [one.layer, two.layer])
+        return self.network.add(layer, n.name, [one.layer, two.layer])
 
     def _pair(self, n: fx.Node) -> tuple[Any, Any]:
         given = [*n.args, *(n.kwargs[key] for key in ("input", "other") if key in n.kwargs)]

@@ -32,6 +32,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "multiply": (),
     "average": (),
     "maximum": (),
+    "minimum": (),
+    "subtract": (),
 }
 """Types of layers of family `sequential`, each with the names of its tensors after the layer's and a dot."""
 
@@ -46,6 +48,7 @@ ACTIVATIONS = (
     "sigmoid",
     "hard_sigmoid",
     "tanh",
+    "hard_tanh",
     "softplus",
     "softsign",
     "gelu",
@@ -82,6 +85,8 @@ KERAS_LAYERS = (
     "Multiply",
     "Average",
     "Maximum",
+    "Minimum",
+    "Subtract",
 )
 """Classes of Keras."""
 
@@ -105,6 +110,7 @@ KERAS_ACTIVATIONS = (
     "sigmoid",
     "hard_sigmoid",
     "tanh",
+    "hard_tanh",
     "softplus",
     "softsign",
     "gelu",
@@ -146,6 +152,7 @@ TORCH_ACTIVATIONS = {
     "Sigmoid": "sigmoid",
     "Hardsigmoid": "hardsigmoid",
     "Tanh": "tanh",
+    "Hardtanh": "hardtanh",
     "Softplus": "softplus",
     "Softsign": "softsign",
     "GELU": "gelu",
@@ -167,6 +174,7 @@ TORCH_FUNCTIONS = {
     "sigmoid": "sigmoid",
     "hardsigmoid": "hard_sigmoid",
     "tanh": "tanh",
+    "hardtanh": "hard_tanh",
     "softplus": "softplus",
     "softsign": "softsign",
     "gelu": "gelu",
@@ -182,6 +190,7 @@ TORCH_PARAMETERS: dict[str, dict[str, tuple[str, float]]] = {
     "leaky_relu": {"negative_slope": ("alpha", 0.01)},
     "elu": {"alpha": ("alpha", 1.0)},
     "celu": {"alpha": ("alpha", 1.0)},
+    "hardtanh": {"min_val": ("min", -1.0), "max_val": ("max", 1.0)},
 }
 """The parameters of such a function in PyTorch's order: the server's name, and the default of both."""
 

@@ -49,11 +49,12 @@ ALIASES = {
     "concat": "cat",
     "concatenate": "cat",
     "max": "maximum",
+    "min": "minimum",
     "mm": "matmul",
 }
 """Names of what is the same function."""
 
-ARITHMETIC = ("linear", "matmul", "prelu", "cat", "add", "sub", "mul", "div", "neg", "maximum", "layer_norm")
+ARITHMETIC = ("linear", "matmul", "prelu", "cat", "add", "sub", "mul", "div", "neg", "maximum", "minimum", "layer_norm")
 """Functions that have a method of the reader."""
 
 SUPPORTED = (*MODULES, *sorted({*TORCH_FUNCTIONS, *SHAPED, *ARITHMETIC}))

@@ -1,7 +1,7 @@
 //! Layers that combine inputs of one shape element by element; they have no keys and no weights.
 
 use crate::engine::ValueId;
-use crate::engine::ops::{Max, Mean, Mul, Sum};
+use crate::engine::ops::{Binary, Max, Mean, Min, Mul, Sum};
 use crate::model::layer::Definition;
 use crate::model::lowering::{Call, Lower, Refusal};
 
@@ -24,6 +24,8 @@ pub(super) const ADD: Definition = merge!("add", "Add", Sum);
 pub(super) const MULTIPLY: Definition = merge!("multiply", "Multiply", Mul);
 pub(super) const AVERAGE: Definition = merge!("average", "Average", Mean);
 pub(super) const MAXIMUM: Definition = merge!("maximum", "Maximum", Max);
+pub(super) const MINIMUM: Definition = merge!("minimum", "Minimum", Min);
+pub(super) const SUBTRACT: Definition = merge!("subtract", "Subtract", Binary::Sub);
 
 /// An operator of all inputs.
 #[derive(Debug)]

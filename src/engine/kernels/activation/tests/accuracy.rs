@@ -169,6 +169,14 @@ fn functions() -> Vec<Claim> {
         ("celu", A::Celu { alpha: 1.99 }, |x| celu(1.99, x)),
         ("sigmoid", A::Sigmoid, sigmoid),
         ("tanh", A::Tanh, f64::tanh),
+        (
+            "hard_tanh",
+            A::Clip {
+                min: -1.0,
+                max: 1.0,
+            },
+            |x| x.clamp(-1.0, 1.0),
+        ),
         ("softplus", A::Softplus, softplus),
         ("softsign", A::Softsign, |x| x / (1.0 + x.abs())),
         ("gelu", A::Gelu, gelu),
