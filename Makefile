@@ -1,4 +1,4 @@
-.PHONY: run test lint bench bench-serve bench-scale bench-peers reliability soak conformance workflows deploy image check arm64 fuzz miri
+.PHONY: run test lint build-times bench bench-serve bench-scale bench-peers reliability soak conformance workflows deploy image check arm64 fuzz miri
 
 run:
 	cargo run --release
@@ -12,6 +12,10 @@ lint:
 	cargo fmt --check --manifest-path tests/reliability/driver/Cargo.toml
 	cargo clippy --manifest-path tests/reliability/driver/Cargo.toml --target-dir target/driver -- -D warnings
 	cargo deny --log-level error check bans licenses sources
+
+# What the first two take with a cold cache, and where the time goes; ARGS="release" picks.
+build-times:
+	benches/build/run $(ARGS)
 
 # The engine beside the limits of the machine and ndarray; exits with an error if a network lost more
 # than a tenth against benches/engine/baseline.toml.
