@@ -55,6 +55,7 @@ LAYERS = {
     "BatchNormalization, bare": lambda: [layers.BatchNormalization(scale=False, center=False, epsilon=0.01)],
     "LayerNormalization": lambda: [layers.LayerNormalization()],
     "LayerNormalization, bare": lambda: [layers.LayerNormalization(scale=False, center=False)],
+    "UnitNormalization": lambda: [layers.UnitNormalization()],
     "Activation": lambda: [layers.Activation("relu")],
     "ReLU": lambda: [layers.ReLU(max_value=4, negative_slope=0.25)],
     "LeakyReLU": lambda: [layers.LeakyReLU()],

@@ -149,6 +149,7 @@ FUNCTIONS = {
     "neg": [lambda x: -x, torch.neg],
     "maximum": [lambda x: torch.maximum(x, -x), lambda x: torch.max(x, -x)],
     "minimum": [lambda x: torch.minimum(x, -x), lambda x: torch.min(x, -x)],
+    "normalize": [F.normalize, lambda x: F.normalize(x, 2, -1, 0.5)],
 }
 
 

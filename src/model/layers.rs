@@ -15,6 +15,7 @@ mod normalization;
 mod prelu;
 mod rescaling;
 mod reshape;
+mod unit_normalization;
 
 pub use crate::model::layer::{Definition, Role};
 pub(crate) use dense::LAYER as DENSE;
@@ -27,6 +28,7 @@ pub const LAYERS: &[&Definition] = &[
     &rescaling::LAYER,
     &batch_normalization::LAYER,
     &layer_normalization::LAYER,
+    &unit_normalization::LAYER,
     &activation::LAYER,
     &prelu::LAYER,
     &dropout::LAYER,

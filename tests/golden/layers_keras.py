@@ -102,6 +102,7 @@ def keras_cases() -> None:
         rows,
     )
     keras_case("keras-layer-normalization", stack(keras, layers.LayerNormalization()), rows)
+    keras_case("keras-unit-normalization", stack(keras, layers.UnitNormalization()), rows)
     keras_case("keras-normalization", stack(keras, layers.Normalization(), layers.Dense(2)), rows)
     fixed = layers.Normalization(
         mean=[1.0, -2.0, 0.5, 0.0, 3.0], variance=[4.0, 0.25, 1.0, 9.0, 0.01]

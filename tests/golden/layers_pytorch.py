@@ -105,6 +105,17 @@ class Standardise(nn.Module):
         return (rows - self.mean) / self.scale
 
 
+class Normalize(nn.Module):
+    """Rows of length 1."""
+
+    def __init__(self, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return nn.functional.normalize(rows, dim=-1, eps=self.epsilon)
+
+
 class Rescaling(nn.Module):
     """x / 16 - 0.5"""
 
@@ -117,6 +128,10 @@ def layer_cases() -> None:
     dense, square = randomised(nn.Linear(5, 3)), randomised(nn.Linear(5, 5))
 
     torch_case("dense", nn.Linear(5, 3), [{"type": "dense", "units": 3}], rows)
+    # Half of these rows are shorter than epsilon; one is zeros.
+    short = random(ROWS, 2, 3) * np.linspace(0, 1, ROWS, dtype=np.float32)[:, None, None]
+    normalization = {"type": "unit_normalization", "epsilon": 2.0}
+    torch_case("unit_normalization", Normalize(2.0), [normalization], short)
     torch_case(
         "dense-no-bias", nn.Linear(5, 3, bias=False), [{"type": "dense", "use_bias": False}], rows
     )

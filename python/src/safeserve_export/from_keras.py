@@ -132,6 +132,7 @@ def _fault(operation: Any) -> str | None:
         "Normalization": _normalization_fault,
         "BatchNormalization": _axis_fault,
         "LayerNormalization": _layer_normalization_fault,
+        "UnitNormalization": _axis_fault,
         "Softmax": _axis_fault,
         "ReLU": lambda layer: f"threshold={layer.threshold}; only 0 is supported" if layer.threshold else None,
         "PReLU": lambda layer: f"shared_axes={list(layer.shared_axes)}; only None" if layer.shared_axes else None,

@@ -377,6 +377,15 @@ class Reader(fx.Interpreter):
         weight, bias = self._constant(weight), self._constant(bias)
         return self._layer_normalization(n, n.name, list(shape), weight, bias, 1e-5 if epsilon is None else epsilon)
 
+    def _normalize(self, n: fx.Node, result: torch.Tensor) -> str:
+        _, p, dim, epsilon = self._operands(n, "input", "p", "dim", "eps")
+        source = self._source(n)
+        if p not in (None, 2):
+            raise Unsupported(f"p={p}; only 2 is supported")
+        self._check_axis(1 if dim is None else dim, source.shape)
+        epsilon = 1e-12 if epsilon is None else float(epsilon)
+        return self.network.add("unit_normalization", n.name, [source.layer], epsilon=epsilon)
+
     def _prelu(self, n: fx.Node, result: torch.Tensor) -> str:
         _, weight = self._operands(n, "input", "weight")
         return self._slopes(n, n.name, self._constant(weight))

@@ -54,7 +54,7 @@ ALIASES = {
 }
 """Names of what is the same function."""
 
-ARITHMETIC = ("linear", "matmul", "prelu", "cat", "add", "sub", "mul", "div", "neg", "maximum", "minimum", "layer_norm")
+ARITHMETIC = ("linear", "matmul", "prelu", "cat", "add", "sub", "mul", "div", "neg", "maximum", "minimum", "layer_norm", "normalize")
 """Functions that have a method of the reader."""
 
 SUPPORTED = (*MODULES, *sorted({*TORCH_FUNCTIONS, *SHAPED, *ARITHMETIC}))
