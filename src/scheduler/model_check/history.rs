@@ -258,8 +258,9 @@ fn live_through(events: &[Event]) {
                 assert_eq!(tags.len() + 1, offsets[0].len());
                 for (&tag, ends) in tags.iter().zip(offsets[0].windows(2)) {
                     let (number, row) = (tag as usize / 100, tag as usize % 100);
-                    let units = calls[number].request.load_of(row..row + 1).units;
-                    assert_eq!(tokens[ends[0]..ends[1]], vec![tag; units]);
+                    let sent = &calls[number].request.offsets[0];
+                    let count = sent[row + 1] - sent[row];
+                    assert_eq!(tokens[ends[0]..ends[1]], vec![tag; count]);
                 }
                 for part in parts {
                     let end = part.call.rows();
