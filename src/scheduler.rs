@@ -55,7 +55,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Workspace};
 use crate::metrics::{ModelMetrics, Rejection, UpDown};
-use crate::request::{InferError, InferRequest, InferResponse, Load, Prepare, Timing};
+use crate::request::{InferError, InferRequest, InferResponse, Load, Timing};
 
 use call::Answer;
 use dispatch::Dispatch;
@@ -68,6 +68,8 @@ use policy::{HoldPolicy, InlinePolicy, LimitPolicy, RunsOn};
 use prepare::Preparation;
 use worker::{LaneWork, Worker};
 use worker_slots::WorkerId;
+
+pub use forward::LaneSettings;
 
 /// How long a lane's warm-up goes on to larger batches: long enough for all sizes of a network that
 /// takes a tenth of a second to read its weights, for one row as for many.
@@ -91,17 +93,6 @@ pub struct SchedulerSettings {
     pub max_queued_rows: usize,
     /// Forward passes that cost less may run on the calling thread; zero: none.
     pub inline_cost: Duration,
-}
-
-/// What a lane needs to know of its model, apart from the engine.
-#[derive(Clone, Debug, Default)]
-pub struct LaneSettings {
-    /// The model's name, for the log.
-    pub name: String,
-    /// Whether answers may hold NaN and infinities.
-    pub allow_non_finite: bool,
-    /// What makes the engine's inputs of a request's; `None` if they are the same.
-    pub prepare: Option<Arc<dyn Prepare>>,
 }
 
 /// What a lane's warm-up found out about its model.

@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::LaneSettings;
 use super::batch::{JoinBuffers, first_non_finite, row_of, split, with_views};
 use super::call::{Answer, ForwardPass};
 use super::gauge::QueueGauge;
@@ -16,8 +15,19 @@ use super::queue::Part;
 use crate::engine::kernels::Team;
 use crate::engine::{Batch, Engine, Outputs, Workspace};
 use crate::metrics::{ModelMetrics, Release};
-use crate::request::{InferError, InferRequest, InferResponse, Load, RowError, Timing};
+use crate::request::{InferError, InferRequest, InferResponse, Load, Prepare, RowError, Timing};
 use crate::tensor::Values;
+
+/// What a lane needs to know of its model, apart from the engine.
+#[derive(Clone, Debug, Default)]
+pub struct LaneSettings {
+    /// The model's name, for the log.
+    pub name: String,
+    /// Whether answers may hold NaN and infinities.
+    pub allow_non_finite: bool,
+    /// What makes the engine's inputs of a request's; `None` if they are the same.
+    pub prepare: Option<Arc<dyn Prepare>>,
+}
 
 /// What a lane's rows are computed with. Batches hold it as the lane does, so that one that was
 /// taken finishes after the lane is gone.
