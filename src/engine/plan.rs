@@ -149,9 +149,12 @@ impl<'w> Outputs<'w> {
 #[derive(Default)]
 struct Kernels {
     /// By all that is cheap to look up, then those whose operators are to be compared.
-    made: HashMap<KernelKey, Vec<(Arc<dyn Operator>, Arc<dyn Kernel>)>>,
+    made: HashMap<KernelKey, Vec<Made>>,
     weight_bytes: usize,
 }
+
+/// A kernel and the operator that it was made by.
+type Made = (Arc<dyn Operator>, Arc<dyn Kernel>);
 
 /// What makes two nodes' kernels the same, besides equal operators: each operand's shape and which
 /// constant it is.

@@ -131,7 +131,7 @@ impl Lowering {
         let lowered = self.lower(step, name, inputs, output);
         let value = lowered.map_err(|refusal| StepError {
             step: name.to_owned(),
-            refusal,
+            refusal: Box::new(refusal),
             weights: self.constants.used().to_vec(),
         })?;
         self.define(output, value, Some(name));

@@ -35,8 +35,11 @@ fn table(numbers: &[&str], keep: &[&str]) -> Table {
     }
 }
 
+/// Writes a row group.
+type WriteGroup<'a> = &'a dyn Fn(&mut SerializedRowGroupWriter<'_, File>);
+
 /// Writes a file of row groups.
-fn write(schema: &str, groups: &[&dyn Fn(&mut SerializedRowGroupWriter<'_, File>)]) -> File {
+fn write(schema: &str, groups: &[WriteGroup<'_>]) -> File {
     let file = tempfile::tempfile().unwrap();
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let mut writer = SerializedFileWriter::new(file, schema, Arc::default()).unwrap();

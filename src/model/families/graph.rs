@@ -51,7 +51,7 @@ pub(super) fn build(
 }
 
 fn load_error(operator: &str, error: StepError) -> LoadError {
-    match error.refusal {
+    match *error.refusal {
         Refusal::Tensor(error) => error.into(),
         refusal => LoadError::Layer {
             layer: error.step,

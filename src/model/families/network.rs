@@ -142,7 +142,7 @@ fn load_error(error: StepError) -> LoadError {
         refusal,
         weights,
     } = error;
-    match refusal {
+    match *refusal {
         Refusal::Operator(error) => LoadError::Graph { error, weights },
         Refusal::Weight { role, error } => LoadError::LayerWeights { layer, role, error },
         refusal => LoadError::Layer {

@@ -66,7 +66,7 @@ pub(crate) struct StepError {
     /// The step's name.
     pub(crate) step: String,
     /// What is wrong.
-    pub(crate) refusal: Refusal,
+    pub(crate) refusal: Box<Refusal>,
     /// The weights that the step had found: role, tensor, shape and file.
     pub(crate) weights: Vec<String>,
 }
