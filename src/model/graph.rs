@@ -58,6 +58,7 @@ pub(crate) fn operators() -> impl Iterator<Item = &'static str> {
 }
 
 /// Whether nodes may have an operator.
+#[cfg(feature = "import")]
 pub(crate) fn has_operator(name: &str) -> bool {
     operators::find(name).is_some()
 }

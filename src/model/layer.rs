@@ -34,6 +34,7 @@ pub struct Definition {
     pub roles: &'static [Role],
 }
 
+#[cfg(feature = "train")]
 impl Definition {
     /// One of the layer's weights by its role.
     ///

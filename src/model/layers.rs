@@ -18,7 +18,9 @@ mod reshape;
 mod unit_normalization;
 
 pub use crate::model::layer::{Definition, Role};
+#[cfg(feature = "train")]
 pub(crate) use dense::LAYER as DENSE;
+#[cfg(feature = "train")]
 pub(crate) use normalization::LAYER as NORMALIZATION;
 
 /// The layers, in the order in which messages list them.

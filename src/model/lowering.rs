@@ -58,6 +58,7 @@ struct Definition {
 
 impl Lowering {
     /// A network without steps, whose weights are given with [`Lowering::constant`].
+    #[cfg(feature = "import")]
     pub(crate) fn new() -> Self {
         Self::over(Weights::default())
     }
@@ -78,6 +79,7 @@ impl Lowering {
     }
 
     /// The extents of one row of a value; `None` for constants and for values that are not there.
+    #[cfg(feature = "import")]
     pub(crate) fn row_shape(&self, name: &str) -> Option<&[usize]> {
         match self.values.get(name)?.value {
             Value::Rows(value) => Some(self.graph.shape(value)),
@@ -109,6 +111,7 @@ impl Lowering {
     ///
     /// # Errors
     /// If its name is taken.
+    #[cfg(feature = "import")]
     pub(crate) fn constant(&mut self, name: &str, values: Arc<ArrayD<f32>>) -> Result<(), Refusal> {
         self.check_free(name)?;
         self.insert(name, Value::Constant(values), None);

@@ -35,6 +35,10 @@ pub(in crate::http) enum ErrorCode {
     BinarySizeMismatch,
     /// A part of a request that asks for what this server does not have.
     NotServed,
+    #[cfg_attr(
+        not(feature = "compression"),
+        expect(dead_code, reason = "only bodies that are inflated have it")
+    )]
     MalformedEncoding,
     IncompleteBody,
     TooManyChunks,

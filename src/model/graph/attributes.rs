@@ -35,16 +35,19 @@ pub(crate) struct Attributes {
 
 impl Attributes {
     /// Adds an attribute, or replaces it.
+    #[cfg(feature = "import")]
     pub(crate) fn insert(&mut self, name: impl Into<String>, value: Attribute) {
         self.values.insert(name.into(), value);
     }
 
     /// Takes an attribute away.
+    #[cfg(feature = "import")]
     pub(crate) fn remove(&mut self, name: &str) -> Option<Attribute> {
         self.values.remove(name)
     }
 
     /// All of them, sorted by name.
+    #[cfg(feature = "import")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Attribute)> {
         self.values.iter().map(|(name, value)| (&**name, value))
     }
