@@ -12,8 +12,10 @@ mod constants;
 mod refusal;
 
 use std::collections::HashMap;
+#[cfg(feature = "import")]
 use std::sync::Arc;
 
+#[cfg(feature = "import")]
 use ndarray::ArrayD;
 
 use crate::engine::{Graph, GraphBuilder, MAX_ROW_ELEMENTS, ValueId};
