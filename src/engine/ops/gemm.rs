@@ -101,10 +101,12 @@ impl Operator for Gemm {
                 isa,
                 k,
                 n,
-                weight
-                    .as_standard_layout()
-                    .as_slice()
-                    .expect("standard layout"),
+                kernels::Weights::F32(
+                    weight
+                        .as_standard_layout()
+                        .as_slice()
+                        .expect("standard layout"),
+                ),
                 layout,
                 bias.as_ref().and_then(|bias| bias.as_slice()),
                 self.activation,
