@@ -8,17 +8,17 @@ use ndarray::ArrayD;
 use sha2::{Digest, Sha256};
 use zerocopy::IntoBytes;
 
-/// Buffers on their way between the reader and the hashing thread: so many that neither waits for
-/// the other's every step, so few that they stay in the cache.
+/// Buffers on their way between the reader and the hashing thread: enough that neither waits for the
+/// other's every step, few enough to stay in the cache.
 const BUFFERS: usize = 4;
 /// Copied or hashed at once: small enough to stay in the cache, and hashed in a fraction of a
 /// millisecond, after which a load that failed is noticed.
 const PART_BYTES: usize = 256 << 10;
-/// Tensors of less stay until they are hashed without anybody waiting for it.
+/// Smaller tensors stay until they are hashed, and no one waits for it.
 const AWAITED_BYTES: usize = 1 << 20;
 
-/// SHA-256 over bytes as they are read, on a thread of its own: hashing takes longer than all else
-/// of a load together, so nothing should keep it waiting.
+/// SHA-256 over bytes as they are read, on a thread of its own: hashing takes longer than everything
+/// else in a load, so nothing should keep it waiting.
 pub(super) struct Fingerprint {
     hasher: Hasher,
     used: Receiver<Vec<u8>>,
@@ -28,7 +28,7 @@ pub(super) struct Fingerprint {
     hashed: Receiver<()>,
     /// The tensors for which none came yet.
     unhashed: usize,
-    /// Dropped with the fingerprint: nobody wants the hash of a load that failed.
+    /// Dropped with the fingerprint: no one needs the hash of a load that failed.
     load: Arc<()>,
 }
 
@@ -46,7 +46,7 @@ struct Done {
 }
 
 impl Done {
-    /// Nobody listens any more at the end of a load.
+    /// No one listens any more at the end of a load.
     fn tell(&self, piece: Piece) {
         match piece {
             Piece::Bytes(_) => {}
@@ -155,8 +155,8 @@ impl Fingerprint {
         self.add(Piece::Tensor(tensor, start));
     }
 
-    /// Drops a tensor that nobody else needs any more; waits until it is hashed if it is large, so
-    /// that what is done later does not need memory beside it.
+    /// Drops a tensor that no one else needs any more; waits until it is hashed if it is large, so
+    /// that later steps do not need memory in addition to it.
     pub(super) fn let_go(&mut self, tensor: Arc<ArrayD<f32>>) {
         let is_large = tensor.len() * size_of::<f32>() >= AWAITED_BYTES;
         // Someone else may have it for good; the hashing thread has none once all are hashed.
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_lets_a_large_tensor_go_is_the_last_who_had_it() {
+    fn a_large_tensor_that_is_let_go_has_no_other_owner() {
         let mut fingerprint = Fingerprint::new();
         let tensors: Vec<_> = (0..3).map(|_| tensor(&[1; AWAITED_BYTES])).collect();
         let mut watched: Vec<_> = tensors.iter().map(Arc::downgrade).collect();
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_tensors_that_are_not_hashed_or_stay_in_use() {
+    fn tensors_that_are_not_hashed_or_stay_in_use_are_not_waited_for() {
         let mut fingerprint = Fingerprint::new();
         let (never, kept) = (tensor(&[1; AWAITED_BYTES]), tensor(&[2; AWAITED_BYTES]));
         fingerprint.let_go(Arc::clone(&never));
