@@ -12,11 +12,8 @@ mod constants;
 mod refusal;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use ndarray::ArrayD;
-
-use crate::engine::{Graph, GraphBuilder, MAX_ROW_ELEMENTS, ValueId};
+use crate::engine::{Constant, Graph, GraphBuilder, MAX_ROW_ELEMENTS, ValueId};
 use crate::model::weights::Weights;
 use crate::tensor::TensorSpec;
 
@@ -109,9 +106,13 @@ impl Lowering {
     ///
     /// # Errors
     /// If its name is taken.
-    pub(crate) fn constant(&mut self, name: &str, values: Arc<ArrayD<f32>>) -> Result<(), Refusal> {
+    pub(crate) fn constant(
+        &mut self,
+        name: &str,
+        values: impl Into<Constant>,
+    ) -> Result<(), Refusal> {
         self.check_free(name)?;
-        self.insert(name, Value::Constant(values), None);
+        self.insert(name, Value::Constant(values.into()), None);
         Ok(())
     }
 

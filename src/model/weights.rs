@@ -1,8 +1,9 @@
 //! Safetensors files to checked tensors in memory that the process owns.
 //!
-//! The files are read once, from front to back: widened or narrowed to `f32` and checked on the
-//! way, and hashed behind the reader's back. Tensors of 32 bits are read to where they stay and
-//! hashed there. Files are never mapped: a mapped file that someone truncates would kill the server.
+//! The files are read once, from front to back. Tensors of 16 and 32 bits are read to where they
+//! stay, in the datatype that they have, checked on the way and hashed there by a thread of its own;
+//! those of 64 bits are rounded to `f32`. Files are never mapped: a mapped file that someone
+//! truncates would kill the server.
 
 mod elements;
 mod error;
@@ -10,14 +11,13 @@ mod header;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
-use ndarray::ArrayD;
 use safetensors::Dtype;
 
 use super::files::{self, INDEX_FILE, SINGLE_FILE};
 use super::fingerprint::Fingerprint;
 use super::json::{self, JsonError};
+use crate::engine::Constant;
 use error::ReadError;
 pub use error::WeightsError;
 
@@ -38,7 +38,7 @@ struct Stored {
 #[derive(Debug)]
 enum State {
     /// Read and not yet taken.
-    Values(Arc<ArrayD<f32>>),
+    Values(Constant),
     /// Of a datatype that no layer computes with, a counter for example.
     Unread,
     /// A layer has it, or ignores it knowingly.
@@ -52,7 +52,7 @@ pub(super) struct Tensor {
     pub(super) datatype: Dtype,
     pub(super) shape: Vec<usize>,
     /// Of floating-point numbers only.
-    pub(super) values: Option<Arc<ArrayD<f32>>>,
+    pub(super) values: Option<Constant>,
 }
 
 impl Weights {
@@ -105,7 +105,7 @@ impl Weights {
     }
 
     /// Takes a tensor's values.
-    pub(super) fn take(&mut self, name: &str) -> Result<Arc<ArrayD<f32>>, WeightsError> {
+    pub(super) fn take(&mut self, name: &str) -> Result<Constant, WeightsError> {
         let Some(stored) = self.tensors.get_mut(name) else {
             return Err(WeightsError::Missing {
                 names: vec![name.to_owned()],

@@ -1,138 +1,167 @@
 //! The elements of a tensor, from its bytes in a file to checked numbers.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::sync::Arc;
+use std::io::Read;
 
 use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::error::ReadError;
+use crate::engine::Constant;
 use crate::engine::kernels::pages;
 use crate::model::fingerprint::Fingerprint;
 
-/// Read at once: large enough to hide the call, small enough to stay in the cache.
+/// Read at once: large enough to hide the call, small enough to stay in the cache. A multiple of
+/// every element's size, so that no chunk splits one.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// Reads the tensor whose bytes come next in the file; returns with it the first element that is
-/// NaN or infinite in `f32`.
+/// The first element of a tensor that is NaN or infinite, and what it is as `f32`.
+pub(super) type NonFinite = Option<(usize, f32)>;
+
+/// Reads the tensor whose bytes come next in the file; nothing of a datatype that no layer computes
+/// with.
 pub(super) fn read(
     file: &mut File,
     info: &TensorInfo,
     fingerprint: &mut Fingerprint,
-) -> Result<(Option<Arc<ArrayD<f32>>>, Option<(usize, f32)>), ReadError> {
-    let mut elements = Elements::new(info).map_err(ReadError::Format)?;
-    let length = info.data_offsets.1 - info.data_offsets.0;
+) -> Result<(Option<Constant>, NonFinite), ReadError> {
+    match info.dtype {
+        Dtype::F32 => read_as_stored(file, info, fingerprint, Constant::from_f32),
+        Dtype::BF16 => read_as_stored(file, info, fingerprint, Constant::from_bf16),
+        Dtype::F16 => read_as_stored(file, info, fingerprint, Constant::from_f16),
+        Dtype::F64 => read_narrowed(file, info, fingerprint),
+        _ => {
+            read_chunks(file, info, fingerprint, |_| ())?;
+            Ok((None, None))
+        }
+    }
+}
+
+/// A number that stays in memory as its file has it.
+trait Number: Copy + Default + Into<f32> + FromBytes + IntoBytes + Immutable {
+    /// The number whose bytes, lowest first, are these in memory.
+    fn from_le(self) -> Self;
+
+    fn is_finite(self) -> bool;
+}
+
+macro_rules! number {
+    ($($number:ident)+) => {$(
+        impl Number for $number {
+            fn from_le(self) -> Self {
+                Self::from_le_bytes(self.to_ne_bytes())
+            }
+
+            fn is_finite(self) -> bool {
+                self.is_finite()
+            }
+        }
+    )+};
+}
+number! { f32 bf16 f16 }
+
+/// Reads elements to where they stay. They are hashed there, if their bytes in memory are those in
+/// the file.
+fn read_as_stored<T: Number>(
+    file: &mut File,
+    info: &TensorInfo,
+    fingerprint: &mut Fingerprint,
+    constant: fn(ArrayD<T>) -> Constant,
+) -> Result<(Option<Constant>, NonFinite), ReadError> {
+    let mut values: Vec<T> = reserved(info)?;
+    let mut non_finite = None;
     let mut followed = 0;
-    for start in (0..length).step_by(CHUNK_BYTES) {
-        let bytes = CHUNK_BYTES.min(length - start);
-        if elements.are_as_stored() {
-            let read = elements.read(file, bytes).map_err(ReadError::Io)?;
-            followed = fingerprint.follow(read, followed);
-        } else {
-            let mut part = fingerprint.buffer();
-            part.resize(bytes, 0);
-            file.read_exact(&mut part).map_err(ReadError::Io)?;
-            elements.push(&part);
-            fingerprint.take(part);
-        }
-    }
-    let is_as_stored = elements.are_as_stored();
-    let Some(values) = elements.values else {
-        return Ok((None, None));
-    };
-    let values = ArrayD::from_shape_vec(IxDyn(&info.shape), values)
-        .expect("the header's shapes were checked against the bytes");
-    let values = Arc::new(values);
-    if is_as_stored {
-        fingerprint.share(Arc::clone(&values), followed);
-    }
-    Ok((Some(values), elements.non_finite))
-}
-
-/// One tensor's elements on their way to `f32`.
-struct Elements {
-    /// `None` for datatypes that no layer computes with.
-    values: Option<Vec<f32>>,
-    datatype: Dtype,
-    /// The first that is NaN or infinite in `f32`.
-    non_finite: Option<(usize, f32)>,
-}
-
-impl Elements {
-    fn new(info: &TensorInfo) -> Result<Self, String> {
-        let computable = matches!(
-            info.dtype,
-            Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16
-        );
-        let mut values = computable.then(Vec::new);
-        if let Some(values) = &mut values {
-            let elements = info.shape.iter().product();
-            values
-                .try_reserve_exact(elements)
-                .map_err(|_| format!("no memory for a tensor of {elements} elements"))?;
-            pages::prefer_large(values.spare_capacity_mut());
-        }
-        Ok(Self {
-            values,
-            datatype: info.dtype,
-            non_finite: None,
-        })
-    }
-
-    /// Whether the elements' bytes in memory are those in the file.
-    fn are_as_stored(&self) -> bool {
-        self.datatype == Dtype::F32 && cfg!(target_endian = "little")
-    }
-
-    /// Reads whole elements that [are as stored](Self::are_as_stored); returns the bytes of all that
-    /// were read so far.
-    fn read(&mut self, file: &mut File, bytes: usize) -> io::Result<&[u8]> {
-        let values = self.values.as_mut().expect("32 bits are computed with");
+    for chunk in chunks(info) {
         let start = values.len();
         // Written twice, but the first time in the cache.
-        values.resize(start + bytes / size_of::<f32>(), 0.0);
-        file.read_exact(values[start..].as_mut_bytes())?;
-        self.check(start);
-        Ok(self.values.as_deref().unwrap_or_default().as_bytes())
-    }
-
-    /// Adds whole elements. A chunk never splits one: its size is a multiple of all widths.
-    fn push(&mut self, bytes: &[u8]) {
-        let Some(values) = &mut self.values else {
-            return;
-        };
-        let start = values.len();
-        match self.datatype {
-            Dtype::F64 => widen(values, bytes, |bytes| f64::from_le_bytes(bytes) as f32),
-            Dtype::F32 => widen(values, bytes, f32::from_le_bytes),
-            Dtype::F16 => widen(values, bytes, |bytes| f16::from_le_bytes(bytes).to_f32()),
-            Dtype::BF16 => widen(values, bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-            _ => unreachable!("only the datatypes above have values"),
+        values.resize(start + chunk / size_of::<T>(), T::default());
+        let new = values[start..].as_mut_bytes();
+        file.read_exact(new).map_err(ReadError::Io)?;
+        if cfg!(target_endian = "little") {
+            followed = fingerprint.follow(values.as_bytes(), followed);
+        } else {
+            fingerprint.update(new);
+            let new = values[start..].iter_mut();
+            new.for_each(|value| *value = value.from_le());
         }
-        self.check(start);
+        non_finite = non_finite.or_else(|| first_non_finite(&values, start));
     }
-
-    /// Looks at the elements from `start` on, while they are in the cache.
-    fn check(&mut self, start: usize) {
-        let values = self.values.as_deref().unwrap_or_default();
-        let new = values[start..].iter();
-        // Without a branch for each, so that many are checked at a time.
-        if new.fold(true, |all, value| all & value.is_finite()) {
-            return;
-        }
-        let mut all = values.iter().enumerate();
-        self.non_finite = all
-            .find(|(_, value)| !value.is_finite())
-            .map(|(index, value)| (index, *value));
+    let constant = constant(shaped(info, values));
+    if cfg!(target_endian = "little") {
+        fingerprint.share(constant.clone(), followed);
     }
+    Ok((Some(constant), non_finite))
 }
 
-fn widen<const N: usize>(values: &mut Vec<f32>, bytes: &[u8], convert: impl Fn([u8; N]) -> f32) {
-    let (elements, rest) = bytes.as_chunks::<N>();
-    debug_assert!(rest.is_empty(), "chunks hold whole elements");
-    values.extend(elements.iter().copied().map(convert));
+/// Reads elements of 64 bits and rounds them to 32.
+fn read_narrowed(
+    file: &mut File,
+    info: &TensorInfo,
+    fingerprint: &mut Fingerprint,
+) -> Result<(Option<Constant>, NonFinite), ReadError> {
+    let mut values: Vec<f32> = reserved(info)?;
+    let mut non_finite = None;
+    read_chunks(file, info, fingerprint, |bytes| {
+        let (elements, rest) = bytes.as_chunks();
+        debug_assert!(rest.is_empty(), "chunks hold whole elements");
+        let start = values.len();
+        let elements = elements.iter().copied().map(f64::from_le_bytes);
+        values.extend(elements.map(|element| element as f32));
+        non_finite = non_finite.or_else(|| first_non_finite(&values, start));
+    })?;
+    Ok((Some(shaped(info, values).into()), non_finite))
+}
+
+/// Reads a tensor's bytes through buffers, which are hashed after `take` saw them.
+fn read_chunks(
+    file: &mut File,
+    info: &TensorInfo,
+    fingerprint: &mut Fingerprint,
+    mut take: impl FnMut(&[u8]),
+) -> Result<(), ReadError> {
+    for chunk in chunks(info) {
+        let mut buffer = fingerprint.buffer();
+        buffer.resize(chunk, 0);
+        file.read_exact(&mut buffer).map_err(ReadError::Io)?;
+        take(&buffer);
+        fingerprint.take(buffer);
+    }
+    Ok(())
+}
+
+/// The sizes of the chunks in which a tensor is read.
+fn chunks(info: &TensorInfo) -> impl Iterator<Item = usize> {
+    let length = info.data_offsets.1 - info.data_offsets.0;
+    let starts = (0..length).step_by(CHUNK_BYTES);
+    starts.map(move |start| CHUNK_BYTES.min(length - start))
+}
+
+/// Memory for a tensor's elements.
+fn reserved<T>(info: &TensorInfo) -> Result<Vec<T>, ReadError> {
+    let elements = info.shape.iter().product();
+    let mut values = Vec::new();
+    values
+        .try_reserve_exact(elements)
+        .map_err(|_| ReadError::Format(format!("no memory for a tensor of {elements} elements")))?;
+    pages::prefer_large(values.spare_capacity_mut());
+    Ok(values)
+}
+
+fn shaped<T>(info: &TensorInfo, values: Vec<T>) -> ArrayD<T> {
+    ArrayD::from_shape_vec(IxDyn(&info.shape), values)
+        .expect("the header's shapes were checked against the bytes")
+}
+
+/// Looks at the elements from `start` on, while they are in the cache.
+fn first_non_finite<T: Number>(values: &[T], start: usize) -> NonFinite {
+    let new = &values[start..];
+    // Without a branch for each, so that many are checked at a time.
+    if new.iter().fold(true, |all, value| all & value.is_finite()) {
+        return None;
+    }
+    let index = new.iter().position(|value| !value.is_finite())?;
+    Some((start + index, new[index].into()))
 }
