@@ -6,6 +6,7 @@
 //!
 //! Rows never influence each other: a row's answer has the same bits alone or among any others.
 
+mod constant;
 mod counts;
 mod graph;
 pub mod kernels;
@@ -19,16 +20,13 @@ mod step;
 mod tests;
 mod workspace;
 
+pub use constant::Constant;
 pub use counts::Counts;
 pub use graph::{Graph, GraphBuilder, GraphError, MAX_ROW_ELEMENTS, Node, OutputError, ValueId};
 pub use op::{Comparable, Kernel, OpError, Operand, Operator, ScaleShift, Side};
 pub use plan::Outputs;
 pub use run::{Batch, Inputs, Run};
 pub use workspace::Workspace;
-
-use std::sync::Arc;
-
-use ndarray::ArrayD;
 
 use crate::tensor::TensorSpec;
 use kernels::{Isa, Team};
@@ -63,7 +61,7 @@ impl Engine {
     pub fn compile_releasing(
         mut graph: Graph,
         isa: Isa,
-        release: &mut dyn FnMut(Arc<ArrayD<f32>>),
+        release: &mut dyn FnMut(Constant),
     ) -> Self {
         optimize::optimize(&mut graph, isa);
         let specs = |values: &[(ValueId, TensorSpec)]| {

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use safeserve::engine::kernels::{Isa, machine_peak};
 
+use crate::network::Network;
+
 /// How often a loop is repeated; the fastest counts, as for the networks.
 const REPEATS: usize = 20;
 
@@ -15,7 +17,7 @@ pub(crate) struct Limits {
     pub(crate) flops_a_second: f64,
     /// Seconds of a multiply-add that waits for the one before.
     pub(crate) latency: f64,
-    /// Values as many as a network's weights, and how fast they are read.
+    /// Values that take the memory of a network's weights, and how fast they are read.
     weights: Vec<Weights>,
 }
 
@@ -34,8 +36,8 @@ impl Limits {
         }
     }
 
-    /// Measures again, with the weights of a network of these widths.
-    pub(crate) fn measure(&mut self, widths: &[usize]) {
+    /// Measures again, with as much memory as a network's weights.
+    pub(crate) fn measure(&mut self, network: &Network) {
         let fastest = |run: &mut dyn FnMut()| {
             let times = (0..REPEATS).map(|_| {
                 let started = Instant::now();
@@ -57,7 +59,7 @@ impl Limits {
         });
         self.latency = self.latency.min(time / COUNT as f64);
 
-        let values = count(widths);
+        let values = values(network);
         // Read often enough that the clock's own time does not show.
         let reads = (1 << 22) / values + 1;
         let known = self.weights.iter().position(|w| w.values.len() == values);
@@ -81,30 +83,32 @@ impl Limits {
         }
     }
 
-    /// How fast the weights of such a network are read, in bytes a second.
-    pub(crate) fn bytes_a_second(&self, widths: &[usize]) -> f64 {
+    /// How fast a network's weights are read, in bytes a second.
+    pub(crate) fn bytes_a_second(&self, network: &Network) -> f64 {
         let mut known = self.weights.iter();
         known
-            .find(|weights| weights.values.len() == count(widths))
+            .find(|weights| weights.values.len() == values(network))
             .map_or(f64::INFINITY, |weights| weights.bytes_a_second)
     }
 
     /// The least time of a pass: of each layer its operations, its weights' way into the core, or
     /// the chain of multiply-adds of one sum, whichever takes longest. What is not a product
     /// (activations, normalisation, softmax) is taken to cost nothing.
-    pub(crate) fn of(&self, widths: &[usize], rows: usize) -> Duration {
-        let bytes_a_second = self.bytes_a_second(widths);
-        let seconds = widths.windows(2).map(|pair| {
+    pub(crate) fn of(&self, network: &Network, rows: usize) -> Duration {
+        let bytes_a_second = self.bytes_a_second(network);
+        let seconds = network.widths.windows(2).map(|pair| {
             let (k, n) = (pair[0] as f64, pair[1] as f64);
             let operations = 2.0 * k * n * rows as f64 / self.flops_a_second;
-            let reading = 4.0 * k * n / bytes_a_second;
+            let reading = network.bytes_a_weight as f64 * k * n / bytes_a_second;
             operations.max(reading).max(k * self.latency)
         });
         Duration::from_secs_f64(seconds.sum())
     }
 }
 
-/// The weights of the layers between these widths.
-fn count(widths: &[usize]) -> usize {
-    widths.windows(2).map(|pair| pair[0] * pair[1]).sum()
+/// How many values take the memory of a network's weights.
+fn values(network: &Network) -> usize {
+    let layers = network.widths.windows(2);
+    let weights: usize = layers.map(|pair| pair[0] * pair[1]).sum();
+    weights * network.bytes_a_weight / size_of::<f32>()
 }

@@ -4,7 +4,8 @@
 //! and prints, after criterion's own lines, one table: the fastest sample of each as microseconds,
 //! rows/s and GFLOP/s; the limit, as measured in the same run, and which part of it was
 //! reached; that part as `benches/engine/baseline.toml` has it; and how many times faster than the
-//! same layers through `ndarray` it is. A second table has the passes that two threads share.
+//! same layers through `ndarray` it is. A second table has the passes that two threads share, a third
+//! what weights of bf16 save.
 //!
 //! The exit code is 1 if a network lost more than 10 % against a baseline of the same model of CPU.
 //! With `SAFESERVE_BENCH_SAVE=1` the baseline is written anew.
@@ -32,7 +33,10 @@ use safeserve::tensor::View;
 
 use baseline::Baseline;
 use limits::Limits;
-use network::{Network, Reference, dense, sample};
+use network::{Network, Reference, Stored, dense, sample};
+
+/// The widths of the network whose weights are the most of its time at one row.
+const LARGE: &[usize] = &[784, 2048, 2048, 1000];
 
 /// The batches of the published table.
 const ROWS: [usize; 5] = [1, 8, 32, 128, 256];
@@ -64,7 +68,8 @@ fn main() -> ExitCode {
         sample("breast-cancer", "1", &[30, 16, 8, 1]),
         sample("diabetes", "1", &[10, 32, 16, 1]),
         sample("digits", "2", &[64, 256, 128, 10]),
-        dense("784-2048-2048-1000", &[784, 2048, 2048, 1000]),
+        dense("784-2048-2048-1000", LARGE, Stored::F32),
+        dense("784-2048-2048-1000 bf16", LARGE, Stored::Bf16),
     ];
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(200))
@@ -77,7 +82,7 @@ fn main() -> ExitCode {
     for (position, network) in networks.iter().enumerate() {
         for rows in ROWS {
             if let Some(line) = measure(&mut criterion, network, rows) {
-                limits.measure(network.widths);
+                limits.measure(network);
                 lines.entry(position).or_default().push(line);
             }
         }
@@ -105,7 +110,7 @@ fn main() -> ExitCode {
     for (&position, lines) in &lines {
         let network = &networks[position];
         for line in lines {
-            let limit = limits.of(network.widths, line.rows);
+            let limit = limits.of(network, line.rows);
             let ratio = limit.as_secs_f64() / line.ours.as_secs_f64();
             let name = format!("{} {}", network.name, line.rows);
             let mark = if committed.is_lost(&name, ratio) {
@@ -125,12 +130,13 @@ fn main() -> ExitCode {
         println!(
             "weights of {} read at {:.0} GB/s",
             network.name,
-            limits.bytes_a_second(network.widths) / 1e9
+            limits.bytes_a_second(network) / 1e9
         );
         if network.engine.pays_to_share(1, 1) {
             share(network, lines);
         }
     }
+    compare(&networks, &lines);
     now.save_if_asked();
     if is_lost && is_same_cpu {
         println!("\nlost more than 10 % against benches/engine/baseline.toml: see LOST above");
@@ -240,6 +246,50 @@ fn share(network: &Network, lines: &[Line]) {
             micros(best[0]),
             micros(best[1]),
             best[0].as_secs_f64() / best[1].as_secs_f64(),
+        );
+    }
+}
+
+/// Prints what weights of bf16 save, the same layers in either datatype taking turns.
+fn compare(networks: &[Network], lines: &BTreeMap<usize, Vec<Line>>) {
+    const TURNS: usize = 40;
+    let find = |bytes_a_weight| {
+        let mut found = networks.iter().enumerate();
+        found.find(|(_, network)| {
+            network.widths == LARGE && network.bytes_a_weight == bytes_a_weight
+        })
+    };
+    let (Some((_, single)), Some((position, brain))) = (find(4), find(2)) else {
+        return;
+    };
+    let Some(lines) = lines.get(&position) else {
+        return; // Left out on the command line.
+    };
+    println!("\n| network | rows | f32, µs | bf16, µs | of the time |");
+    println!("|---|---|---|---|---|");
+    for line in lines {
+        let rows = line.rows;
+        let x = input(single, rows);
+        let input = [View::F32(x.as_slice().expect("row-major"))];
+        let batch = Batch::of_rows(rows, &input);
+        let mut workspace = Workspace::new();
+        let mut best = [Duration::MAX; 2];
+        for _ in 0..TURNS {
+            for (network, best) in [single, brain].into_iter().zip(&mut best) {
+                // The first run fetches the weights that the other's drove out.
+                for _ in 0..3 {
+                    let started = Instant::now();
+                    black_box(network.engine.run(batch, &mut workspace, None).get(0));
+                    *best = started.elapsed().min(*best);
+                }
+            }
+        }
+        println!(
+            "| {} | {rows} | {:.1} | {:.1} | {:.2} |",
+            single.name,
+            micros(best[0]),
+            micros(best[1]),
+            best[1].as_secs_f64() / best[0].as_secs_f64(),
         );
     }
 }

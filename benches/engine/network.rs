@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use half::bf16;
 use ndarray::{Array1, Array2, ArrayD, IxDyn};
 use safeserve::engine::kernels::Activation;
 use safeserve::engine::ops::{Elementwise, Gemm, Softmax};
-use safeserve::engine::{Engine, GraphBuilder};
+use safeserve::engine::{Constant, Engine, GraphBuilder};
 use safeserve::model::Model;
 use safeserve::tensor::{DataType, Shape, TensorSpec};
 
@@ -14,6 +15,8 @@ pub(crate) struct Network {
     pub(crate) name: &'static str,
     pub(crate) engine: Engine,
     pub(crate) widths: &'static [usize],
+    /// The memory of one weight of its layers.
+    pub(crate) bytes_a_weight: usize,
 }
 
 impl Network {
@@ -35,11 +38,19 @@ pub(crate) fn sample(name: &'static str, version: &str, widths: &'static [usize]
         name,
         engine,
         widths,
+        bytes_a_weight: size_of::<f32>(),
     }
 }
 
+/// How the weights of a made-up network are stored.
+#[derive(Clone, Copy)]
+pub(crate) enum Stored {
+    F32,
+    Bf16,
+}
+
 /// Dense layers with ReLU between them and a softmax at the end, with made-up weights.
-pub(crate) fn dense(name: &'static str, widths: &'static [usize]) -> Network {
+pub(crate) fn dense(name: &'static str, widths: &'static [usize], stored: Stored) -> Network {
     let mut graph = GraphBuilder::new();
     let mut x = graph.input(TensorSpec::new(
         "x",
@@ -47,8 +58,11 @@ pub(crate) fn dense(name: &'static str, widths: &'static [usize]) -> Network {
         Shape::rows(vec![widths[0]]),
     ));
     for (index, pair) in widths.windows(2).enumerate() {
-        let weight =
-            graph.constant(ArrayD::from_shape_vec(IxDyn(pair), weights(pair)).expect("fits"));
+        let weight = ArrayD::from_shape_vec(IxDyn(pair), weights(pair)).expect("fits");
+        let weight = graph.constant(match stored {
+            Stored::F32 => Constant::from(weight),
+            Stored::Bf16 => Constant::from_bf16(weight.mapv(bf16::from_f32)),
+        });
         let bias = graph.constant(ArrayD::zeros(IxDyn(&pair[1..])));
         let operator = Gemm {
             trans_b: false,
@@ -69,6 +83,10 @@ pub(crate) fn dense(name: &'static str, widths: &'static [usize]) -> Network {
         name,
         engine: Engine::compile(graph.build()),
         widths,
+        bytes_a_weight: match stored {
+            Stored::F32 => size_of::<f32>(),
+            Stored::Bf16 => size_of::<bf16>(),
+        },
     }
 }
 

@@ -4,8 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use ndarray::ArrayD;
-
+use super::constant::Constant;
 use super::op::{OpError, Operand, Operator};
 use crate::tensor::{Axis, DataType, Domain, Shape, TensorSpec};
 
@@ -115,14 +114,14 @@ impl GraphBuilder {
     }
 
     /// Adds a trained weight: a constant that counts as the network's parameters.
-    pub fn weight(&mut self, values: impl Into<Arc<ArrayD<f32>>>) -> ValueId {
+    pub fn weight(&mut self, values: impl Into<Constant>) -> ValueId {
         let values = values.into();
-        self.graph.parameters += values.len();
+        self.graph.parameters += values.stored().len();
         self.constant(values)
     }
 
     /// Adds values that are known at load.
-    pub fn constant(&mut self, values: impl Into<Arc<ArrayD<f32>>>) -> ValueId {
+    pub fn constant(&mut self, values: impl Into<Constant>) -> ValueId {
         self.value(Operand::known(values.into()))
     }
 

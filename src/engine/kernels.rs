@@ -29,7 +29,7 @@ mod team_tests;
 
 pub use activation::Activation;
 pub use elementwise::{add, maximum, minimum, multiply, normalize, prelu, scale_shift};
-pub use gemm::{Gemm, Layout};
+pub use gemm::{Gemm, Layout, Weights};
 pub use isa::Isa;
 pub use rows::{layer_normalization, log_softmax, softmax};
 pub use team::Team;

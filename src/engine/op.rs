@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
+use super::constant::Constant;
 use super::kernels::{Activation, Isa};
 use super::run::Run;
 use crate::tensor::{DataType, Domain, Shape};
@@ -24,7 +25,7 @@ pub struct Operand {
     /// The type of its elements: single precision, but for inputs of the network.
     pub datatype: DataType,
     /// The values, if they are known at load.
-    pub constant: Option<Arc<ArrayD<f32>>>,
+    pub constant: Option<Constant>,
 }
 
 impl Operand {
@@ -40,7 +41,7 @@ impl Operand {
 
     /// An operand that is known at load.
     #[must_use]
-    pub fn known(values: Arc<ArrayD<f32>>) -> Self {
+    pub fn known(values: Constant) -> Self {
         Self {
             shape: Shape::once(values.shape()),
             datatype: DataType::Fp32,
@@ -60,24 +61,24 @@ impl Operand {
         self.shape.elements()
     }
 
-    /// The weight that this operand is.
+    /// The weight that this operand is, as it is stored.
     ///
     /// # Panics
     /// If it is computed from the inputs; [`Operator::infer_shapes`] refuses that.
     #[must_use]
-    pub fn weight(&self) -> &ArrayD<f32> {
+    pub fn weight(&self) -> &Constant {
         self.constant
-            .as_deref()
+            .as_ref()
             .expect("infer_shapes accepted the operand as a weight")
     }
 
-    /// The weight's numbers, row-major.
+    /// The weight's numbers in single precision, row-major.
     ///
     /// # Panics
     /// As [`Operand::weight`].
     #[must_use]
     pub fn weights(&self) -> Vec<f32> {
-        self.weight().iter().copied().collect()
+        self.weight().to_vec()
     }
 
     /// The extent of the last axis; 1 for an item of one number.
@@ -349,10 +350,10 @@ pub(super) fn only(inputs: &[Operand]) -> Result<&Operand, OpError> {
 pub(super) fn constant<'a>(
     operand: &'a Operand,
     name: &'static str,
-) -> Result<&'a ArrayD<f32>, OpError> {
+) -> Result<&'a Constant, OpError> {
     operand
         .constant
-        .as_deref()
+        .as_ref()
         .ok_or(OpError::NotConstant { operand: name })
 }
 

@@ -4,7 +4,6 @@
 //! the rewrites here know no operator by name.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use ndarray::ArrayD;
 
@@ -45,7 +44,7 @@ fn fold_constants(graph: &mut Graph, isa: Isa) {
         let shapes: Vec<Shape> = shapes.map(|v| graph.values[v.0].shape.clone()).collect();
         let computed = compute_once(&*node.operator, operands, &shapes, isa);
         for (output, values) in node.outputs.iter().zip(computed) {
-            graph.values[output.0].constant = Some(Arc::new(values));
+            graph.values[output.0].constant = Some(values.into());
         }
     }
 }
@@ -63,7 +62,7 @@ fn compute_once(
     let like_output = operands.iter().position(|o| o.shape == shapes[0]);
     let operand = &mut operands[like_output.unwrap_or(0)];
     let values = operand.constant.take().expect("all are constants");
-    let values = values.as_standard_layout();
+    let values = values.to_f32();
     let values = [View::F32(values.as_slice().expect("standard layout"))];
     let kernel = operator.prepare(&operands, isa);
     let sources = [Source::Input(0)];
@@ -268,7 +267,7 @@ fn absorb(
     for (position, constant) in constants.into_iter().enumerate() {
         let Some(values) = constant else { continue };
         let replacement = ValueId(graph.values.len());
-        graph.values.push(Operand::known(Arc::new(values)));
+        graph.values.push(Operand::known(values.into()));
         links.producers.push(None);
         links.uses.push(1);
         let inputs = &mut graph.nodes[index].inputs;

@@ -4,8 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ndarray::ArrayD;
-
+use super::constant::Constant;
 use super::counts::Counts;
 use super::graph::{Graph, Node, ValueId};
 use super::kernels::{Isa, Team};
@@ -29,11 +28,7 @@ impl Plan {
     ///
     /// Takes the graph by value and releases each weight once its kernel has packed it, so that
     /// weights are in memory twice only one layer at a time.
-    pub(super) fn compile(
-        mut graph: Graph,
-        isa: Isa,
-        release: &mut dyn FnMut(Arc<ArrayD<f32>>),
-    ) -> Self {
+    pub(super) fn compile(mut graph: Graph, isa: Isa, release: &mut dyn FnMut(Constant)) -> Self {
         let mut places = Places::new(&graph);
         let mut steps = Vec::with_capacity(graph.nodes.len());
         let mut kernels = Kernels::default();

@@ -188,7 +188,7 @@ fn checked(
             teller: teller.clone(),
         });
     }
-    Ok(values.iter().copied().collect())
+    Ok(values.to_vec())
 }
 
 /// The answer of an output that is furthest from the expected one.

@@ -7,6 +7,10 @@ use std::path::Path;
 
 /// The file that describes a model.
 pub const CONFIG_FILE: &str = "config.json";
+/// The weights of a model that is not sharded.
+pub(super) const SINGLE_FILE: &str = "model.safetensors";
+/// Which shard holds which tensor.
+pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
 /// The most bytes of a configuration or an index. Keras writes up to 1.3 kB a layer and an index
 /// takes 0.1 kB a tensor, so a network of the most layers fits; parsed, it takes many times more.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;

@@ -4,21 +4,23 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
-use ndarray::ArrayD;
 use sha2::{Digest, Sha256};
 use zerocopy::IntoBytes;
 
-/// Buffers on their way between the reader and the hashing thread: so many that neither waits for
-/// the other's every step, so few that they stay in the cache.
+use crate::engine::Constant;
+use crate::engine::kernels::Weights;
+
+/// Buffers on their way between the reader and the hashing thread: enough that neither waits for the
+/// other's every step, few enough to stay in the cache.
 const BUFFERS: usize = 4;
 /// Copied or hashed at once: small enough to stay in the cache, and hashed in a fraction of a
 /// millisecond, after which a load that failed is noticed.
 const PART_BYTES: usize = 256 << 10;
-/// Tensors of less stay until they are hashed without anybody waiting for it.
+/// Smaller tensors stay until they are hashed, and no one waits for it.
 const AWAITED_BYTES: usize = 1 << 20;
 
-/// SHA-256 over bytes as they are read, on a thread of its own: hashing takes longer than all else
-/// of a load together, so nothing should keep it waiting.
+/// SHA-256 over bytes as they are read, on a thread of its own: hashing takes longer than everything
+/// else in a load, so nothing should keep it waiting.
 pub(super) struct Fingerprint {
     hasher: Hasher,
     used: Receiver<Vec<u8>>,
@@ -28,7 +30,7 @@ pub(super) struct Fingerprint {
     hashed: Receiver<()>,
     /// The tensors for which none came yet.
     unhashed: usize,
-    /// Dropped with the fingerprint: nobody wants the hash of a load that failed.
+    /// Dropped with the fingerprint: no one needs the hash of a load that failed.
     load: Arc<()>,
 }
 
@@ -46,7 +48,7 @@ struct Done {
 }
 
 impl Done {
-    /// Nobody listens any more at the end of a load.
+    /// No one listens any more at the end of a load.
     fn tell(&self, piece: Piece) {
         match piece {
             Piece::Bytes(_) => {}
@@ -66,7 +68,7 @@ enum Piece {
     /// A buffer, which the reader wants back.
     Buffer(Vec<u8>),
     /// The bytes of a tensor's numbers, from this one on.
-    Tensor(Arc<ArrayD<f32>>, usize),
+    Tensor(Constant, usize),
 }
 
 impl Piece {
@@ -74,7 +76,12 @@ impl Piece {
         match self {
             Self::Bytes(bytes) | Self::Buffer(bytes) => bytes,
             Self::Tensor(tensor, start) => {
-                &tensor.as_slice().expect("read in this order").as_bytes()[*start..]
+                let bytes = match tensor.stored() {
+                    Weights::F32(numbers) => numbers.as_bytes(),
+                    Weights::Bf16(numbers) => numbers.as_bytes(),
+                    Weights::F16(numbers) => numbers.as_bytes(),
+                };
+                &bytes[*start..]
             }
         }
     }
@@ -150,17 +157,17 @@ impl Fingerprint {
 
     /// Adds a tensor whose numbers lie in memory as they stood in the file, from byte `start` on. It
     /// is kept until it is hashed.
-    pub(super) fn share(&mut self, tensor: Arc<ArrayD<f32>>, start: usize) {
+    pub(super) fn share(&mut self, tensor: Constant, start: usize) {
         self.unhashed += 1;
         self.add(Piece::Tensor(tensor, start));
     }
 
-    /// Drops a tensor that nobody else needs any more; waits until it is hashed if it is large, so
-    /// that what is done later does not need memory beside it.
-    pub(super) fn let_go(&mut self, tensor: Arc<ArrayD<f32>>) {
-        let is_large = tensor.len() * size_of::<f32>() >= AWAITED_BYTES;
+    /// Drops a tensor that no one else needs any more; waits until it is hashed if it is large, so
+    /// that later steps do not need memory in addition to it.
+    pub(super) fn let_go(&mut self, tensor: Constant) {
+        let is_large = tensor.stored().bytes() >= AWAITED_BYTES;
         // Someone else may have it for good; the hashing thread has none once all are hashed.
-        while is_large && self.unhashed > 0 && Arc::strong_count(&tensor) > 1 {
+        while is_large && self.unhashed > 0 && tensor.owners() > 1 {
             self.unhashed = match self.hashed.recv() {
                 Ok(()) => self.unhashed - 1,
                 Err(_) => 0,
@@ -214,6 +221,9 @@ fn hash(pieces: &Receiver<Piece>, done: &Done, load: &Weak<()>) -> Sha256 {
 
 #[cfg(test)]
 mod tests {
+    use half::bf16;
+    use ndarray::ArrayD;
+
     use super::*;
 
     #[test]
@@ -238,11 +248,21 @@ mod tests {
     }
 
     /// Numbers whose bytes are these.
-    fn tensor(bytes: &[u8]) -> Arc<ArrayD<f32>> {
+    fn tensor(bytes: &[u8]) -> Constant {
         let (numbers, rest) = bytes.as_chunks();
         assert!(rest.is_empty());
         let numbers: Vec<f32> = numbers.iter().map(|b| f32::from_le_bytes(*b)).collect();
-        Arc::new(ArrayD::from_shape_vec(vec![numbers.len()], numbers).unwrap())
+        ArrayD::from_shape_vec(vec![numbers.len()], numbers)
+            .unwrap()
+            .into()
+    }
+
+    /// Numbers of 16 bits whose bytes are these.
+    fn half_tensor(bytes: &[u8]) -> Constant {
+        let (numbers, rest) = bytes.as_chunks();
+        assert!(rest.is_empty());
+        let numbers: Vec<bf16> = numbers.iter().map(|b| bf16::from_le_bytes(*b)).collect();
+        Constant::from_bf16(ArrayD::from_shape_vec(vec![numbers.len()], numbers).unwrap())
     }
 
     #[test]
@@ -261,21 +281,25 @@ mod tests {
         fingerprint.share(tensor(&bytes), followed);
         fingerprint.share(tensor(&bytes[..8]), 0);
         fingerprint.share(tensor(&bytes[..8]), 8);
+        fingerprint.share(half_tensor(&bytes[..6]), 2);
         let mut buffer = fingerprint.buffer();
         buffer.clear();
         buffer.push(b'z');
         fingerprint.take(buffer);
-        let hash = Sha256::digest([b"a", &bytes[..], &bytes[..8], b"z"].concat());
+        let hash = Sha256::digest([b"a", &bytes[..], &bytes[..8], &bytes[2..6], b"z"].concat());
         assert_eq!(fingerprint.finish(), hexadecimal(&hash));
     }
 
     #[test]
-    fn whoever_lets_a_large_tensor_go_is_the_last_who_had_it() {
+    fn a_large_tensor_that_is_let_go_has_no_other_owner() {
         let mut fingerprint = Fingerprint::new();
-        let tensors: Vec<_> = (0..3).map(|_| tensor(&[1; AWAITED_BYTES])).collect();
-        let mut watched: Vec<_> = tensors.iter().map(Arc::downgrade).collect();
+        let arrays: Vec<_> = (0..3)
+            .map(|_| tensor(&[1; AWAITED_BYTES]).to_f32())
+            .collect();
+        let mut watched: Vec<_> = arrays.iter().map(Arc::downgrade).collect();
+        let tensors: Vec<_> = arrays.into_iter().map(Constant::from).collect();
         for tensor in &tensors {
-            fingerprint.share(Arc::clone(tensor), 0);
+            fingerprint.share(tensor.clone(), 0);
         }
         // In any order.
         watched.reverse();
@@ -288,14 +312,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_tensors_that_are_not_hashed_or_stay_in_use() {
+    fn tensors_that_are_not_hashed_or_stay_in_use_are_not_waited_for() {
         let mut fingerprint = Fingerprint::new();
         let (never, kept) = (tensor(&[1; AWAITED_BYTES]), tensor(&[2; AWAITED_BYTES]));
-        fingerprint.let_go(Arc::clone(&never));
-        fingerprint.share(Arc::clone(&kept), 0);
-        fingerprint.let_go(Arc::clone(&kept));
-        fingerprint.let_go(Arc::clone(&never));
-        assert_eq!([&never, &kept].map(Arc::strong_count), [1, 1]);
+        fingerprint.let_go(never.clone());
+        fingerprint.share(kept.clone(), 0);
+        fingerprint.let_go(kept.clone());
+        fingerprint.let_go(never.clone());
+        assert_eq!([never.owners(), kept.owners()], [1, 1]);
     }
 
     #[test]

@@ -12,12 +12,9 @@ mod constants;
 mod refusal;
 
 use std::collections::HashMap;
-#[cfg(feature = "import")]
-use std::sync::Arc;
 
 #[cfg(feature = "import")]
-use ndarray::ArrayD;
-
+use crate::engine::Constant;
 use crate::engine::{Graph, GraphBuilder, MAX_ROW_ELEMENTS, ValueId};
 use crate::model::weights::Weights;
 use crate::tensor::TensorSpec;
@@ -114,9 +111,13 @@ impl Lowering {
     /// # Errors
     /// If its name is taken.
     #[cfg(feature = "import")]
-    pub(crate) fn constant(&mut self, name: &str, values: Arc<ArrayD<f32>>) -> Result<(), Refusal> {
+    pub(crate) fn constant(
+        &mut self,
+        name: &str,
+        values: impl Into<Constant>,
+    ) -> Result<(), Refusal> {
         self.check_free(name)?;
-        self.insert(name, Value::Constant(values), None);
+        self.insert(name, Value::Constant(values.into()), None);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ndarray::ArrayD;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
-use super::weights::{INDEX_FILE, SINGLE_FILE};
+use super::files::{INDEX_FILE, SINGLE_FILE};
 use super::{CONFIG_FILE, LoadError, Model};
 use crate::names::is_model_name;
 use crate::versions::canonical;

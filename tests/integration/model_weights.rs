@@ -2,11 +2,13 @@
 
 use std::fs;
 
-use safeserve::engine::{Batch, Workspace};
+use safeserve::engine::kernels::Isa;
+use safeserve::engine::{Batch, Engine, Workspace};
 use safeserve::model::Model;
 use safeserve::tensor::View;
 use safetensors::Dtype;
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 use crate::model_files::{Stored, directory, safetensors, write};
 
@@ -113,7 +115,7 @@ fn the_fingerprint_is_of_the_bytes_that_the_page_names() {
     let place = directory(CONFIG, &[]);
     fs::remove_file(place.path().join("model.safetensors")).unwrap();
     let [first, second] = [&tensors()[..2], &tensors()[2..]].map(safetensors);
-    // By their names the files stand the other way round than the layers and the index list them.
+    // By their names the files come in another order than the layers and the index list them.
     fs::write(place.path().join("b"), &first).unwrap();
     fs::write(place.path().join("a"), &second).unwrap();
     let index =
@@ -204,25 +206,22 @@ fn weights_in_64_bits_round_to_the_nearest_in_32() {
     assert_eq!(answer(&load(CONFIG, &double)), answer(&single));
 }
 
+/// The same numbers of 16 bits, written out in 32.
+fn widened(tensor: &Stored) -> Stored {
+    let (elements, _) = tensor.bytes.as_chunks::<2>();
+    let widen = |bytes: &[u8; 2]| match tensor.datatype {
+        Dtype::F16 => half::f16::from_le_bytes(*bytes).to_f32(),
+        _ => half::bf16::from_le_bytes(*bytes).to_f32(),
+    };
+    let values: Vec<f32> = elements.iter().map(widen).collect();
+    Stored::new(&tensor.name, &tensor.shape, &values)
+}
+
 #[test]
 fn weights_in_16_bits_are_widened_without_loss() {
     for datatype in [Dtype::F16, Dtype::BF16] {
         let half: Vec<Stored> = tensors().iter().map(|t| t.stored_as(datatype)).collect();
-        // The same numbers, written out in 32 bits.
-        let widened: Vec<Stored> = half
-            .iter()
-            .map(|tensor| {
-                let (elements, _) = tensor.bytes.as_chunks::<2>();
-                let values: Vec<f32> = elements
-                    .iter()
-                    .map(|bytes| match datatype {
-                        Dtype::F16 => half::f16::from_le_bytes(*bytes).to_f32(),
-                        _ => half::bf16::from_le_bytes(*bytes).to_f32(),
-                    })
-                    .collect();
-                Stored::new(&tensor.name, &tensor.shape, &values)
-            })
-            .collect();
+        let widened: Vec<Stored> = half.iter().map(widened).collect();
         let answers = answer(&load(CONFIG, &half));
         assert_eq!(answers, answer(&load(CONFIG, &widened)), "{datatype}");
         assert_ne!(answers, answer(&load(CONFIG, &tensors())), "{datatype}");
@@ -300,7 +299,7 @@ fn a_model_whose_tensors_are_hashed_in_another_order_than_they_are_used_loads() 
             "layers": [{}]}}"#,
         layers.join(", ")
     );
-    // By name `10` stands before `2`; biases of 64 bits stand before all weights.
+    // By name `10` comes before `2`; biases of 64 bits come before all weights.
     let tensors: Vec<Stored> = (0..11)
         .flat_map(|layer| {
             [
@@ -320,8 +319,8 @@ fn a_model_whose_tensors_are_hashed_in_another_order_than_they_are_used_loads() 
 }
 
 #[test]
-fn the_first_weight_that_is_not_finite_is_named_however_far_it_stands() {
-    for datatype in [Dtype::F32, Dtype::F64] {
+fn the_first_weight_that_is_not_finite_is_named_wherever_it_is() {
+    for datatype in [Dtype::F32, Dtype::F64, Dtype::BF16, Dtype::F16] {
         let mut values = vec![1.0; LARGE[0] * LARGE[1]];
         values[500_000] = f32::NEG_INFINITY;
         values[300_001] = f32::NAN;
@@ -337,44 +336,128 @@ fn the_first_weight_that_is_not_finite_is_named_however_far_it_stands() {
     }
 }
 
-/// Six layers of 10 MB each: the one that is being packed is there twice, all others once.
-#[test]
-fn loading_holds_the_weights_once_and_packing_adds_a_tenth_at_most() {
-    const LAYERS: usize = 6;
-    const WIDTH: usize = 1600;
-    let layers: Vec<String> = (0..LAYERS)
-        .map(|_| format!(r#"{{"type": "dense", "units": {WIDTH}, "activation": "relu"}}"#))
+const LARGE_LAYERS: usize = 6;
+const LARGE_WIDTH: usize = 1600;
+
+/// Six layers of 2.56 million weights each.
+fn large_layers(datatype: Dtype) -> TempDir {
+    let layers: Vec<String> = (0..LARGE_LAYERS)
+        .map(|_| format!(r#"{{"type": "dense", "units": {LARGE_WIDTH}, "activation": "relu"}}"#))
         .collect();
     let config = format!(
-        r#"{{"model_type": "sequential", "inputs": [{{"name": "x", "shape": [{WIDTH}]}}],
+        r#"{{"model_type": "sequential", "inputs": [{{"name": "x", "shape": [{LARGE_WIDTH}]}}],
             "layers": [{}]}}"#,
         layers.join(", ")
     );
-    let place = {
-        let tensors: Vec<Stored> = (0..LAYERS)
-            .flat_map(|layer| {
-                [
-                    Stored::filled(&format!("{layer}.weight"), &[WIDTH, WIDTH]),
-                    Stored::filled(&format!("{layer}.bias"), &[WIDTH]),
-                ]
-            })
-            .collect();
-        directory(&config, &tensors)
-    };
-    let bytes = 4 * LAYERS * (WIDTH * WIDTH + WIDTH);
-    assert!(bytes > 60_000_000);
+    let tensors: Vec<Stored> = (0..LARGE_LAYERS)
+        .flat_map(|layer| {
+            [
+                Stored::filled(&format!("{layer}.weight"), &[LARGE_WIDTH, LARGE_WIDTH]),
+                Stored::filled(&format!("{layer}.bias"), &[LARGE_WIDTH]),
+            ]
+        })
+        .map(|tensor| tensor.stored_as(datatype))
+        .collect();
+    directory(&config, &tensors)
+}
 
-    let mut model = None;
+/// The layer that is being packed is there twice, all others once. Weights of `BF16` take half of
+/// what those of `F32` take, while they load and afterwards.
+#[test]
+fn loading_holds_the_weights_once_and_packing_adds_a_tenth_at_most() {
+    for (datatype, bytes_each) in [(Dtype::F32, 4), (Dtype::BF16, 2)] {
+        let place = large_layers(datatype);
+        let parameters = LARGE_LAYERS * (LARGE_WIDTH * LARGE_WIDTH + LARGE_WIDTH);
+        let bytes = parameters * bytes_each;
+        assert!(bytes > 30_000_000);
+
+        let mut model = None;
+        let memory = allocation_counter::measure(|| {
+            model = Some(Model::load("large", 1, place.path()).unwrap());
+        });
+        let engine = model.unwrap().engine;
+        let limit = |factor: f64| (bytes as f64 * factor) as u64;
+        assert_eq!(engine.parameters(), parameters);
+        assert!(engine.weight_bytes() >= bytes, "{datatype}");
+        assert!(engine.weight_bytes() as u64 <= limit(1.1), "{datatype}");
+        assert!(
+            memory.bytes_current as u64 <= limit(1.1),
+            "{datatype}: {memory:?}"
+        );
+        assert!(memory.bytes_max <= limit(1.3), "{datatype}: {memory:?}");
+    }
+}
+
+/// `F16` stays so until it is packed: the peak is its packed form and one layer of the file.
+#[test]
+fn weights_of_f16_are_widened_layer_by_layer() {
+    let place = large_layers(Dtype::F16);
     let memory = allocation_counter::measure(|| {
-        model = Some(Model::load("large", 1, place.path()).unwrap());
+        Model::load("large", 1, place.path()).unwrap();
     });
-    let engine = model.unwrap().engine;
-    let limit = |factor: f64| (bytes as f64 * factor) as u64;
-    assert_eq!(engine.parameters() * 4, bytes);
-    assert!(engine.weight_bytes() >= bytes);
-    assert!(engine.weight_bytes() as u64 <= limit(1.1));
-    assert!(memory.bytes_current as u64 <= limit(1.1), "{memory:?}");
-    assert!(memory.bytes_max <= limit(1.3), "{memory:?}");
+    let packed = (LARGE_LAYERS * LARGE_WIDTH * LARGE_WIDTH * size_of::<f32>()) as u64;
+    assert!(memory.bytes_max > packed, "{memory:?}");
+    assert!(memory.bytes_max <= packed * 125 / 100, "{memory:?}");
+}
+
+/// Layers that stay as they are and one that is folded, around the sizes of vectors and tiles.
+const MIXED_CONFIG: &str = r#"{
+  "model_type": "sequential",
+  "inputs": [{"name": "x", "shape": [61]}],
+  "layers": [
+    {"type": "dense", "units": 131, "activation": "relu"},
+    {"type": "dense", "units": 48, "use_bias": false},
+    {"type": "batch_normalization", "epsilon": 1e-5},
+    {"type": "layer_normalization", "epsilon": 1e-5},
+    {"type": "dense", "units": 17, "activation": "gelu"},
+    {"type": "dense", "units": 1}
+  ]
+}"#;
+
+#[test]
+fn a_bf16_file_answers_as_its_widened_copy_does_on_every_instruction_set() {
+    let brain: Vec<Stored> = [
+        ("0.weight", &[131, 61][..]),
+        ("0.bias", &[131]),
+        ("1.weight", &[48, 131]),
+        ("2.weight", &[48]),
+        ("2.bias", &[48]),
+        ("2.running_mean", &[48]),
+        ("2.running_var", &[48]),
+        ("3.weight", &[48]),
+        ("3.bias", &[48]),
+        ("4.weight", &[17, 48]),
+        ("4.bias", &[17]),
+        ("5.weight", &[1, 17]),
+        ("5.bias", &[1]),
+    ]
+    .into_iter()
+    .map(|(name, shape)| Stored::filled(name, shape).stored_as(Dtype::BF16))
+    .collect();
+    let widened: Vec<Stored> = brain.iter().map(widened).collect();
+    let [brain, widened] = [brain, widened].map(|tensors| directory(MIXED_CONFIG, &tensors));
+    let rows: Vec<f32> = (0..130 * 61)
+        .map(|index| (index % 89) as f32 / 44.0 - 1.0)
+        .collect();
+    for isa in Isa::available() {
+        let [brain, widened] = [&brain, &widened]
+            .map(|place| Model::load_for("m", 1, place.path(), isa).unwrap().engine);
+        assert!(brain.weight_bytes() < widened.weight_bytes());
+        assert_eq!(brain.parameters(), widened.parameters());
+        let mut workspace = Workspace::new();
+        let mut bits = |engine: &Engine, count: usize| -> Vec<u32> {
+            let external = [View::F32(&rows[..count * 61])];
+            let answers = engine.run(Batch::of_rows(count, &external), &mut workspace, None);
+            answers.get(0).iter().map(|value| value.to_bits()).collect()
+        };
+        for count in [1, 2, 3, 5, 8, 9, 13, 33, 130] {
+            assert_eq!(
+                bits(&brain, count),
+                bits(&widened, count),
+                "{isa:?} {count} rows"
+            );
+        }
+    }
 }
 
 /// The promise of the hot path: once a workspace has seen the largest batch, running any sample

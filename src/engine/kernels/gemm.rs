@@ -1,5 +1,6 @@
 //! A dense layer: matrix product, bias and activation in one pass.
 
+mod panels;
 mod tile;
 
 use std::ops::Range;
@@ -9,16 +10,9 @@ use super::aligned::{AlignedVec, LINE};
 use super::isa::Isa;
 use super::simd::{Simd, Task};
 use super::team::Team;
-use tile::{Tile, run_tile};
-
-/// How a weight matrix is stored; `k` inputs, `n` outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// `[k, n]`, as Keras and scikit-learn keep it.
-    InOut,
-    /// `[n, k]`, as PyTorch keeps it.
-    OutIn,
-}
+pub use panels::{Layout, Weights};
+use panels::{Panels, Sizes};
+use tile::{Tile, Word, run_tile};
 
 /// A dense layer: `activation(input * weights + bias)`, its weights packed once
 /// at load.
@@ -28,7 +22,7 @@ pub enum Layout {
 /// set). No tile, number of rows or position changes that order, so a row's
 /// output is the same to the last bit in every batch.
 ///
-/// The weights lie in panels: one vector of columns over the whole of `k`. A
+/// The weights are in panels: one vector of columns over the whole of `k`. A
 /// tile of the output runs over any number of neighbouring panels at once: many
 /// for one row, so that enough sums are in flight to hide the latency of a
 /// multiply-add, and fewer for many rows, so that the sums fit the registers.
@@ -36,15 +30,17 @@ pub enum Layout {
 /// Columns left over make a last panel without padding, so that narrow layers
 /// take no more memory than their weights. A vector read there runs on into the
 /// next step's weights; the sums of those lanes are never stored.
+///
+/// Panels of bf16 hold two steps of a column in each word. An instruction makes
+/// either of them an `f32` on its way into the product: the same terms in the
+/// same order as from panels of `f32`, from half the memory.
 pub struct Gemm {
     isa: Isa,
     k: usize,
     n: usize,
-    /// `[panels, k, lanes]`, except that a last panel of fewer columns is
-    /// `[k, n % lanes]` and has a vector's room behind it.
-    weights: AlignedVec,
+    weights: Panels,
     /// `[panels, lanes]`, zero in the columns from `n` on.
-    bias: AlignedVec,
+    bias: AlignedVec<f32>,
     /// Applied to the sums while they are in registers.
     bounds: (f32, f32),
     /// Applied to a finished tile, if it is more than a clamp.
@@ -60,7 +56,7 @@ impl Gemm {
         isa: Isa,
         k: usize,
         n: usize,
-        weights: &[f32],
+        weights: Weights<'_>,
         layout: Layout,
         bias: Option<&[f32]>,
         activation: Activation,
@@ -71,33 +67,6 @@ impl Gemm {
             weights.len()
         );
         let lanes = isa.lanes();
-        let room = if n.is_multiple_of(lanes) { 0 } else { lanes };
-        let mut packed = AlignedVec::zeros(k * n + room);
-        let mut rest = packed.as_mut_slice();
-        for start in (0..n).step_by(lanes) {
-            let columns = start..n.min(start + lanes);
-            let width = columns.len();
-            let panel = rest.split_off_mut(..k * width).expect("k * n values");
-            match layout {
-                Layout::InOut => {
-                    for (row, step) in panel.chunks_exact_mut(width).enumerate() {
-                        step.copy_from_slice(&weights[row * n..][columns.clone()]);
-                    }
-                }
-                Layout::OutIn => {
-                    // A few steps at a time, so that each is written to the cache only.
-                    let blocks = panel.chunks_mut(PACKED_STEPS * width);
-                    for (first, block) in (0..).step_by(PACKED_STEPS).zip(blocks) {
-                        for (lane, column) in columns.clone().enumerate() {
-                            let weights = &weights[column * k + first..];
-                            for (step, &weight) in block.chunks_exact_mut(width).zip(weights) {
-                                step[lane] = weight;
-                            }
-                        }
-                    }
-                }
-            }
-        }
         let mut padded_bias = AlignedVec::zeros(n.next_multiple_of(lanes));
         if let Some(bias) = bias {
             assert_eq!(bias.len(), n, "a [{k}, {n}] layer has n biases");
@@ -108,7 +77,7 @@ impl Gemm {
             isa,
             k,
             n,
-            weights: packed,
+            weights: Panels::pack(Sizes { k, n, lanes }, weights, layout),
             bias: padded_bias,
             bounds: bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY)),
             activation: bounds.is_none().then_some(activation),
@@ -134,8 +103,8 @@ impl Gemm {
         rows > 0 && nanoseconds >= LEAST_SHARED_NANOSECONDS
     }
 
-    /// As [`run`](Gemm::run), with the help of whoever helps `team`. The result
-    /// is the same to the last bit.
+    /// As [`run`](Gemm::run), with the help of the threads that help `team`. The
+    /// result is the same to the last bit.
     ///
     /// # Panics
     /// As [`run`](Gemm::run).
@@ -172,7 +141,7 @@ impl Gemm {
     ///
     /// # Safety
     /// `input` holds `rows * k` values; `output` is valid for `rows * n` values;
-    /// `panels` lies in `0..self.panels()`; and nobody else reads or writes the
+    /// `panels` lies in `0..self.panels()`; and no one else reads or writes the
     /// columns of these panels meanwhile.
     unsafe fn run_panels(
         &self,
@@ -181,8 +150,34 @@ impl Gemm {
         panels: Range<usize>,
         output: *mut f32,
     ) {
-        self.isa.run(Panels {
+        if rows == 0 || panels.is_empty() {
+            return;
+        }
+        // SAFETY: the caller's; the words are this layer's.
+        unsafe {
+            match &self.weights {
+                Panels::F32(words) => self.run_words(words, rows, input, panels, output),
+                Panels::Bf16(words) => self.run_words(words, rows, input, panels, output),
+            }
+        }
+    }
+
+    /// [`run_panels`](Gemm::run_panels) of the words that this layer has.
+    ///
+    /// # Safety
+    /// As of `run_panels`, with at least one row and one panel.
+    #[inline]
+    unsafe fn run_words<W: Word>(
+        &self,
+        words: &AlignedVec<W>,
+        rows: usize,
+        input: &[f32],
+        panels: Range<usize>,
+        output: *mut f32,
+    ) {
+        self.isa.run(Tiles {
             gemm: self,
+            words: words.as_ptr(),
             rows,
             input,
             panels,
@@ -197,7 +192,7 @@ impl Gemm {
 
     /// The memory of the packed weights and the bias.
     pub fn bytes(&self) -> usize {
-        (self.weights.len() + self.bias.len()) * size_of::<f32>()
+        self.weights.bytes() + self.bias.len() * size_of::<f32>()
     }
 
     /// Multiplications and additions for one row, the activation left out.
@@ -206,21 +201,21 @@ impl Gemm {
     }
 }
 
-/// How many steps of a panel are packed at once if the columns are stored apart:
-/// of each column as many weights as fill a cache line.
-const PACKED_STEPS: usize = LINE;
-
 /// The most input values of a block of rows: 512 KiB, so that a block and the
 /// panels that it meets share the L2 cache.
 const BLOCK_VALUES: usize = 128 * 1024;
 
-/// The most weights of a group of panels that several tiles use: 512 KiB, so
-/// that a group and the next one share the L2 cache.
-const GROUP_VALUES: usize = 128 * 1024;
+/// The most words of a group of panels that several tiles use: 512 KiB, so that
+/// a group and the next one share the L2 cache.
+const GROUP_WORDS: usize = 128 * 1024;
 
-/// From this many weights on (256 KiB), a layer is not expected in the L2 cache
+/// From this many words on (256 KiB), a layer is not expected in the L2 cache
 /// when its turn comes.
-const LARGE_VALUES: usize = 64 * 1024;
+const LARGE_WORDS: usize = 64 * 1024;
+
+/// From this many rows on, a tile of bf16 takes longer to compute than its words
+/// take to come from the L3 cache.
+const TALL_ROWS: usize = 4;
 
 /// What a layer is taken to compute and to read, of all machines: only whether
 /// it is shared depends on these.
@@ -232,7 +227,8 @@ const BYTES_A_NANOSECOND: f64 = 40.0;
 const LEAST_SHARED_NANOSECONDS: f64 = 20_000.0;
 
 /// The most shares of a layer: enough that two threads end together to a few
-/// percent, so few that claiming them costs nothing beside computing them.
+/// percent, few enough that claiming them costs nothing compared with computing
+/// them.
 const MOST_SHARES: usize = 32;
 
 /// An output whose columns several threads write.
@@ -245,79 +241,80 @@ impl Columns {
     }
 }
 
-// SAFETY: it is only an address; whoever writes to it is granted the columns.
+// SAFETY: it is only an address; what writes to it is granted the columns.
 unsafe impl Send for Columns {}
 // SAFETY: as above.
 unsafe impl Sync for Columns {}
 
-/// The loop over tiles; only `run_panels` makes one, under its conditions.
-struct Panels<'a> {
+/// The loop over tiles; only `run_words` makes one, under its conditions.
+struct Tiles<'a, W> {
     gemm: &'a Gemm,
+    /// The first panel of `gemm`.
+    words: *const W,
     rows: usize,
     input: &'a [f32],
     panels: Range<usize>,
     output: *mut f32,
 }
 
-impl Task for Panels<'_> {
+impl<W: Word> Task for Tiles<'_, W> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        if self.rows == 0 || self.panels.is_empty() {
-            return;
-        }
         if self.rows == 1 && self.panels.len() == 1 {
             // SAFETY: the row, the panel and its columns exist, and this task
             // alone uses these outputs.
             return unsafe { self.run_vector(simd) };
         }
         let Gemm { k, n, .. } = *self.gemm;
+        let panel_words = k.div_ceil(W::STEPS) * S::LANES;
         let most = S::TILE_VECTORS.len();
         let block_rows = if self.rows <= 8 * most {
             self.rows // Spares a tiny layer the division.
         } else {
             (BLOCK_VALUES / k.max(1) / most).max(8) * most
         };
-        let is_large = k * n >= LARGE_VALUES;
+        let is_large = k.div_ceil(W::STEPS) * n >= LARGE_WORDS;
         for block in balanced(self.rows, block_rows) {
             let (tiles, tallest) = pieces(block.len(), most);
             // A group of panels stays in the cache while the block's rows
             // stream past it.
             let mut widest = S::TILE_VECTORS[tallest - 1];
             if tiles > 1 && is_large {
-                widest = widest.min(GROUP_VALUES / (k * S::LANES)).max(1);
+                widest = widest.min(GROUP_WORDS / panel_words).max(1);
             }
+            // Several tiles leave the memory idle after the first, and so does a
+            // tall one of bf16, which computes much with each word: time to
+            // fetch the next group. Else memory is the limit anyway, and the
+            // CPU's own prefetching does better.
+            let is_idle = tiles > 1 || W::STEPS > 1 && tallest >= TALL_ROWS;
             for group in balanced(self.panels.len(), widest) {
                 let panel = self.panels.start + group.start;
                 let column = panel * S::LANES;
-                // Several tiles leave the memory idle after the first: time to
-                // fetch the next group. With one, memory is the limit anyway,
-                // and the CPU's own prefetching does better.
                 let has_next = group.end < self.panels.len();
-                let lines_ahead = if tiles > 1 && has_next && is_large {
-                    (group.len() * k * S::LANES).div_ceil(tiles * LINE)
+                let lines_ahead = if is_idle && has_next && is_large {
+                    (group.len() * panel_words).div_ceil(tiles * LINE)
                 } else {
                     0
                 };
                 for (tile, rows) in balanced(block.len(), tallest).enumerate() {
                     let row = block.start + rows.start;
-                    let next = (panel + group.len()) * k * S::LANES + tile * lines_ahead * LINE;
-                    let weights = self.gemm.weights.as_ptr();
+                    let next = (panel + group.len()) * panel_words + tile * lines_ahead * LINE;
                     // SAFETY: panel, rows and columns lie inside the weights,
                     // the bias, the input and the output.
                     let tile = unsafe {
                         Tile {
                             k,
                             input: self.input.as_ptr().add(row * k),
-                            weights: weights.add(panel * k * S::LANES),
+                            words: self.words.add(panel * panel_words),
                             bias: self.gemm.bias.as_ptr().add(column),
                             bounds: self.gemm.bounds,
                             output: self.output.add(row * n + column),
                             output_stride: n,
                             columns: (group.len() * S::LANES).min(n - column),
                             activation: self.gemm.activation,
-                            ahead: weights.wrapping_add(next),
+                            ahead: self.words.wrapping_add(next),
                             lines_ahead,
                         }
                     };
@@ -329,13 +326,13 @@ impl Task for Panels<'_> {
     }
 }
 
-impl Panels<'_> {
+impl<W: Word> Tiles<'_, W> {
     /// Computes the only panel of the only row: the layers of tiny networks,
     /// for which the way to a tile takes longer than the tile. The same
     /// operations in the same order give the same bits.
     ///
     /// # Safety
-    /// `input` is a row, the panel exists, and nobody else uses its columns of
+    /// `input` is a row, the panel exists, and no one else uses its columns of
     /// the output.
     #[inline(always)]
     unsafe fn run_vector<S: Simd>(&self, simd: S) {
@@ -346,17 +343,22 @@ impl Panels<'_> {
         // SAFETY: the biases are padded to whole vectors.
         let mut sum = unsafe { simd.load(gemm.bias.as_ptr().add(column)) };
         // SAFETY: the panel exists.
-        let mut weights = unsafe { gemm.weights.as_ptr().add(panel * gemm.k * S::LANES) };
-        for &x in self.input {
-            // SAFETY: the panel has `k` steps of `columns` values; in one of
-            // fewer columns than lanes the vector runs on into the next step
-            // or into the room behind the panel.
-            let vector = unsafe { simd.load(weights) };
-            sum = simd.mul_add(simd.splat(x), vector, sum);
-            weights = weights.wrapping_add(columns);
+        let mut words = unsafe {
+            let panel_words = gemm.k.div_ceil(W::STEPS) * S::LANES;
+            self.words.add(panel * panel_words)
+        };
+        for steps in self.input.chunks(W::STEPS) {
+            for (part, &x) in steps.iter().enumerate() {
+                // SAFETY: the panel has `columns` words for each chunk of steps;
+                // in one of fewer columns than lanes the vector runs on into the
+                // next words or into the room after the panel.
+                let vector = unsafe { W::load(simd, words, part) };
+                sum = simd.mul_add(simd.splat(x), vector, sum);
+            }
+            words = words.wrapping_add(columns);
         }
         let (lower, upper) = gemm.bounds;
-        // The bounds stand first, so that NaN passes.
+        // The bounds come first, so that NaN passes.
         let bounded = simd.min(simd.splat(upper), simd.max(simd.splat(lower), sum));
         let result = match gemm.activation {
             None => bounded,

@@ -36,12 +36,18 @@ pub(super) trait Simd: Copy {
     /// The number of values in a vector.
     const LANES: usize;
 
+    /// The number of vectors that the CPU's registers hold.
+    const REGISTERS: usize;
+
     /// For 1, 2, ... rows: how many vectors of columns a tile of
     /// [`Gemm`](super::Gemm) may be wide, so that its accumulators, one weight
     /// vector for each and one input value fit the registers.
     const TILE_VECTORS: &'static [usize];
 
     /// Runs a task in a function of its own with this instruction set enabled.
+    ///
+    /// The function is never inlined: among many tasks in one function the
+    /// compiler does not keep the sums of each in registers.
     fn call<T: Task>(self, task: T) -> T::Output;
 
     /// The same value in every lane.
@@ -89,6 +95,17 @@ pub(super) trait Simd: Copy {
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Clears the bits of `a` that are clear in `bits`.
     fn and(self, a: Self::Vector, bits: u32) -> Self::Vector;
+    /// Moves the lower 16 bits of each lane to its upper half and clears the
+    /// lower: of two bf16 in a lane, the lower one as an `f32`.
+    ///
+    /// Only bits move: a lane need not hold a number.
+    fn widen_low(self, pairs: Self::Vector) -> Self::Vector;
+    /// Clears the lower 16 bits of each lane: of two bf16 in a lane, the upper
+    /// one as an `f32`.
+    #[inline(always)]
+    fn widen_high(self, pairs: Self::Vector) -> Self::Vector {
+        self.and(pairs, 0xFFFF_0000)
+    }
     /// The absolute value of `magnitude` with the sign of `sign`.
     fn copy_sign(self, magnitude: Self::Vector, sign: Self::Vector) -> Self::Vector;
     /// `a < b`; false if either is NaN.

@@ -1,7 +1,5 @@
 //! Runs one operator by itself, for the operators' own tests.
 
-use std::sync::Arc;
-
 use ndarray::ArrayD;
 
 use super::{Operand, Operator};
@@ -17,7 +15,7 @@ pub(in crate::engine) fn value(extents: &[usize]) -> Operand {
 /// An operand that is known at load.
 pub(in crate::engine) fn weight(shape: &[usize], values: &[f32]) -> Operand {
     let values = ArrayD::from_shape_vec(shape.to_vec(), values.to_vec()).unwrap();
-    Operand::known(Arc::new(values))
+    Operand::known(values.into())
 }
 
 /// The extents of the operator's only output.
@@ -50,7 +48,7 @@ pub(in crate::engine) fn assert_computes(
         let mut values = Vec::new();
         for (index, operand) in operands.iter().enumerate() {
             values.push(match &operand.constant {
-                Some(constant) => graph.constant((**constant).clone()),
+                Some(constant) => graph.constant(constant.clone()),
                 None => graph.input(TensorSpec::new(
                     index.to_string(),
                     DataType::Fp32,

@@ -142,14 +142,14 @@ pub(super) fn common_extents(inputs: &[Operand]) -> Result<Vec<usize>, OpError> 
 /// The second operand as one number a column of the first, if it is a constant of that kind.
 fn column_constant(inputs: &[Operand]) -> Option<Vec<f64>> {
     let [x, operand] = inputs else { return None };
-    let values = operand.constant.as_deref()?;
+    let values = operand.constant.as_ref()?;
     if x.constant.is_some() || x.extents().is_empty() {
         return None;
     }
-    match values.len() {
-        1 => Some(vec![f64::from(*values.first()?); x.columns()]),
-        len if len == x.columns() && operand.extents().len() == 1 => {
-            Some(values.iter().copied().map(f64::from).collect())
+    match operand.elements() {
+        1 => Some(vec![f64::from(*values.to_vec().first()?); x.columns()]),
+        elements if elements == x.columns() && operand.extents().len() == 1 => {
+            Some(values.to_vec().into_iter().map(f64::from).collect())
         }
         _ => None,
     }
@@ -179,10 +179,10 @@ impl Fold {
         let elements: usize = extents.iter().product();
         let constants = inputs
             .iter()
-            .filter_map(|operand| operand.constant.as_deref())
-            .map(|values| match values.len() {
-                1 => vec![values.sum(); elements.min(SCALAR_RUN)],
-                _ => values.iter().copied().collect(),
+            .filter_map(|operand| operand.constant.as_ref())
+            .map(|constant| match constant.to_vec() {
+                values if values.len() == 1 => vec![values[0]; elements.min(SCALAR_RUN)],
+                values => values,
             })
             .collect();
         Self {

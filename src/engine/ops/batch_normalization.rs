@@ -22,12 +22,8 @@ pub struct BatchNormalization {
 impl BatchNormalization {
     fn scale_shift(&self, inputs: &[Operand]) -> ScaleShift {
         let weight = |index: usize| -> Array1<f64> {
-            inputs[index]
-                .weight()
-                .iter()
-                .copied()
-                .map(f64::from)
-                .collect()
+            let weights = inputs[index].weights();
+            weights.into_iter().map(f64::from).collect()
         };
         let scale = weight(1) / (weight(4) + self.epsilon).sqrt();
         let shift = weight(2) - weight(3) * &scale;
@@ -69,8 +65,8 @@ impl Operator for BatchNormalization {
             expect_shape(weight, name, &[x.columns()])?;
         }
         if let Some(lowest) = constant(&weights[3], "variance")?
-            .iter()
-            .copied()
+            .to_vec()
+            .into_iter()
             .min_by(f32::total_cmp)
             && f64::from(lowest) + self.epsilon <= 0.0
         {

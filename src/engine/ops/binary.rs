@@ -53,8 +53,8 @@ impl Operator for Binary {
         let extents = common_extents(inputs).expect("infer_shapes checked the operands");
         let elements = extents.iter().product();
         let repeated = |operand: &Operand| {
-            let values = operand.constant.as_deref()?;
-            Some(values.iter().copied().cycle().take(elements).collect())
+            let values = operand.constant.as_ref()?.to_vec();
+            Some(values.into_iter().cycle().take(elements).collect())
         };
         Box::new(BinaryKernel {
             function: *self,

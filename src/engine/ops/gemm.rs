@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, ArrayD, ArrayView2, Axis, Ix2};
+use ndarray::{Array1, Array2, ArrayD, Axis, Ix2};
 
 use crate::engine::kernels::{self, Activation, Isa, Layout};
 use crate::engine::op::{
@@ -13,6 +13,8 @@ use crate::engine::run::Run;
 use crate::tensor::{Domain, Shape};
 
 /// `activation(x · W + bias)` over the last axis of the row.
+///
+/// A weight of bf16 is packed as it is, one of any other datatype as `f32`: the results are the same.
 ///
 /// Operands: `x` of `[..., k]`; the weight `W` of `[k, n]`, or `[n, k]` if `trans_b`; optionally
 /// the weight `bias` of `[n]`. Gives `[..., n]`. With a row of one axis this is ONNX `Gemm` with
@@ -26,26 +28,21 @@ pub struct Gemm {
 }
 
 impl Gemm {
-    /// The weight as `[k, n]`.
-    fn weight<'a>(&self, operand: &'a Operand) -> Result<ArrayView2<'a, f32>, OpError> {
-        let weight = constant(operand, "weight")?
-            .view()
-            .into_dimensionality::<Ix2>()
-            .map_err(|_| OpError::Shape {
+    /// The inputs and outputs that a weight has.
+    fn sizes(&self, operand: &Operand) -> Result<[usize; 2], OpError> {
+        match (constant(operand, "weight")?.shape(), self.trans_b) {
+            (&[k, n], false) | (&[n, k], true) => Ok([k, n]),
+            _ => Err(OpError::Shape {
                 operand: "weight",
                 expected: "2 axes".into(),
                 actual: operand.shape.extents.clone(),
-            })?;
-        Ok(if self.trans_b {
-            weight.reversed_axes()
-        } else {
-            weight
-        })
+            }),
+        }
     }
 
-    fn checked_weight<'a>(&self, inputs: &'a [Operand]) -> ArrayView2<'a, f32> {
-        self.weight(&inputs[1])
-            .expect("infer_shape checked the weight")
+    fn checked_sizes(&self, inputs: &[Operand]) -> [usize; 2] {
+        self.sizes(&inputs[1])
+            .expect("infer_shapes checked the weight")
     }
 }
 
@@ -65,7 +62,7 @@ impl Operator for Gemm {
                 });
             }
         };
-        let (k, n) = self.weight(weight)?.dim();
+        let [k, n] = self.sizes(weight)?;
         if x.extents().last() != Some(&k) {
             return Err(OpError::Shape {
                 operand: "x",
@@ -83,12 +80,8 @@ impl Operator for Gemm {
     }
 
     fn prepare(&self, inputs: &[Operand], isa: Isa) -> Box<dyn Kernel> {
-        let (k, n) = self.checked_weight(inputs).dim();
-        let weight = inputs[1].weight();
-        let bias = inputs.get(2).map(|bias| {
-            let bias = bias.weight();
-            bias.as_standard_layout().into_owned()
-        });
+        let [k, n] = self.checked_sizes(inputs);
+        let bias = inputs.get(2).map(Operand::weights);
         let layout = if self.trans_b {
             Layout::OutIn
         } else {
@@ -101,12 +94,9 @@ impl Operator for Gemm {
                 isa,
                 k,
                 n,
-                weight
-                    .as_standard_layout()
-                    .as_slice()
-                    .expect("standard layout"),
+                inputs[1].weight().stored(),
                 layout,
-                bias.as_ref().and_then(|bias| bias.as_slice()),
+                bias.as_deref(),
                 self.activation,
             ),
         })
@@ -121,7 +111,7 @@ impl Operator for Gemm {
         })
     }
 
-    /// Rewrites weight and bias in double precision:
+    /// Rewrites weight and bias in double precision, whatever they are stored as:
     /// after the product `W' = W · diag(scale)`, `bias' = bias · scale + shift`;
     /// before it `W' = diag(scale) · W`, `bias' = bias + shift · W`.
     fn absorb(
@@ -133,13 +123,19 @@ impl Operator for Gemm {
         if side == Side::Output && self.activation != Activation::Linear {
             return None;
         }
-        let weight = self.checked_weight(inputs).mapv(f64::from);
+        let [_, n] = self.checked_sizes(inputs);
+        let weight = inputs[1].weight().to_f32().mapv(f64::from);
+        let weight = weight
+            .into_dimensionality::<Ix2>()
+            .expect("infer_shapes checked the weight");
+        let weight = if self.trans_b {
+            weight.reversed_axes()
+        } else {
+            weight
+        };
         let mut bias = match inputs.get(2) {
-            Some(bias) => {
-                let bias = bias.weight();
-                bias.iter().copied().map(f64::from).collect()
-            }
-            None => Array1::<f64>::zeros(weight.ncols()),
+            Some(bias) => bias.weights().into_iter().map(f64::from).collect(),
+            None => Array1::<f64>::zeros(n),
         };
         let scale = Array1::from_vec(affine.scale.clone());
         let shift = Array1::from_vec(affine.shift.clone());

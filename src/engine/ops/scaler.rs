@@ -29,7 +29,8 @@ impl Operator for Scaler {
         constant(offset, "offset")?;
         expect_shape(offset, "offset", &[x.columns()])?;
         expect_shape(divisor, "divisor", &[x.columns()])?;
-        if let Some(column) = constant(divisor, "divisor")?.iter().position(|d| *d == 0.0) {
+        let divisors = constant(divisor, "divisor")?.to_vec();
+        if let Some(column) = divisors.iter().position(|d| *d == 0.0) {
             return Err(OpError::Attribute {
                 attribute: "divisor",
                 problem: format!("is 0 in column {column}; a constant feature needs 1 there"),

@@ -13,7 +13,7 @@ use crate::engine::ops::{
     LogSoftmax, LpNormalization, Max, Mean, Min, Mul, PRelu, Reduce, Reshape, Softmax, Sum,
     Transpose, Unary,
 };
-use crate::engine::{self, MAX_ROW_ELEMENTS, ValueId};
+use crate::engine::{self, Constant, MAX_ROW_ELEMENTS, ValueId};
 use crate::model::activations::{self, ACTIVATIONS, NamedActivation};
 use crate::model::lowering::{Call, Refusal, Value};
 
@@ -204,7 +204,7 @@ fn binary(call: &mut NodeCall<'_, '_>, operator: Binary) -> Result<ValueId, Refu
 /// beside it.
 fn subtract(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     if let [Some(_), Some(Value::Constant(b))] = &mut *call.operands {
-        *b = Arc::new(b.mapv(|value| -value));
+        *b = b.to_f32().mapv(|value| -value).into();
         return fold(call, Sum, 2);
     }
     binary(call, Binary::Sub)
@@ -221,8 +221,9 @@ fn aligned(call: &mut Call<'_>) -> Result<Vec<ValueId>, Refusal> {
         shapes.push(match operand {
             Some(Value::Rows(value)) => call.graph.shape(*value).to_vec(),
             Some(Value::Constant(values)) => {
-                *values = without_rows(values, rank)
-                    .map_err(|problem| format!("input {index}: {problem}"))?;
+                *values = without_rows(&values.to_f32(), rank)
+                    .map_err(|problem| format!("input {index}: {problem}"))?
+                    .into();
                 values.shape().to_vec()
             }
             None => return Err(format!("input {index} is missing").into()),
@@ -239,7 +240,7 @@ fn aligned(call: &mut Call<'_>) -> Result<Vec<ValueId>, Refusal> {
                 call.emit(Expand { shape }, &[value])?
             }
             Value::Constant(values) => {
-                let values = repeated(values, &target);
+                let values = repeated(values.to_f32(), &target);
                 call.graph.weight(values)
             }
         });
@@ -335,8 +336,12 @@ fn gemm(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     if shape.len() != 1 {
         return Err(format!("input 0: expected 2 axes, got {}", shape.len() + 1).into());
     }
-    let weight = matrix(&call.required_constant(1)?, alpha)?;
+    let weight = required_matrix(call)?;
     let columns = weight.shape()[usize::from(!trans_b)];
+    let weight = match alpha {
+        1.0 => weight,
+        alpha => weight.to_f32().mapv(|value| alpha * value).into(),
+    };
     let mut operands = vec![x, call.graph.weight(weight)];
     if let Some(bias) = call.constant(2)? {
         let bias = without_rows(&bias, 1).map_err(|problem| format!("input 2: {problem}"))?;
@@ -362,15 +367,17 @@ fn gemm(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     )
 }
 
-/// A weight of two axes, times a factor.
-fn matrix(values: &Arc<ArrayD<f32>>, factor: f32) -> Result<Arc<ArrayD<f32>>, String> {
-    match values.ndim() {
-        2 if factor == 1.0 => Ok(values.clone()),
-        2 => Ok(Arc::new(values.mapv(|value| factor * value))),
+/// The weight of two axes that is a product's operand 1, as it is stored.
+fn required_matrix(call: &Call<'_>) -> Result<Constant, Refusal> {
+    let weight = call.stored_constant(1)?;
+    let weight = weight.ok_or_else(|| "input 1 is missing".to_owned())?;
+    match weight.shape().len() {
+        2 => Ok(weight),
         _ => Err(format!(
             "input 1: expected a weight of 2 axes, got shape {:?}",
-            values.shape()
-        )),
+            weight.shape()
+        )
+        .into()),
     }
 }
 
@@ -378,13 +385,15 @@ fn matrix(values: &Arc<ArrayD<f32>>, factor: f32) -> Result<Arc<ArrayD<f32>>, St
 fn mat_mul(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     call.expect_operands(2, 2)?;
     let x = call.rows(0)?;
-    let weight = call.required_constant(1)?;
-    let is_vector = weight.ndim() == 1;
+    let stored = call.stored_constant(1)?;
+    let is_vector = stored.is_some_and(|weight| weight.shape().len() == 1);
     let weight = match is_vector {
-        true => Arc::new((*weight).clone().insert_axis(Axis(1))),
-        false => weight,
+        true => Arc::unwrap_or_clone(call.required_constant(1)?)
+            .insert_axis(Axis(1))
+            .into(),
+        false => required_matrix(call)?,
     };
-    let weight = call.graph.weight(matrix(&weight, 1.0)?);
+    let weight = call.graph.weight(weight);
     let product = Gemm {
         trans_b: false,
         activation: Activation::Linear,

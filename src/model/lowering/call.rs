@@ -7,7 +7,7 @@ use ndarray::ArrayD;
 
 use super::constants::{Constants, Found, Weight};
 use super::refusal::Refusal;
-use crate::engine::{GraphBuilder, Operator, ValueId};
+use crate::engine::{Constant, GraphBuilder, Operator, ValueId};
 
 /// A step of a network: a layer, or an ONNX node.
 pub(crate) trait Lower: fmt::Debug {
@@ -24,7 +24,7 @@ pub(crate) enum Value {
     /// One for each row of a batch.
     Rows(ValueId),
     /// The same for all rows.
-    Constant(Arc<ArrayD<f32>>),
+    Constant(Constant),
 }
 
 /// One application of a step on its way into the engine's graph.
@@ -92,6 +92,12 @@ impl<'a> Call<'a> {
 
     /// An operand that is the same for all rows, if it is there.
     pub(crate) fn constant(&self, index: usize) -> Result<Option<Arc<ArrayD<f32>>>, Refusal> {
+        let stored = self.stored_constant(index)?;
+        Ok(stored.map(|values| values.to_f32()))
+    }
+
+    /// As [`Call::constant`], in the datatype in which it is stored.
+    pub(crate) fn stored_constant(&self, index: usize) -> Result<Option<Constant>, Refusal> {
         match self.operands.get(index) {
             Some(Some(Value::Constant(values))) => Ok(Some(values.clone())),
             Some(Some(Value::Rows(_))) => {

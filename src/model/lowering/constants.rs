@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ndarray::{ArrayD, IxDyn};
 
 use super::refusal::Refusal;
-use crate::engine::{GraphBuilder, ValueId};
+use crate::engine::{Constant, GraphBuilder, ValueId};
 use crate::model::weights::{Weights, WeightsError};
 
 /// Where a step finds one of its weights.
@@ -73,7 +73,7 @@ impl Constants {
     }
 
     /// Takes a tensor by its name, if there is one.
-    pub(super) fn tensor(&mut self, name: &str) -> Result<Option<Arc<ArrayD<f32>>>, Refusal> {
+    pub(super) fn tensor(&mut self, name: &str) -> Result<Option<Constant>, Refusal> {
         if !self.weights.contains(name) {
             return Ok(None);
         }
@@ -96,7 +96,7 @@ impl Constants {
             self.note(role, &found);
             return Ok(found);
         }
-        let (mut values, tensor, description) = match weight {
+        let (mut values, tensor, description): (Constant, _, _) = match weight {
             Weight::Values(values) => (
                 ArrayD::from_shape_vec(IxDyn(&[values.len()]), values.clone())
                     .expect("one axis of that length")
@@ -107,13 +107,15 @@ impl Constants {
             Weight::Tensor(names) => self.take(role, names)?,
         };
         if let Some(map) = map {
-            for (index, value) in Arc::make_mut(&mut values).iter_mut().enumerate() {
+            let mut mapped = Arc::unwrap_or_clone(values.to_f32());
+            for (index, value) in mapped.iter_mut().enumerate() {
                 *value = map(*value).ok_or_else(|| {
                     format!(
                         "{role}: element {index} of {description} is {value}; none may be negative"
                     )
                 })?;
             }
+            values = mapped.into();
         }
         let value = match weight {
             Weight::Tensor(_) => graph.weight(values),
@@ -134,7 +136,7 @@ impl Constants {
         &mut self,
         role: &'static str,
         names: &[String],
-    ) -> Result<(Arc<ArrayD<f32>>, String, String), Refusal> {
+    ) -> Result<(Constant, String, String), Refusal> {
         let refused = |error| Refusal::Weight { role, error };
         let Some(name) = names.iter().find(|name| self.weights.contains(name)) else {
             return Err(refused(WeightsError::Missing {

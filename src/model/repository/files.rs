@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::model::CONFIG_FILE;
-use crate::model::weights::{INDEX_FILE, SINGLE_FILE};
+use crate::model::files::{INDEX_FILE, SINGLE_FILE};
 
 /// The most files that are looked at beside an index of shards. 64 GB in shards of 16 MB.
 const MAX_SHARDS: usize = 4096;

@@ -91,7 +91,7 @@ const HEADERS: &[(&str, &str, usize)] = &[
     ("a header that is no JSON", "{slope}", 0),
     ("two headers", "{}{}", 0),
     (
-        "a tensor that stands twice",
+        "a tensor that comes twice",
         r#"{"slope":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"slope":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
         8,
     ),
@@ -101,7 +101,7 @@ const HEADERS: &[(&str, &str, usize)] = &[
         8,
     ),
     (
-        "a key of a tensor that stands twice",
+        "a key of a tensor that comes twice",
         r#"{"slope":{"dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8]}}"#,
         8,
     ),

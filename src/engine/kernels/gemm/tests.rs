@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::engine::kernels::digest::Digests;
 
+mod datatypes;
+
 /// Sizes around every boundary of vectors, panels and tiles.
 const SIZES: &[usize] = if cfg!(miri) {
     &[0, 1, 3, 4, 5, 17]
@@ -54,7 +56,15 @@ fn every_output_is_the_bias_then_one_multiply_add_for_each_k() {
                 let weights = numbers(k * n, 1);
                 let bias = numbers(n, 2);
                 let layout = Layout::InOut;
-                let gemm = Gemm::new(isa, k, n, &weights, layout, Some(&bias), Activation::Linear);
+                let gemm = Gemm::new(
+                    isa,
+                    k,
+                    n,
+                    Weights::F32(&weights),
+                    layout,
+                    Some(&bias),
+                    Activation::Linear,
+                );
                 for rows in [0, 1, 2, 3, 5, 9] {
                     let input = numbers(rows * k, 3);
                     let output = run(&gemm, rows, &input);
@@ -109,7 +119,15 @@ fn a_layer_gives_the_same_bits_on_every_cpu() {
         let digested = |(k, n, activation): (usize, usize, Activation)| {
             let (weights, bias) = (numbers(k * n, 20), numbers(n, 21));
             let layout = Layout::OutIn;
-            let gemm = Gemm::new(isa, k, n, &weights, layout, Some(&bias), activation);
+            let gemm = Gemm::new(
+                isa,
+                k,
+                n,
+                Weights::F32(&weights),
+                layout,
+                Some(&bias),
+                activation,
+            );
             let rows = [1, 5, 11];
             let outputs = rows.map(|rows| run(&gemm, rows, &numbers(rows * k, 22)));
             (format!("{k}x{n}"), outputs.concat())
@@ -145,7 +163,15 @@ fn check_against_ndarray(
     let weights = numbers(k * n, 4);
     let bias = with_bias.then(|| numbers(n, 5));
     let input = numbers(rows * k, 6);
-    let gemm = Gemm::new(isa, k, n, &weights, layout, bias.as_deref(), activation);
+    let gemm = Gemm::new(
+        isa,
+        k,
+        n,
+        Weights::F32(&weights),
+        layout,
+        bias.as_deref(),
+        activation,
+    );
     let output = run(&gemm, rows, &input);
 
     let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
@@ -224,7 +250,15 @@ fn a_row_is_bit_identical_in_every_batch_size_and_position() {
             let activation = activations[shape % activations.len()];
             let (weights, bias) = (numbers(k * n, 7), numbers(n, 8));
             let layout = Layout::OutIn;
-            let gemm = Gemm::new(isa, k, n, &weights, layout, Some(&bias), activation);
+            let gemm = Gemm::new(
+                isa,
+                k,
+                n,
+                Weights::F32(&weights),
+                layout,
+                Some(&bias),
+                activation,
+            );
             let input = numbers(most * k, 9);
             let alone: Vec<u32> = (0..most)
                 .flat_map(|row| bits(&run(&gemm, 1, &input[row * k..][..k])))
@@ -249,11 +283,19 @@ fn a_row_is_bit_identical_in_large_layers_too() {
     // Large enough for fetching ahead; for several blocks of rows; and for
     // groups of panels narrower than a tile may be.
     for (k, n) in [(300, 230), (2100, 33), (5000, 49), (66_000, 1)] {
-        assert!(k * n >= LARGE_VALUES);
+        assert!(k * n >= LARGE_WORDS);
         for isa in Isa::available() {
             let (weights, bias) = (numbers(k * n, 14), numbers(n, 15));
             let layout = Layout::InOut;
-            let gemm = Gemm::new(isa, k, n, &weights, layout, Some(&bias), Activation::Relu6);
+            let gemm = Gemm::new(
+                isa,
+                k,
+                n,
+                Weights::F32(&weights),
+                layout,
+                Some(&bias),
+                Activation::Relu6,
+            );
             let input = numbers(130 * k, 16);
             let alone: Vec<u32> = (0..130)
                 .flat_map(|row| bits(&run(&gemm, 1, &input[row * k..][..k])))
@@ -273,12 +315,20 @@ fn a_row_is_bit_identical_in_large_layers_too() {
 
 #[test]
 #[cfg_attr(miri, ignore = "needs layers too large to interpret")]
-fn a_shared_layer_is_bit_identical_whoever_helps() {
+fn a_shared_layer_is_bit_identical_with_any_helpers() {
     for (k, n) in [(784, 2048), (2048, 1000), (300, 4099), (5000, 417)] {
         for isa in Isa::available() {
             let (weights, bias) = (numbers(k * n, 14), numbers(n, 15));
             let layout = Layout::InOut;
-            let gemm = Gemm::new(isa, k, n, &weights, layout, Some(&bias), Activation::Gelu);
+            let gemm = Gemm::new(
+                isa,
+                k,
+                n,
+                Weights::F32(&weights),
+                layout,
+                Some(&bias),
+                Activation::Gelu,
+            );
             for rows in [1, 2, 5, 9, 33] {
                 assert!(gemm.pays_to_share(rows));
                 let input = numbers(rows * k, 16);
@@ -310,7 +360,7 @@ fn a_row_of_nan_or_infinity_leaves_its_neighbours_alone() {
             isa,
             k,
             n,
-            &weights,
+            Weights::F32(&weights),
             Layout::InOut,
             None,
             Activation::Sigmoid,
@@ -327,7 +377,7 @@ fn a_row_of_nan_or_infinity_leaves_its_neighbours_alone() {
                         assert_eq!(
                             bits(&output[row * n..][..n]),
                             bits(&expected[row * n..][..n]),
-                            "{isa:?} rows {rows}, row {row} beside {poisoned}"
+                            "{isa:?} rows {rows}, row {row} next to {poisoned}"
                         );
                     }
                 }
@@ -340,7 +390,15 @@ fn a_row_of_nan_or_infinity_leaves_its_neighbours_alone() {
 fn nan_passes_through_the_bounds_of_an_activation() {
     for isa in Isa::available() {
         for activation in [Activation::Linear, Activation::Relu, Activation::Relu6] {
-            let gemm = Gemm::new(isa, 1, 1, &[1.0], Layout::InOut, None, activation);
+            let gemm = Gemm::new(
+                isa,
+                1,
+                1,
+                Weights::F32(&[1.0]),
+                Layout::InOut,
+                None,
+                activation,
+            );
             assert!(
                 run(&gemm, 1, &[f32::NAN])[0].is_nan(),
                 "{isa:?} {activation:?}"
@@ -356,13 +414,21 @@ fn panels_write_their_own_columns_only() {
         let lanes = isa.lanes();
         let n = 4 * lanes + 1;
         let weights = numbers(k * n, 12);
-        let gemm = Gemm::new(isa, k, n, &weights, Layout::InOut, None, Activation::Tanh);
+        let gemm = Gemm::new(
+            isa,
+            k,
+            n,
+            Weights::F32(&weights),
+            Layout::InOut,
+            None,
+            Activation::Tanh,
+        );
         let input = numbers(rows * k, 13);
         let whole = run(&gemm, rows, &input);
         for panels in [0..0, 0..1, 1..3, 3..5, 4..5] {
             let columns = panels.start * lanes..(panels.end * lanes).min(n);
             let mut output = vec![7.0; rows * n];
-            // SAFETY: the sizes fit the layer, and nobody else has the output.
+            // SAFETY: the sizes fit the layer, and no one else has the output.
             unsafe { gemm.run_panels(rows, &input, panels, output.as_mut_ptr()) };
             for (index, &value) in output.iter().enumerate() {
                 let expected = if columns.contains(&(index % n)) {
@@ -389,7 +455,15 @@ fn both_layouts_of_one_matrix_give_the_same_layer() {
             (Layout::InOut, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
             (Layout::OutIn, [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]),
         ] {
-            let gemm = Gemm::new(isa, 3, 2, &weights, layout, Some(&bias), Activation::Linear);
+            let gemm = Gemm::new(
+                isa,
+                3,
+                2,
+                Weights::F32(&weights),
+                layout,
+                Some(&bias),
+                Activation::Linear,
+            );
             assert_eq!(
                 run(&gemm, 1, &[1.0, 10.0, 100.0]),
                 [531.5, 642.5],
@@ -406,7 +480,7 @@ fn the_cost_of_a_layer_is_stated() {
             isa,
             64,
             32,
-            &[0.5; 2048],
+            Weights::F32(&[0.5; 2048]),
             Layout::InOut,
             None,
             Activation::Relu,
@@ -418,14 +492,22 @@ fn the_cost_of_a_layer_is_stated() {
 
 #[test]
 fn a_layer_of_any_width_takes_no_more_memory_than_its_weights() {
-    // The bias's padding, the room behind a narrow panel and the last lines.
+    // The bias's padding, the room after a narrow panel and the last lines.
     const SMALL: usize = 4 * 64;
     let k = if cfg!(miri) { 64 } else { 4096 };
     for isa in Isa::available() {
         for n in [1, 2, 15, 16, 17, 33] {
             let weights = numbers(k * n, 17);
             for layout in [Layout::InOut, Layout::OutIn] {
-                let gemm = Gemm::new(isa, k, n, &weights, layout, None, Activation::Linear);
+                let gemm = Gemm::new(
+                    isa,
+                    k,
+                    n,
+                    Weights::F32(&weights),
+                    layout,
+                    None,
+                    Activation::Linear,
+                );
                 let needed = k * n * size_of::<f32>();
                 let bytes = gemm.bytes();
                 assert!(bytes >= needed, "{isa:?} n {n}: {bytes} bytes");
@@ -449,7 +531,15 @@ fn a_weight_that_is_not_a_number_spoils_its_own_column_only() {
                     let mut weights = numbers(k * n, 18);
                     weights[step * n + column] = f32::NAN;
                     let layout = Layout::InOut;
-                    let gemm = Gemm::new(isa, k, n, &weights, layout, None, Activation::Linear);
+                    let gemm = Gemm::new(
+                        isa,
+                        k,
+                        n,
+                        Weights::F32(&weights),
+                        layout,
+                        None,
+                        Activation::Linear,
+                    );
                     for rows in [1, 3] {
                         let output = run(&gemm, rows, &numbers(rows * k, 19));
                         for (index, value) in output.iter().enumerate() {
@@ -473,7 +563,7 @@ fn an_input_of_the_wrong_size_is_refused() {
         Isa::detect(),
         2,
         1,
-        &[1.0; 2],
+        Weights::F32(&[1.0; 2]),
         Layout::InOut,
         None,
         Activation::Relu,
@@ -488,7 +578,7 @@ fn an_output_of_the_wrong_size_is_refused() {
         Isa::detect(),
         2,
         1,
-        &[1.0; 2],
+        Weights::F32(&[1.0; 2]),
         Layout::InOut,
         None,
         Activation::Relu,

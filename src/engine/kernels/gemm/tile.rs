@@ -1,21 +1,62 @@
 //! One tile of a dense layer's output, its sums all in registers.
 
 use std::array::from_fn;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use crate::engine::kernels::activation::{Activation, Block};
 use crate::engine::kernels::aligned::LINE;
 use crate::engine::kernels::simd::{Simd, Task};
 
+/// 32 bits of a panel: a column's weights of one step over `k`, or of several
+/// that follow each other.
+pub(super) trait Word: Copy + Default {
+    /// How many steps' weights it holds.
+    const STEPS: usize;
+
+    /// The weights of the words' step `part` as `f32`.
+    ///
+    /// # Safety
+    /// `source` is valid for reading `LANES` words.
+    unsafe fn load<S: Simd>(simd: S, source: *const Self, part: usize) -> S::Vector;
+}
+
+/// A weight as it is.
+impl Word for f32 {
+    const STEPS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, source: *const f32, _part: usize) -> S::Vector {
+        // SAFETY: the caller grants `LANES` readable words.
+        unsafe { simd.load(source) }
+    }
+}
+
+/// Two weights of bf16, the first step's in the lower half.
+impl Word for u32 {
+    const STEPS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, source: *const u32, part: usize) -> S::Vector {
+        // SAFETY: the caller grants `LANES` readable words, of 32 bits each.
+        let pairs = unsafe { simd.load(source.cast()) };
+        match part {
+            0 => simd.widen_low(pairs),
+            _ => simd.widen_high(pairs),
+        }
+    }
+}
+
 /// A tile's place in the matrices and what is applied to it.
 #[derive(Clone, Copy)]
-pub(super) struct Tile {
+pub(super) struct Tile<W> {
     /// The number of inputs, also the stride of the input's rows.
     pub(super) k: usize,
     /// The tile's first row of `[rows, k]`.
     pub(super) input: *const f32,
-    /// The tile's first panel of `[panels, k, lanes]`. A last panel of fewer
-    /// columns is `[k, columns]`, with `lanes - columns` values behind it.
-    pub(super) weights: *const f32,
+    /// The tile's first panel of `[panels, words, lanes]`, with as many words as
+    /// hold `k` steps. A last panel of fewer columns is `[words, columns]`, with
+    /// `lanes - columns` words after it.
+    pub(super) words: *const W,
     /// The tile's first bias of `[panels, lanes]`.
     pub(super) bias: *const f32,
     /// The lowest and highest result.
@@ -28,8 +69,8 @@ pub(super) struct Tile {
     pub(super) columns: usize,
     /// Applied to the finished tile while it is in the L1 cache.
     pub(super) activation: Option<Activation>,
-    /// Weights that a later tile needs, fetched meanwhile; only a hint.
-    pub(super) ahead: *const f32,
+    /// Words that a later tile needs, fetched meanwhile; only a hint.
+    pub(super) ahead: *const W,
     /// How many cache lines of them.
     pub(super) lines_ahead: usize,
 }
@@ -37,23 +78,28 @@ pub(super) struct Tile {
 /// Computes a tile of `rows` rows and `panels` panels.
 ///
 /// # Safety
-/// The tile's input, panels, biases and outputs exist, and nobody else uses
+/// The tile's input, panels, biases and outputs exist, and no one else uses
 /// the outputs meanwhile.
 #[inline(always)]
-pub(super) unsafe fn run_tile<S: Simd>(simd: S, rows: usize, panels: usize, tile: Tile) {
+pub(super) unsafe fn run_tile<S: Simd, W: Word>(
+    simd: S,
+    rows: usize,
+    panels: usize,
+    tile: Tile<W>,
+) {
     let is_narrow = tile.columns < panels * S::LANES;
     /// Chooses the tile function of that size. Only tall ones come with
     /// fetching ahead too: several tiles of a block are never all short. And
-    /// no narrow ones do: behind the last panel there is nothing to fetch.
+    /// no narrow ones do: after the last panel there is nothing to fetch.
     macro_rules! choose {
         ($($rows:literal: $($panels:literal)+;)+ and ahead $($tall:literal: $($wide:literal)+;)+) => {
             match (rows, panels, is_narrow, tile.lines_ahead > 0) {
                 $($(
-                    ($tall, $wide, false, true) => simd.call(Sized::<$tall, $wide, true, false>(tile)),
+                    ($tall, $wide, false, true) => simd.call(Sized::<W, $tall, $wide, true, false>(tile)),
                 )+)+
                 $($(
-                    ($rows, $panels, false, _) => simd.call(Sized::<$rows, $panels, false, false>(tile)),
-                    ($rows, $panels, true, _) => simd.call(Sized::<$rows, $panels, false, true>(tile)),
+                    ($rows, $panels, false, _) => simd.call(Sized::<W, $rows, $panels, false, false>(tile)),
+                    ($rows, $panels, true, _) => simd.call(Sized::<W, $rows, $panels, false, true>(tile)),
                 )+)+
                 _ => unreachable!("`TILE_VECTORS` bounds the tiles"),
             }
@@ -83,7 +129,8 @@ pub(super) unsafe fn run_tile<S: Simd>(simd: S, rows: usize, panels: usize, tile
 }
 
 /// The steps over `k` that are written out between two jumps: the jump and the
-/// addresses would otherwise take a tenth of the time.
+/// addresses would otherwise take a tenth of the time. A multiple of the steps
+/// of a word.
 const UNROLL: usize = 4;
 
 /// A tile whose size the compiler knows, so that its sums stay in registers;
@@ -91,10 +138,10 @@ const UNROLL: usize = 4;
 ///
 /// `NARROW` says that the last panel has fewer columns than lanes: the second
 /// address that this takes would cost a row of full panels a tenth of its time.
-struct Sized<const R: usize, const P: usize, const AHEAD: bool, const NARROW: bool>(Tile);
+struct Sized<W, const R: usize, const P: usize, const AHEAD: bool, const NARROW: bool>(Tile<W>);
 
-impl<const R: usize, const P: usize, const AHEAD: bool, const NARROW: bool> Task
-    for Sized<R, P, AHEAD, NARROW>
+impl<W: Word, const R: usize, const P: usize, const AHEAD: bool, const NARROW: bool> Task
+    for Sized<W, R, P, AHEAD, NARROW>
 {
     type Output = ();
 
@@ -106,17 +153,19 @@ impl<const R: usize, const P: usize, const AHEAD: bool, const NARROW: bool> Task
         let mut sums: [[S::Vector; P]; R] = [bias; R];
 
         let k = tile.k;
-        // The columns of the last panel, and so the values from step to step.
+        // The columns of the last panel, and so the words from one to the next.
         let last_columns = if NARROW {
             tile.columns - (P - 1) * S::LANES
         } else {
             S::LANES
         };
+        let stride = k.div_ceil(W::STEPS) * S::LANES;
         let (mut input, mut ahead) = (tile.input, tile.ahead);
-        // SAFETY: `run_tile` was granted `P` panels, the first of them full.
-        let last = unsafe { tile.weights.add((P - 1) * k * S::LANES) };
-        let mut weights = Weights {
-            full: tile.weights,
+        // SAFETY: `run_tile` was granted `P` panels, all but the last of them full.
+        let last = unsafe { tile.words.add((P - 1) * stride) };
+        let mut words = Words {
+            full: tile.words,
+            stride,
             last,
             last_columns,
         };
@@ -133,26 +182,28 @@ impl<const R: usize, const P: usize, const AHEAD: bool, const NARROW: bool> Task
             // granted.
             unsafe {
                 for step in 0..UNROLL {
-                    accumulate::<S, R, P, NARROW>(
+                    accumulate::<S, W, R, P, NARROW>(
                         simd,
                         k,
                         input.add(step),
-                        weights.step::<S>(step),
+                        words.after::<S>(step / W::STEPS),
+                        step % W::STEPS,
                         &mut sums,
                     );
                 }
                 input = input.add(UNROLL);
-                weights = weights.step::<S>(UNROLL);
+                words = words.after::<S>(UNROLL / W::STEPS);
             }
         }
         for step in 0..k % UNROLL {
             // SAFETY: these are the remaining steps of `k`.
             unsafe {
-                accumulate::<S, R, P, NARROW>(
+                accumulate::<S, W, R, P, NARROW>(
                     simd,
                     k,
                     input.add(step),
-                    weights.step::<S>(step),
+                    words.after::<S>(step / W::STEPS),
+                    step % W::STEPS,
                     &mut sums,
                 );
             }
@@ -162,7 +213,7 @@ impl<const R: usize, const P: usize, const AHEAD: bool, const NARROW: bool> Task
         let upper = simd.splat(tile.bounds.1);
         for (r, sums) in sums.iter().enumerate() {
             for (p, &sum) in sums.iter().enumerate() {
-                // The bounds stand first, so that NaN passes.
+                // The bounds come first, so that NaN passes.
                 let result = simd.min(upper, simd.max(lower, sum));
                 // SAFETY: `run_tile` was granted the outputs of `R` rows and
                 // `columns` columns; only the last panel may not be full.
@@ -179,26 +230,27 @@ impl<const R: usize, const P: usize, const AHEAD: bool, const NARROW: bool> Task
     }
 }
 
-/// Where a step over `k` finds the weights of a tile.
+/// Where a step over `k` finds the words of a tile.
 #[derive(Clone, Copy)]
-struct Weights {
-    /// The step in the first panel, if that is full; each further full panel
-    /// follows `k` vectors later.
-    full: *const f32,
-    /// The step in a narrow tile's last panel.
-    last: *const f32,
-    /// The values from step to step in the last panel.
+struct Words<W> {
+    /// Those of the first panel, if that is full.
+    full: *const W,
+    /// From one full panel to the next.
+    stride: usize,
+    /// Those of a narrow tile's last panel.
+    last: *const W,
+    /// From word to word of a column in the last panel.
     last_columns: usize,
 }
 
-impl Weights {
-    /// The place `steps` steps further on, at most behind the last one.
+impl<W: Word> Words<W> {
+    /// The place `words` words further on, at most after the last one.
     #[inline(always)]
-    fn step<S: Simd>(self, steps: usize) -> Weights {
+    fn after<S: Simd>(self, words: usize) -> Words<W> {
         // Wrapping, because a lone panel of fewer columns ends before `full`.
-        Weights {
-            full: self.full.wrapping_add(steps * S::LANES),
-            last: self.last.wrapping_add(steps * self.last_columns),
+        Words {
+            full: self.full.wrapping_add(words * S::LANES),
+            last: self.last.wrapping_add(words * self.last_columns),
             ..self
         }
     }
@@ -207,27 +259,36 @@ impl Weights {
 /// Adds the products of one step over `k` to the sums.
 ///
 /// # Safety
-/// `input` points to this step of the first of `R` rows of `k` inputs, `weights`
-/// to this step of `P` panels; a vector may be read at each of them.
+/// `input` points to this step of the first of `R` rows of `k` inputs; `words` to
+/// the words of `P` panels whose step `part` this is, and a vector may be read at
+/// each of them.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, const R: usize, const P: usize, const NARROW: bool>(
+unsafe fn accumulate<S: Simd, W: Word, const R: usize, const P: usize, const NARROW: bool>(
     simd: S,
     k: usize,
     input: *const f32,
-    weights: Weights,
+    words: Words<W>,
+    part: usize,
     sums: &mut [[S::Vector; P]; R],
 ) {
+    // The sums, the vectors at hand, the words that they came from and an input.
+    if W::STEPS > 1 && R > 2 && R * P + 2 * P + 1 > S::REGISTERS {
+        // The words are read again for their next step: kept meanwhile, they
+        // would drive sums out of the registers.
+        compiler_fence(Ordering::SeqCst);
+    }
     let mut vectors = [simd.splat(0.0); P];
     for (p, vector) in vectors.iter_mut().enumerate() {
-        // SAFETY: full panels follow each other at `k` vectors; in a last one
-        // of fewer columns the vector runs on into the next step or, after the
-        // last step, into the room behind the panel.
+        // SAFETY: full panels follow each other at `stride` words; in a last one
+        // of fewer columns the vector runs on into the next words or, after the
+        // last ones, into the room after the panel.
         *vector = unsafe {
-            simd.load(if NARROW && p + 1 == P {
-                weights.last
+            let source = if NARROW && p + 1 == P {
+                words.last
             } else {
-                weights.full.add(p * k * S::LANES)
-            })
+                words.full.add(p * words.stride)
+            };
+            W::load(simd, source, part)
         };
     }
     for (r, sums) in sums.iter_mut().enumerate() {
@@ -241,7 +302,7 @@ unsafe fn accumulate<S: Simd, const R: usize, const P: usize, const NARROW: bool
 
 /// Asks the CPU to fetch a cache line into its L2 cache.
 #[inline(always)]
-fn prefetch(address: *const f32) {
+fn prefetch<W>(address: *const W) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: every x86-64 CPU has the instruction, and it may name any address.
     unsafe {

@@ -16,6 +16,7 @@ impl Avx2 {
 }
 
 #[target_feature(enable = "avx2,fma")]
+#[inline(never)]
 fn run<T: Task>(task: T, simd: Avx2) -> T::Output {
     task.run(simd)
 }
@@ -62,6 +63,7 @@ impl Simd for Avx2 {
 
     const NAME: &'static str = "avx2";
     const LANES: usize = 8;
+    const REGISTERS: usize = 16;
     const TILE_VECTORS: &'static [usize] = &[8, 6, 4, 3, 2, 2];
 
     #[inline(always)]
@@ -146,6 +148,13 @@ impl Simd for Avx2 {
             a,
             _mm256_castsi256_ps(_mm256_set1_epi32(bits.cast_signed()))
         ))
+    }
+
+    #[inline(always)]
+    fn widen_low(self, pairs: __m256) -> __m256 {
+        proven!(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(
+            _mm256_castps_si256(pairs)
+        )))
     }
 
     #[inline(always)]

@@ -17,6 +17,7 @@ impl Avx512 {
 }
 
 #[target_feature(enable = "avx512f,avx2,fma")]
+#[inline(never)]
 fn run<T: Task>(task: T, simd: Avx512) -> T::Output {
     task.run(simd)
 }
@@ -43,6 +44,7 @@ impl Simd for Avx512 {
 
     const NAME: &'static str = "avx512";
     const LANES: usize = 16;
+    const REGISTERS: usize = 32;
     const TILE_VECTORS: &'static [usize] = &[8, 6, 6, 5, 4, 4, 3, 3];
 
     #[inline(always)]
@@ -126,6 +128,13 @@ impl Simd for Avx512 {
         proven!(_mm512_castsi512_ps(_mm512_and_si512(
             _mm512_castps_si512(a),
             _mm512_set1_epi32(bits.cast_signed()),
+        )))
+    }
+
+    #[inline(always)]
+    fn widen_low(self, pairs: __m512) -> __m512 {
+        proven!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(
+            _mm512_castps_si512(pairs)
         )))
     }
 

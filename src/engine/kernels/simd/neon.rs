@@ -22,6 +22,7 @@ impl Neon {
 }
 
 #[target_feature(enable = "neon")]
+#[inline(never)]
 fn run<T: Task>(task: T, simd: Neon) -> T::Output {
     task.run(simd)
 }
@@ -63,6 +64,7 @@ impl Simd for Neon {
 
     const NAME: &'static str = "neon";
     const LANES: usize = 4;
+    const REGISTERS: usize = 32;
     const TILE_VECTORS: &'static [usize] = &[8, 6, 6, 5, 4, 4, 3, 3];
 
     #[inline(always)]
@@ -171,6 +173,11 @@ impl Simd for Neon {
     #[inline(always)]
     fn and(self, a: float32x4_t, mask: u32) -> float32x4_t {
         proven!(from_bits(vandq_u32(bits(a), vdupq_n_u32(mask))))
+    }
+
+    #[inline(always)]
+    fn widen_low(self, pairs: float32x4_t) -> float32x4_t {
+        proven!(from_bits(vshlq_n_u32::<16>(bits(pairs))))
     }
 
     #[inline(always)]

@@ -23,9 +23,14 @@ impl Simd for Portable {
 
     const NAME: &'static str = "portable";
     const LANES: usize = 4;
+    const REGISTERS: usize = if cfg!(target_arch = "aarch64") {
+        32
+    } else {
+        16
+    };
     const TILE_VECTORS: &'static [usize] = &[8, 6, 4, 3, 2, 2];
 
-    #[inline(always)]
+    #[inline(never)]
     fn call<T: Task>(self, task: T) -> T::Output {
         task.run(self)
     }
@@ -109,6 +114,11 @@ impl Simd for Portable {
     #[inline(always)]
     fn and(self, a: Lanes, bits: u32) -> Lanes {
         a.map(|x| f32::from_bits(x.to_bits() & bits))
+    }
+
+    #[inline(always)]
+    fn widen_low(self, pairs: Lanes) -> Lanes {
+        pairs.map(|pair| f32::from_bits(pair.to_bits() << 16))
     }
 
     #[inline(always)]
