@@ -43,7 +43,7 @@ pub(super) fn read(
 /// A number that stays in memory as its file has it.
 trait Number: Copy + Default + Into<f32> + FromBytes + IntoBytes + Immutable {
     /// The number whose bytes, lowest first, are these in memory.
-    fn from_le(self) -> Self;
+    fn native(self) -> Self;
 
     fn is_finite(self) -> bool;
 }
@@ -51,7 +51,7 @@ trait Number: Copy + Default + Into<f32> + FromBytes + IntoBytes + Immutable {
 macro_rules! number {
     ($($number:ident)+) => {$(
         impl Number for $number {
-            fn from_le(self) -> Self {
+            fn native(self) -> Self {
                 Self::from_le_bytes(self.to_ne_bytes())
             }
 
@@ -85,7 +85,7 @@ fn read_as_stored<T: Number>(
         } else {
             fingerprint.update(new);
             let new = values[start..].iter_mut();
-            new.for_each(|value| *value = value.from_le());
+            new.for_each(|value| *value = value.native());
         }
         non_finite = non_finite.or_else(|| first_non_finite(&values, start));
     }
