@@ -31,7 +31,7 @@ pub struct Keys(Vec<Key>);
 
 /// A valid key.
 pub struct Key {
-    /// What the operator calls who has it; it stands in the log.
+    /// What the operator calls its owner; it is in the log.
     pub name: Arc<str>,
     /// Its requests.
     pub requests: Counter,
@@ -73,7 +73,7 @@ impl Keys {
             let digest = match key.strip_prefix("sha256:") {
                 Some(hex) => match digest_of_hex(hex) {
                     Some(digest) => digest,
-                    None => return wrong("expected 64 hexadecimal digits behind sha256:"),
+                    None => return wrong("expected 64 hexadecimal digits after sha256:"),
                 },
                 None if key.len() < MIN_KEY_CHARS => {
                     return wrong(
@@ -155,7 +155,7 @@ mod tests {
         let name = |key: &str| keys.find(key.as_bytes()).map(|key| &*key.name);
         assert_eq!(name("0123456789abcdef"), Some("billing"));
         assert_eq!(name("fedcba9876543210"), Some("billing"));
-        // A digest is made for long random keys; nobody can see that this one's is "test".
+        // A digest is made for long random keys; no one can see that this one's is "test".
         assert_eq!(name("test"), Some("notebook"));
         let long = "x".repeat(1000);
         for other in ["", "0123456789abcde", "0123456789abcdef0", "TEST", &long] {

@@ -1,4 +1,4 @@
-//! Where the process stands between its start and its end, as health checks report it.
+//! Where the process is between its start and its end, as health checks report it.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -10,7 +10,7 @@ const READY: u8 = 1;
 const DRAINING: u8 = 2;
 const CLOSING: u8 = 3;
 
-/// Where the process stands. It only moves forward: starting, ready, draining, closing; and on any of
+/// Where the process is. It only moves forward: starting, ready, draining, closing; and on any of
 /// these it may have stalled.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
@@ -57,7 +57,7 @@ impl Lifecycle {
         self.stage.load(Ordering::Acquire) == READY
     }
 
-    /// Says whether work waits that nobody does.
+    /// Says whether work waits that no one does.
     pub fn set_stalled(&self, has_stalled: bool) {
         if self.has_stalled.swap(has_stalled, Ordering::AcqRel) != has_stalled {
             self.changes.notify_waiters();

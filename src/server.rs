@@ -16,8 +16,8 @@ mod head;
 mod http2;
 mod listen;
 mod routes;
+mod shutdown_phase;
 mod signals;
-mod stage;
 mod threads;
 mod timer;
 mod tls;
@@ -39,7 +39,7 @@ use crate::metrics::Metrics;
 use accept::accept;
 use connections::{ConnectionProtocol, Connections, Timeouts};
 use head::HeadLimits;
-use stage::{Stage, Stages};
+use shutdown_phase::{ShutdownPhase, ShutdownPhases};
 
 pub use body::{IncompleteBody, RequestBody};
 pub use handler::Handler;
@@ -60,7 +60,7 @@ const BACKLOG: u32 = 4096;
 /// is slow: their tasks end at the next step.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
-/// A server that has its port and answers nobody yet.
+/// A server that has its port and does not answer yet.
 pub struct Server<P> {
     listener: TcpListener,
     address: SocketAddr,
@@ -119,7 +119,7 @@ impl<P: ConnectionProtocol> Server<P> {
                     max_headers: limits.max_headers,
                     max_bytes: limits.max_header_bytes,
                 },
-                stages: Stages::new(),
+                phases: ShutdownPhases::new(),
             }),
             drain_delay: Duration::from_millis(config.server.drain_delay_ms),
             drain_timeout: Duration::from_millis(config.server.drain_timeout_ms),
@@ -158,7 +158,7 @@ impl<P: ConnectionProtocol> Server<P> {
 
         let stop = tokio::select! {
             stop = stop => stop,
-            // It only ends when it is told to, so it panicked: nobody can connect any more, and an
+            // It only ends when it is told to, so it panicked: no one can connect any more, and an
             // orchestrator that sees the process end starts another.
             _ = &mut accepting => {
                 error!("the accept loop failed: draining");
@@ -177,7 +177,7 @@ impl<P: ConnectionProtocol> Server<P> {
         sleep(delay).await;
 
         lifecycle.close();
-        connections.stages.set(Stage::Closing);
+        connections.phases.set(ShutdownPhase::Closing);
         if !accepting.is_finished() {
             // Its failure while it stops changes nothing.
             let _ = accepting.await;
@@ -197,7 +197,7 @@ impl<P: ConnectionProtocol> Server<P> {
         }
         let cut = open();
         warn!(connections = cut, "the drain ran out of time: cutting off");
-        connections.stages.set(Stage::Cut);
+        connections.phases.set(ShutdownPhase::Cut);
         // Past that they are beyond help, and the process ends without them.
         let _ = timeout(CUT_GRACE, permits.acquire_many(all)).await;
         Drained { cut }

@@ -67,7 +67,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         read: impl Fn(&[PathBuf]) -> Result<T, String> + Send + Sync + 'static,
         metrics: &Metrics,
     ) -> Result<Arc<Self>, String> {
-        // Before the read: what changes behind it is read again.
+        // Before the read: what changes after it is read again.
         let seen = Seen {
             files: identities(&files),
             refusal: None,
@@ -83,7 +83,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         }))
     }
 
-    /// The value that counts now. Taking it is a few instructions and waits for nobody.
+    /// The value that counts now. Taking it is a few instructions and waits for no one.
     pub fn get(&self) -> Guard<Arc<T>> {
         self.current.load()
     }

@@ -27,7 +27,7 @@ pub(super) fn check(keys: &Keys, exchange: &Exchange) -> Result<(), ApiError> {
         return Err(ApiError::Unauthorized { has_key: true });
     };
     key.requests.inc();
-    exchange.is_from(&key.name);
+    exchange.set_client(&key.name);
     Ok(())
 }
 

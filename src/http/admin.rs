@@ -79,7 +79,7 @@ impl AdminRoutes {
     pub async fn answer(&self, request: Request<impl RequestBody>) -> http::Response<Bytes> {
         let (head, body) = request.into_parts();
         let exchange = Exchange::new(head);
-        exchange.is_for(Route::Admin);
+        exchange.set_route(Route::Admin);
         let answer = async {
             let answer = self.route(&exchange, body).await;
             answer.unwrap_or_else(ApiError::into_answer)

@@ -113,14 +113,14 @@ pub(super) fn expect_json(headers: &HeaderMap) -> Result<Option<Coding>, ApiErro
 /// # Errors
 /// 415.
 pub(super) fn expect_rows(headers: &HeaderMap) -> Result<Option<Coding>, ApiError> {
-    let mend = "application/json, text/csv or application/x-ndjson";
-    refuse_others(headers, &[], mend)
+    let hint = "application/json, text/csv or application/x-ndjson";
+    refuse_others(headers, &[], hint)
 }
 
 fn refuse_others(
     headers: &HeaderMap,
     more: &[&str],
-    mend: &str,
+    hint: &str,
 ) -> Result<Option<Coding>, ApiError> {
     /// Media types, or starts of them, whose bodies are nothing that any call takes.
     const OTHERS: [&str; 8] = [
@@ -143,7 +143,7 @@ fn refuse_others(
     {
         return Err(ApiError::MediaType {
             message: format!(
-                "Content-Type {} is not supported; send {mend}",
+                "Content-Type {} is not supported; send {hint}",
                 shown(media_type)
             )
             .into(),
@@ -223,7 +223,7 @@ mod tests {
         }
     }
 
-    /// A body of no declared length: so many pieces, then its end, or for ever nothing.
+    /// A body of no declared length: this many pieces, then its end, or nothing forever.
     struct Pieces {
         left: usize,
         bytes: usize,

@@ -25,9 +25,9 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// The budget that these limits give: one request may hold as much as sixteen of the largest
-    /// bodies (of 1 MiB at least, so that what a decompressor holds has room), where nobody else holds
-    /// anything. More a few bytes could ask for, as rows that share their values.
+    /// The budget that these limits give. One request may hold as much as sixteen of the largest
+    /// bodies (of 1 MiB at least, so that what a decompressor holds has room) where no other request
+    /// holds anything. More is what a few bytes could ask for, as rows that share their values.
     pub(super) fn within(limits: &HttpLimits) -> Self {
         Self {
             most_bytes: limits.max_body_bytes.max(1 << 20).saturating_mul(16),
@@ -62,7 +62,7 @@ impl Budget {
         }
     }
 
-    /// As [`share`](Self::share), and every byte counts: for requests of which a connection has many
+    /// As [`share`](Self::share), and every byte counts: for requests that a connection has many of
     /// at one time.
     #[cfg(feature = "grpc")]
     pub(super) fn whole_share(&self) -> Share<'_> {
@@ -95,10 +95,10 @@ pub(super) struct Share<'a> {
 }
 
 impl Share<'_> {
-    /// Counts so many bytes from now on, instead of those before.
+    /// Counts this many bytes from now on, instead of those before.
     ///
     /// # Errors
-    /// 503 if that is more than the budget has left. A request beside which nobody holds anything
+    /// 503 if that is more than the budget has left. A request that is the only one to hold anything
     /// is not refused for that: else one that needs more than all of the budget could never be served.
     /// 400 for more than any request may hold.
     pub(super) fn set(&mut self, bytes: usize) -> Result<(), ApiError> {
@@ -119,7 +119,7 @@ impl Share<'_> {
         }
     }
 
-    /// Counts so many bytes from now on. If that is more than before, returns how many all requests
+    /// Counts this many bytes from now on. If that is more than before, returns how many all requests
     /// hold now, else 0.
     fn count(&mut self, bytes: usize) -> usize {
         let counted = bytes.saturating_sub(self.uncounted_bytes);
@@ -154,15 +154,15 @@ impl Share<'_> {
 
     /// What it counts, to go where the memory goes; it counts nothing itself until it is
     /// [given back](Self::take_back).
-    pub(super) fn hand_over(&mut self) -> Held {
-        Held {
+    pub(super) fn hand_over(&mut self) -> Reservation {
+        Reservation {
             used_bytes: Arc::clone(&self.budget.used_bytes),
             counted: std::mem::take(&mut self.counted),
         }
     }
 
     /// Counts again what was [handed over](Self::hand_over).
-    pub(super) fn take_back(&mut self, mut held: Held) {
+    pub(super) fn take_back(&mut self, mut held: Reservation) {
         self.counted += std::mem::take(&mut held.counted);
     }
 }
@@ -175,12 +175,12 @@ impl Drop for Share<'_> {
 
 /// Bytes that count while it lives, whatever becomes of their request.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Reservation {
     used_bytes: Arc<AtomicUsize>,
     counted: usize,
 }
 
-impl Drop for Held {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.used_bytes.fetch_sub(self.counted, Ordering::Relaxed);
     }
@@ -189,7 +189,7 @@ impl Drop for Held {
 /// An answer that counts while it lives.
 struct Counted {
     answer: Vec<u8>,
-    _held: Held,
+    _held: Reservation,
 }
 
 impl AsRef<[u8]> for Counted {

@@ -5,7 +5,7 @@
 //! What a body inflates to is bounded by what a body may have, not by a ratio; it is charged to the
 //! budget before there is memory for it.
 //!
-//! Without the feature `compression`, `plain.rs` stands in for this.
+//! Without the feature `compression`, `plain.rs` replaces this.
 
 mod inflate;
 mod scheme;

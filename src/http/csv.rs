@@ -233,11 +233,11 @@ impl Table<'_> {
         }
     }
 
-    /// Splits the next line into cells and goes behind it.
+    /// Splits the next line into cells and goes past it.
     fn split(&mut self) -> Result<(), ApiError> {
         let cells = self.cells.get_or_insert_with(|| Cells::new(self.width));
         let rest = &self.text[self.at..];
-        // Of empty lines `csv-core` takes no notice, and the rows behind would move up.
+        // `csv-core` skips empty lines, and the rows after them would move up.
         if let [b'\n', ..] | [b'\r', ..] = rest {
             return Err(self.wrong_width(self.line_at(self.at), 0, ""));
         }

@@ -32,7 +32,7 @@ const CLIENT_LEFT: u16 = 499;
 
 /// A request without its body, and what is known of it so far: its log line and its metrics.
 ///
-/// Handlers add what they find out; whoever ends the request reads it.
+/// Handlers add what they find out; the end of the request reads it.
 #[derive(Debug)]
 pub(super) struct Exchange {
     /// The request's line and headers.
@@ -72,18 +72,18 @@ impl Exchange {
         exchange.expect("`Routes` gives it to each")
     }
 
-    /// Says what sort of path the request has. The first word counts.
-    pub(super) fn is_for(&self, route: Route) {
+    /// Sets the sort of path that the request has. The first call counts.
+    pub(super) fn set_route(&self, route: Route) {
         let _ = self.route.set(route);
     }
 
-    /// Says which model version answers, in which wire format. The first word counts.
-    pub(super) fn is_served_by(&self, protocol: Protocol, served: &Arc<Served>) {
+    /// Sets the model version that answers, and in which wire format. The first call counts.
+    pub(super) fn set_model(&self, protocol: Protocol, served: &Arc<Served>) {
         let _ = self.served.set((protocol, Arc::clone(served)));
     }
 
-    /// Says whose key the request came with.
-    pub(super) fn is_from(&self, client: &Arc<str>) {
+    /// Sets whose key the request came with.
+    pub(super) fn set_client(&self, client: &Arc<str>) {
         let _ = self.client.set(Arc::clone(client));
     }
 
@@ -181,7 +181,7 @@ impl Drop for Ending<'_> {
         let version = served.map(|(_, served)| served.model.version);
         let signature = served.map(|(_, served)| &served.model.signature);
         let place = refusal.as_ref().and_then(|refusal| refusal.place.as_ref());
-        // What later versions add behind these fields has no bound.
+        // What later versions add after these fields has no bound.
         let trace = trace.as_ref().and_then(|trace| trace.to_str().ok());
         let trace = trace.and_then(|trace| trace.get(..TRACE_PARENT_CHARS));
         macro_rules! log {
@@ -228,7 +228,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 /// An id that no other request has: the thread's own number and a count, both hexadecimal.
 pub(crate) fn new_request_id() -> HeaderValue {
     thread_local! {
-        /// Differs from thread to thread and from process to process; behind it the count.
+        /// Differs from thread to thread and from process to process; after it the count.
         static LAST: Cell<(u64, u64)> =
             Cell::new((RandomState::new().build_hasher().finish(), 0));
     }
@@ -253,7 +253,7 @@ fn hexadecimal_digits(number: u64) -> u32 {
 
 /// The client's `traceparent` if it is one by W3C Trace Context.
 ///
-/// A version above 00 is read as 00, and may have more fields behind a dash. It comes back as it
+/// A version above 00 is read as 00, and may have more fields after a dash. It comes back as it
 /// came: who wrote it knows the rest (section "Versioning of traceparent").
 fn trace_parent(headers: &HeaderMap) -> Option<HeaderValue> {
     let value = headers.get(TRACE_PARENT)?;

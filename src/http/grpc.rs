@@ -6,7 +6,7 @@
 //! [`ApiError`] as everywhere, and becomes a code and a message in [`answer`] alone.
 //!
 //! No framework for servers is used. Those that there are read a message whole, into memory that its
-//! client asked for, before anybody can look at its model, its key or the budget; what they would
+//! client asked for, before anyone can look at its model, its key or the budget; what they would
 //! save is the prefix of five bytes.
 //!
 //! Source: `PROTOCOL-HTTP2.md` of gRPC.

@@ -45,19 +45,19 @@ pub(super) fn check(
         "ready" => ready,
         _ => return None,
     };
-    exchange.is_for(Route::Health);
+    exchange.set_route(Route::Health);
     Some(expect_get(&exchange.head.method).map(|()| answer(app)))
 }
 
 /// What KServe's client reads as the server's sign of life.
 async fn root(request: Request) -> Result<impl IntoResponse, ApiError> {
-    Exchange::of(&request).is_for(Route::Health);
+    Exchange::of(&request).set_route(Route::Health);
     expect_get(request.method())?;
     let answer = answer::object(|body| body.key("status").string("alive"));
     Ok(answer.map(Body::from))
 }
 
-/// Whether the process does its work: load never makes it fail, only work that nobody does. A
+/// Whether the process does its work: load never makes it fail, only work that no one does. A
 /// server that drains is live.
 fn live(app: &App) -> Response {
     let is_live = app.lifecycle.is_live();
@@ -94,7 +94,7 @@ async fn metrics(
     State(server): State<Arc<Server>>,
     request: Request,
 ) -> Result<impl IntoResponse, ApiError> {
-    Exchange::of(&request).is_for(Route::Metrics);
+    Exchange::of(&request).set_route(Route::Metrics);
     expect_get(request.method())?;
     metrics_page(&server.app).map(|page| page.map(Body::from))
 }

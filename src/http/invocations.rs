@@ -1,5 +1,5 @@
 //! What MLflow's scoring server and SageMaker's containers answer: `/invocations`, `/ping` and what
-//! stands beside them.
+//! goes with them.
 //!
 //! A body of JSON or of CSV with a header is MLflow's and is answered with `{"predictions": ...}`;
 //! CSV without a header is SageMaker's and is answered with the same, and so are JSON lines. Accept
@@ -21,7 +21,7 @@ use super::coding::Coding;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::health::{self, expect_get};
-use super::media::{self, Form, Given};
+use super::media::{self, BodyForm, Form};
 use super::predict::{Format, Rows, predict};
 use super::state::Server;
 use super::{csv, ndjson, predictions, unnamed};
@@ -39,7 +39,7 @@ pub(super) async fn answer(
     let method = &exchange.head.method;
     match segment {
         "invocations" => {
-            exchange.is_for(Route::Invocations);
+            exchange.set_route(Route::Invocations);
             if *method != Method::POST {
                 return Err(ApiError::method("POST", method));
             }
@@ -55,7 +55,7 @@ pub(super) async fn answer(
             Ok(answer)
         }
         _ => {
-            exchange.is_for(Route::Health);
+            exchange.set_route(Route::Health);
             expect_get(method)?;
             Ok(health::bare_ready(&server.app))
         }
@@ -70,14 +70,14 @@ impl Format for Invocation {
     const PROTOCOL: Protocol = Protocol::Invocations;
 
     /// The form of the body, and that of the answer if the client says one.
-    type Layout = (Given, Option<Form>);
+    type Layout = (BodyForm, Option<Form>);
 
     fn coding(headers: &HeaderMap) -> Result<Option<Coding>, ApiError> {
         body::expect_rows(headers)
     }
 
     fn layout(headers: &HeaderMap) -> Result<Self::Layout, ApiError> {
-        Ok((media::given(headers), media::accepted(headers)))
+        Ok((media::body_form(headers), media::accepted(headers)))
     }
 
     fn decode(
@@ -87,9 +87,9 @@ impl Format for Invocation {
         max_rows: usize,
     ) -> Result<(Self, Rows), ApiError> {
         let (form, rows) = match given {
-            Given::Json => (Form::Json, frame::decode(body, signature, max_rows)?),
-            Given::Ndjson => (Form::Ndjson, ndjson::decode(body, signature, max_rows)?),
-            Given::Csv { header } => {
+            BodyForm::Json => (Form::Json, frame::decode(body, signature, max_rows)?),
+            BodyForm::Ndjson => (Form::Ndjson, ndjson::decode(body, signature, max_rows)?),
+            BodyForm::Csv { header } => {
                 let (rows, has_header) = csv::decode(body, header, signature, max_rows)?;
                 let accepted = accepted.map(|form| match form {
                     Form::Csv { .. } => Form::Csv { has_header },

@@ -97,7 +97,7 @@ const BODY_WORDS: &[&str] = &[
     "timeout",
 ];
 
-/// What stands for a word that is not known.
+/// What a word that is not known is shown as.
 const MASK: &str = "*";
 
 /// No path of a route has more segments.

@@ -49,7 +49,7 @@ impl Form {
 
 /// What a head says of the form of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Given {
+pub(super) enum BodyForm {
     Json,
     Csv {
         /// Whether the first line names the columns, if the head says so.
@@ -59,16 +59,16 @@ pub(super) enum Given {
 }
 
 /// The form of a body; what names no other is taken for JSON.
-pub(super) fn given(headers: &HeaderMap) -> Given {
+pub(super) fn body_form(headers: &HeaderMap) -> BodyForm {
     let Some(value) = headers.get(CONTENT_TYPE) else {
-        return Given::Json;
+        return BodyForm::Json;
     };
     let (media_type, mut parameters) = parts(value.as_bytes());
     match Form::named(media_type) {
-        None | Some(Form::Json) => Given::Json,
-        Some(Form::Ndjson) => Given::Ndjson,
+        None | Some(Form::Json) => BodyForm::Json,
+        Some(Form::Ndjson) => BodyForm::Ndjson,
         // RFC 4180 has this parameter.
-        Some(Form::Csv { .. }) => Given::Csv {
+        Some(Form::Csv { .. }) => BodyForm::Csv {
             header: parameters.find_map(|parameter| match parameter.to_ascii_lowercase() {
                 present if present == b"header=present" => Some(true),
                 absent if absent == b"header=absent" => Some(false),
@@ -125,23 +125,26 @@ mod tests {
 
     #[test]
     fn a_body_is_of_the_form_that_its_head_says() {
-        let given = |value| given(&headers(CONTENT_TYPE, value));
-        assert_eq!(super::given(&HeaderMap::new()), Given::Json);
-        assert_eq!(given("application/json"), Given::Json);
-        assert_eq!(given("text/plain"), Given::Json);
-        assert_eq!(given("Text/CSV"), Given::Csv { header: None });
+        let given = |value| body_form(&headers(CONTENT_TYPE, value));
+        assert_eq!(super::body_form(&HeaderMap::new()), BodyForm::Json);
+        assert_eq!(given("application/json"), BodyForm::Json);
+        assert_eq!(given("text/plain"), BodyForm::Json);
+        assert_eq!(given("Text/CSV"), BodyForm::Csv { header: None });
         assert_eq!(
             given("text/csv; charset=utf-8; Header=Present"),
-            Given::Csv { header: Some(true) }
+            BodyForm::Csv { header: Some(true) }
         );
         assert_eq!(
             given("text/csv;header=absent"),
-            Given::Csv {
+            BodyForm::Csv {
                 header: Some(false)
             }
         );
-        assert_eq!(given("application/x-ndjson; charset=utf-8"), Given::Ndjson);
-        assert_eq!(given("application/jsonlines"), Given::Ndjson);
+        assert_eq!(
+            given("application/x-ndjson; charset=utf-8"),
+            BodyForm::Ndjson
+        );
+        assert_eq!(given("application/jsonlines"), BodyForm::Ndjson);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Rows as JSON documents that stand one a line.
+//! Rows as JSON documents, one a line.
 
 use super::error::{ApiError, ErrorCode, Place};
 use super::predict::Rows;
@@ -60,7 +60,7 @@ fn read(
     Ok(reader.end()?)
 }
 
-/// The same error, with the line where its document stands.
+/// The same error, with the line of its document.
 #[cold]
 fn on_line(error: ApiError, line: usize) -> ApiError {
     let place = format!("line {line}");

@@ -33,7 +33,7 @@ use crate::metrics::Route;
 use crate::model::repository::Served;
 use schemas::{object, reference};
 
-/// The most models whose calls are described one by one; of those behind, only the names.
+/// The most models whose calls are described one by one; of the others, only the names.
 const MAX_DESCRIBED: usize = 50;
 
 pub(super) fn routes() -> Router<Arc<Server>> {
@@ -50,7 +50,7 @@ async fn document(
     State(server): State<Arc<Server>>,
     request: Request,
 ) -> Result<impl IntoResponse, ApiError> {
-    Exchange::of(&request).is_for(Route::Docs);
+    Exchange::of(&request).set_route(Route::Docs);
     expect_get(request.method())?;
     let text = describe(&server.app).to_string();
     let answer: answer::Response = answer::json(StatusCode::OK, text);
@@ -156,7 +156,7 @@ impl Operation {
             ("200", content("As asked.", "application/json", answer)),
             (
                 "4XX",
-                error("The request is to be mended; `error` says how."),
+                error("The request is to be fixed; `error` says how."),
             ),
             (
                 "5XX",

@@ -43,7 +43,7 @@ impl OperationsRoutes {
         let answer = match segments.as_deref() {
             Some(["v2", "health", check]) => health::check(&self.app, exchange, check),
             Some(["metrics"]) => {
-                exchange.is_for(Route::Metrics);
+                exchange.set_route(Route::Metrics);
                 Some(expect_get(&head.method).and_then(|()| metrics_page(&self.app)))
             }
             _ => None,

@@ -60,15 +60,15 @@ fn decode(segment: &str) -> Cow<'_, str> {
     }
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
-    while let Some((&first, behind)) = rest.split_first() {
-        match behind.first_chunk().and_then(hexadecimal) {
+    while let Some((&first, after)) = rest.split_first() {
+        match after.first_chunk().and_then(hexadecimal) {
             Some(byte) if first == b'%' => {
                 bytes.push(byte);
-                rest = &behind[2..];
+                rest = &after[2..];
             }
             _ => {
                 bytes.push(first);
-                rest = behind;
+                rest = after;
             }
         }
     }

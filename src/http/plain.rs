@@ -1,4 +1,4 @@
-//! What stands in for `coding.rs` without the feature `compression`: there is no coding.
+//! What replaces `coding.rs` without the feature `compression`: there is no coding.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -7,7 +7,7 @@ use super::answer::Response;
 use super::budget::{Budget, Share};
 use super::error::ApiError;
 
-/// A way of compressing a body, of which there is none.
+/// A way of compressing a body. There is none.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Coding {}
 

@@ -60,10 +60,10 @@ const LARGE_BODY_BYTES: usize = 512 << 10;
 /// The number of values from which on writing an answer takes as long.
 const LARGE_ANSWER_VALUES: usize = 64 << 10;
 
-/// The longest text of a number with the comma behind it: `-1.1754944e-38,`.
+/// The longest text of a number with the comma after it: `-1.1754944e-38,`.
 const NUMBER_TEXT_BYTES: usize = 15;
 
-/// The bytes of so many rows' answer, as numbers and as text, which are there side by side while the
+/// The bytes of the answer to this many rows, as numbers and as text, which are both there while the
 /// one is written from the other.
 fn answer_bytes(signature: &Signature, rows: usize) -> usize {
     let outputs = signature.outputs.iter();
@@ -72,11 +72,11 @@ fn answer_bytes(signature: &Signature, rows: usize) -> usize {
         .saturating_mul(size_of::<f32>() + NUMBER_TEXT_BYTES)
 }
 
-/// Runs what takes long on a thread where nobody waits for it, anything else here.
+/// Runs what takes long on a thread where no one waits for it, anything else here.
 ///
 /// The request's share goes with it: a client that leaves frees none of the memory that the work
 /// holds. Work that has not begun by then is not begun.
-async fn beside_others<T: Send + 'static>(
+async fn off_thread<T: Send + 'static>(
     takes_long: bool,
     share: &mut Share<'_>,
     work: impl FnOnce() -> T + Send + 'static,
@@ -99,7 +99,7 @@ async fn beside_others<T: Send + 'static>(
     }
 }
 
-/// Work for somebody, who may leave.
+/// Work for a client, who may leave.
 struct Working<T>(JoinHandle<T>);
 
 impl<T> Drop for Working<T> {
@@ -130,7 +130,7 @@ impl<'a> Admitted<'a> {
         version: Option<&str>,
     ) -> Result<Self, ApiError> {
         let served = server.app.repository.find(name, version)?;
-        exchange.is_served_by(protocol, &served);
+        exchange.set_model(protocol, &served);
         let refusal = served.lane.refuse().map(ApiError::Infer);
         Ok(Self {
             server,
@@ -140,7 +140,7 @@ impl<'a> Admitted<'a> {
         })
     }
 
-    /// Refuses what is known to have no answer, before so many bytes of it are read.
+    /// Refuses what is known to have no answer, before this many bytes of it are read.
     ///
     /// Shedding load has to cost less than the load: a large body is not read for it. A small one
     /// is, since the connection would have to close otherwise, and the next would cost more.
@@ -170,7 +170,7 @@ impl<'a> Admitted<'a> {
         taken
     }
 
-    /// Decodes a body of so many bytes, which may become as many `decoded_bytes`, submits its rows
+    /// Decodes a body of this many bytes, which may become as many `decoded_bytes`, submits its rows
     /// and encodes the answer. `asked` is how long the head allows.
     ///
     /// # Errors
@@ -188,7 +188,7 @@ impl<'a> Admitted<'a> {
         let limits = &self.server.app.limits;
         let max_rows = limits.max_request_rows;
         self.counted(share.set(sizes.body_bytes + sizes.decoded_bytes))?;
-        let (format, rows) = beside_others(sizes.body_bytes > LARGE_BODY_BYTES, &mut share, {
+        let (format, rows) = off_thread(sizes.body_bytes > LARGE_BODY_BYTES, &mut share, {
             let served = Arc::clone(&self.served);
             move || decode(&served.model.signature, max_rows)
         })
@@ -215,7 +215,7 @@ impl<'a> Admitted<'a> {
         })?;
         let values: usize = response.outputs.iter().map(Vec::len).sum();
         let served = self.served;
-        let answer = beside_others(values > LARGE_ANSWER_VALUES, &mut share, move || {
+        let answer = off_thread(values > LARGE_ANSWER_VALUES, &mut share, move || {
             encode(format, &served.model, &response)
         })
         .await?;
@@ -233,8 +233,8 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// Those of a body of so many bytes.
-    pub(super) fn of(admitted: &Admitted<'_>, body_bytes: usize, least: Least) -> Self {
+    /// Those of a body of this many bytes.
+    pub(super) fn of(admitted: &Admitted<'_>, body_bytes: usize, least: MinBytes) -> Self {
         let signature = &admitted.served.model.signature;
         let max_rows = admitted.server.app.limits.max_request_rows;
         let row: usize = signature
@@ -251,21 +251,21 @@ impl Sizes {
     }
 }
 
-/// What a body has at the least for what is decoded from it, in bytes.
+/// The fewest bytes that a body takes for what is decoded from it.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Least {
+pub(super) enum MinBytes {
     /// For each number.
-    OfNumber(usize),
-    /// For each row, whatever its width: rows may share values that stand there once.
-    OfRow(usize),
+    PerNumber(usize),
+    /// For each row, whatever its width: rows may share values that are there once.
+    PerRow(usize),
 }
 
-impl Least {
-    /// The most numbers that a body can decode to, of a model with so many a row.
+impl MinBytes {
+    /// The most numbers that a body can decode to, of a model with this many a row.
     fn most_numbers(self, body_bytes: usize, row: usize, max_rows: usize) -> usize {
         match self {
-            Self::OfNumber(bytes) => (body_bytes / bytes).min(row.saturating_mul(max_rows)),
-            Self::OfRow(bytes) => (body_bytes / bytes).min(max_rows).saturating_mul(row),
+            Self::PerNumber(bytes) => (body_bytes / bytes).min(row.saturating_mul(max_rows)),
+            Self::PerRow(bytes) => (body_bytes / bytes).min(max_rows).saturating_mul(row),
         }
     }
 }
@@ -274,8 +274,8 @@ impl Least {
 pub(super) trait Format: Sized + Send + 'static {
     const PROTOCOL: Protocol;
 
-    /// What a body has at the least. In JSON a number has a digit, and a comma behind it.
-    const LEAST: Least = Least::OfNumber(2);
+    /// The least that a body takes. In JSON a number has a digit, and a comma after it.
+    const MIN_BYTES: MinBytes = MinBytes::PerNumber(2);
 
     /// What a head says about how its body is laid out; nothing for formats with one layout.
     type Layout: Send + 'static;
@@ -327,7 +327,7 @@ pub(super) async fn predict<F: Format>(
     let body = admitted.counted(body::read(body, coding, limits, &mut share).await)?;
     admitted.refuse()?;
     let layout = F::layout(&head.headers)?;
-    let sizes = Sizes::of(&admitted, body.len(), F::LEAST);
+    let sizes = Sizes::of(&admitted, body.len(), F::MIN_BYTES);
     let asked = asked_by(&head.headers)?;
     let decode =
         move |signature: &Signature, max_rows| F::decode(&body, layout, signature, max_rows);
@@ -338,17 +338,20 @@ pub(super) async fn predict<F: Format>(
 
 #[cfg(test)]
 mod tests {
-    use super::Least;
+    use super::MinBytes;
 
     /// `{"context":{..},"examples":[{},{},..]}` asks for a row in three bytes, however wide.
     #[test]
     fn rows_that_share_their_values_are_charged_whole() {
-        assert_eq!(Least::OfNumber(2).most_numbers(3_000, 10_000, 4096), 1_500);
         assert_eq!(
-            Least::OfRow(3).most_numbers(3_000, 10_000, 4096),
+            MinBytes::PerNumber(2).most_numbers(3_000, 10_000, 4096),
+            1_500
+        );
+        assert_eq!(
+            MinBytes::PerRow(3).most_numbers(3_000, 10_000, 4096),
             10_000_000
         );
-        for least in [Least::OfNumber(2), Least::OfRow(3)] {
+        for least in [MinBytes::PerNumber(2), MinBytes::PerRow(3)] {
             assert_eq!(least.most_numbers(1 << 30, 10, 4096), 40_960);
         }
     }

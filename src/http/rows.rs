@@ -145,7 +145,7 @@ fn too_many_values(
     .at(path))
 }
 
-/// What to do about an input nested in so many arrays.
+/// What to do about an input nested in this many arrays.
 fn nesting_hint(spec: &TensorSpec, rank: usize) -> String {
     let shape = shape_with_rows(spec);
     match rank.cmp(&(spec.shape.extents.len() + 1)) {
@@ -265,7 +265,7 @@ pub(super) fn object_of(signature: &Signature) -> String {
     format!("{{{}}}", members.join(", "))
 }
 
-/// Reads parameters of the model, of which there are none: those that would change nothing are
+/// Reads parameters of the model. There are none: those that would change nothing are
 /// refused rather than ignored.
 pub(super) fn no_parameters(reader: &mut Reader<'_>, place: &str) -> Result<(), ApiError> {
     if reader.null()? {

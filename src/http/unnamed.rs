@@ -8,7 +8,7 @@ pub(super) fn name(app: &App) -> Option<String> {
     choose(app).ok()
 }
 
-/// The name, or those between which nobody has chosen.
+/// The name, or those among which none was chosen.
 fn choose(app: &App) -> Result<String, Vec<String>> {
     if let Some(name) = &app.naming.default_model {
         return Ok(name.clone());
@@ -36,7 +36,7 @@ pub(super) fn model(server: &Server) -> Result<String, ApiError> {
         Ok(name) => return Ok(name),
         Err(names) => names,
     };
-    /// So many tell what there is.
+    /// This many names tell what there is.
     const SHOWN: usize = 10;
     let shown: Vec<String> = names
         .iter()

@@ -24,7 +24,7 @@ use super::body::RequestBody;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::health::expect_get;
-use super::media::{self, Given};
+use super::media::{self, BodyForm};
 use super::predict::predict;
 use super::state::Server;
 use crate::metrics::Route;
@@ -39,14 +39,14 @@ pub(super) async fn answer(
 ) -> Result<Response, ApiError> {
     let method = &exchange.head.method;
     if segments.len() == 2 {
-        exchange.is_for(Route::V1Models);
+        exchange.set_route(Route::V1Models);
         expect_get(method)?;
         return Ok(status::models(server));
     }
     let target = Target::parse(&segments[2..]);
     let target = target.ok_or_else(|| ApiError::unknown_path(&exchange.head.uri))?;
     let Target { name, version, .. } = target;
-    exchange.is_for(match target.call {
+    exchange.set_route(match target.call {
         TargetCall::Status => Route::V1Model,
         TargetCall::Metadata => Route::V1Metadata,
         TargetCall::Predict => Route::V1Predict,
@@ -78,8 +78,10 @@ pub(super) async fn answer(
                 message: "explanations are not served, only what models predict; ask with :predict",
             })
         }
-        TargetCall::Predict => match media::given(&exchange.head.headers) {
-            Given::Json => predict::<predict::Predict>(server, exchange, body, name, version).await,
+        TargetCall::Predict => match media::body_form(&exchange.head.headers) {
+            BodyForm::Json => {
+                predict::<predict::Predict>(server, exchange, body, name, version).await
+            }
             _ => predict::<table::Table>(server, exchange, body, name, version).await,
         },
         TargetCall::Classify => {

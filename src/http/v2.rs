@@ -39,7 +39,7 @@ pub(super) async fn answer(
     let method = &exchange.head.method;
     let (name, version, rest) = match segments[1..] {
         [] => {
-            exchange.is_for(Route::V2Server);
+            exchange.set_route(Route::V2Server);
             expect_get(method)?;
             return Ok(metadata::server());
         }
@@ -49,11 +49,11 @@ pub(super) async fn answer(
         }
         // Triton's repositories may have names; here there is one, by whatever name.
         ["repository", "index"] | ["repository", _, "index"] => {
-            exchange.is_for(Route::V2Index);
+            exchange.set_route(Route::V2Index);
             return index::answer(server, exchange, body).await;
         }
         ["models", "stats"] => {
-            exchange.is_for(Route::V2Stats);
+            exchange.set_route(Route::V2Stats);
             expect_get(method)?;
             return Ok(stats::all(server));
         }
@@ -63,27 +63,27 @@ pub(super) async fn answer(
     };
     match rest {
         [] => {
-            exchange.is_for(Route::V2Model);
+            exchange.set_route(Route::V2Model);
             expect_get(method)?;
             metadata::model(server, name, version)
         }
         ["ready"] => {
-            exchange.is_for(Route::V2ModelReady);
+            exchange.set_route(Route::V2ModelReady);
             expect_get(method)?;
             metadata::model_ready(server, name, version)
         }
         ["config"] => {
-            exchange.is_for(Route::V2Config);
+            exchange.set_route(Route::V2Config);
             expect_get(method)?;
             config::model(server, name, version)
         }
         ["stats"] => {
-            exchange.is_for(Route::V2Stats);
+            exchange.set_route(Route::V2Stats);
             expect_get(method)?;
             stats::model(server, name, version)
         }
         ["infer"] => {
-            exchange.is_for(Route::V2Infer);
+            exchange.set_route(Route::V2Infer);
             predict::<infer::Infer>(server, exchange, body, name, version).await
         }
         _ => Err(ApiError::unknown_path(&exchange.head.uri)),

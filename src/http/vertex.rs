@@ -28,12 +28,12 @@ pub(super) async fn answer(
 ) -> Result<Response, ApiError> {
     match call {
         VertexCall::Health => {
-            exchange.is_for(Route::Health);
+            exchange.set_route(Route::Health);
             expect_get(&exchange.head.method)?;
             Ok(health::bare_ready(&server.app))
         }
         VertexCall::Predict => {
-            exchange.is_for(Route::VertexPredict);
+            exchange.set_route(Route::VertexPredict);
             let model = unnamed::model(server)?;
             predict::<Instances>(server, exchange, body, &model, None).await
         }

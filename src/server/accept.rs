@@ -15,13 +15,13 @@ use tracing::{error, warn};
 use super::answer::Answer;
 use super::connections::{ConnectionProtocol, Connections, LINGER};
 use super::listen::RESERVED_FILES;
-use super::stage::Stage;
+use super::shutdown_phase::ShutdownPhase;
 use super::threads::IoThreads;
 use super::tls::{Certificates, agreeing_on};
 use crate::metrics::Refusal;
 
 /// How long to wait before asking again when the system has no descriptor or memory left: long
-/// enough not to spin, short enough to be nothing beside the wait for other connections to end.
+/// enough not to spin, short enough to be nothing next to the wait for other connections to end.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(25);
 
 /// Connections beyond the bound that are being told so at one time; more are closed without a
@@ -29,7 +29,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(25);
 /// those.
 const MAX_REFUSALS: usize = RESERVED_FILES / 4;
 
-/// Accepts connections until the stage leaves [`Stage::Serving`], then takes those that the
+/// Accepts connections until the phase leaves [`ShutdownPhase::Serving`], then takes those that the
 /// system had accepted already, whose clients may have sent requests.
 ///
 /// Each connection holds a permit of `permits` and is served by one of `threads`, whose runtime its
@@ -42,7 +42,7 @@ pub(super) async fn accept<P: ConnectionProtocol>(
     permits: Arc<Semaphore>,
 ) {
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
-    let stages = &connections.stages;
+    let phases = &connections.phases;
     let take = |socket: Accepted| {
         let metrics = &connections.metrics;
         metrics.connections_accepted_total().inc();
@@ -51,7 +51,7 @@ pub(super) async fn accept<P: ConnectionProtocol>(
         let _ = socket.set_nodelay(true);
         if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
             let connections = Arc::clone(&connections);
-            // Those that count now: a certificate that changes is for the connections behind it.
+            // Those that count now: a certificate that changes is for the connections after it.
             let certificates = certificates
                 .as_ref()
                 .map(|files| agreeing_on(Guard::into_inner(files.get()), P::PROTOCOL));
@@ -82,10 +82,10 @@ pub(super) async fn accept<P: ConnectionProtocol>(
     };
 
     let mut exhausted = false;
-    while stages.current() == Stage::Serving {
+    while phases.current() == ShutdownPhase::Serving {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stages.left(Stage::Serving) => continue,
+            () = phases.left(ShutdownPhase::Serving) => continue,
         };
         match accepted {
             Ok((socket, _)) => {
@@ -106,7 +106,7 @@ pub(super) async fn accept<P: ConnectionProtocol>(
                 }
                 tokio::select! {
                     () = sleep(EXHAUSTED_PAUSE) => {}
-                    () = stages.left(Stage::Serving) => {}
+                    () = phases.left(ShutdownPhase::Serving) => {}
                 }
             }
         }

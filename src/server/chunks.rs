@@ -18,11 +18,11 @@ const MAX_DIGITS: usize = 16;
 pub(super) enum Chunks {
     /// A line with the size of a chunk.
     Size,
-    /// So many bytes of a chunk, at least 1.
+    /// This many bytes of a chunk, at least 1.
     Data(u64),
-    /// The line end behind a chunk's bytes.
+    /// The line end after a chunk's bytes.
     DataEnd,
-    /// Trailers, of which so many bytes have come.
+    /// Trailers; this many bytes of them have come.
     Trailers(usize),
     /// The next request.
     Done,
@@ -123,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    /// The body of a whole input and what is behind it.
+    /// The body of a whole input and what follows it.
     fn decode(bytes: &[u8]) -> Result<(Vec<u8>, Chunks, Vec<u8>), Malformed> {
         let mut input = BytesMut::from(bytes);
         let mut chunks = Chunks::Size;

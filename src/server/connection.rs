@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The loop is our own because the libraries for it have one time limit for a head and the wait for
-//! it, tell nobody about the lengths that they overrule, and answer what they refuse without a
+//! it, overrule lengths without telling anyone, and answer what they refuse without a
 //! word. Each wait here has its limit, and each refusal its reason.
 
 use std::future::poll_fn;
@@ -20,10 +20,10 @@ use tokio::time::Instant;
 
 use super::answer::{self, Answer};
 use super::body::RequestBody;
-use super::connections::{ConnectionProtocol, Connections, LINGER, Leave};
+use super::connections::{ConnectionProtocol, Connections, LINGER, OnDrop};
 use super::handler::Handler;
 use super::head::{Head, Heads};
-use super::stage::Stage;
+use super::shutdown_phase::ShutdownPhase;
 use super::timer::Timer;
 use super::wire::{self, SharedWire, Socket, Wire, WriteError};
 use crate::metrics::{Closed, Route};
@@ -35,7 +35,7 @@ const FIRST_BYTE_GRACE: Duration = Duration::from_millis(500);
 /// What is read at once while a head is awaited.
 const HEAD_READ_BYTES: usize = 8 << 10;
 
-/// A body up to this size is copied behind its head and goes out with it.
+/// A body up to this size is copied after its head and goes out with it.
 const SMALL_ANSWER_BYTES: usize = 16 << 10;
 
 impl<H: Handler> ConnectionProtocol for H {
@@ -108,7 +108,7 @@ impl<'a, H: Handler> Connection<'a, H> {
             self.requests += 1;
             let metrics = &self.server.metrics;
             metrics.requests_in_flight().inc();
-            let _in_flight = Leave(|| metrics.requests_in_flight().dec());
+            let _in_flight = OnDrop(|| metrics.requests_in_flight().dec());
 
             let version = head.parts.version;
             let is_head = head.parts.method == Method::HEAD;
@@ -117,7 +117,7 @@ impl<'a, H: Handler> Connection<'a, H> {
                 return Closed::Io;
             };
             // While the server drains, the client's next request goes to another connection, and
-            // by then to another replica. Behind a body that nobody read nothing can follow.
+            // by then to another replica. Nothing can follow a body that was not read.
             let body_is_read = self.wire.lock().body_is_read();
             let keep_alive =
                 client_keeps_alive && body_is_read && !self.server.lifecycle.is_draining();
@@ -177,7 +177,7 @@ impl<'a, H: Handler> Connection<'a, H> {
                     };
                     break (since + limits.header, Closed::HeaderTimeout);
                 }
-                let closing = server.stages.current() != Stage::Serving;
+                let closing = server.phases.current() != ShutdownPhase::Serving;
                 break match (requests, closing) {
                     (0, false) => (waiting_since + limits.header, Closed::HeaderTimeout),
                     (0, true) => {

@@ -10,7 +10,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::answer::Answer;
 use super::head::HeadLimits;
-use super::stage::Stages;
+use super::shutdown_phase::ShutdownPhases;
 use super::wire::Socket;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Closed, Metrics};
@@ -51,7 +51,7 @@ pub struct Connections<P> {
     pub(super) protocol: P,
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) metrics: Metrics,
-    pub(super) stages: Stages,
+    pub(super) phases: ShutdownPhases,
     pub(super) timeouts: Timeouts,
     pub(super) head_limits: HeadLimits,
 }
@@ -80,17 +80,17 @@ impl<P: ConnectionProtocol> Connections<P> {
     /// Counts a connection that is open until `work` says why it is closed.
     async fn until_closed(&self, work: impl Future<Output = Closed>) {
         self.metrics.connections_open().inc();
-        let _open = Leave(|| self.metrics.connections_open().dec());
-        let ended = self.stages.until_cut(work).await;
+        let _open = OnDrop(|| self.metrics.connections_open().dec());
+        let ended = self.phases.until_cut(work).await;
         self.metrics
             .connection_closed(ended.unwrap_or(Closed::Drain));
     }
 }
 
 /// Runs a closure when dropped.
-pub(super) struct Leave<F: FnMut()>(pub(super) F);
+pub(super) struct OnDrop<F: FnMut()>(pub(super) F);
 
-impl<F: FnMut()> Drop for Leave<F> {
+impl<F: FnMut()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         self.0();
     }

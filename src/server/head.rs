@@ -41,7 +41,7 @@ pub(super) struct Head {
 /// How a body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyLength {
-    /// So many bytes. 0 is no body.
+    /// This many bytes. 0 is no body.
     Bytes(u64),
     /// In chunks.
     Chunked,

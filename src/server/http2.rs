@@ -1,7 +1,7 @@
 //! One client's connection: HTTP/2, each request to the [`StreamHandler`] (RFC 9113).
 //!
 //! `h2` has the frames and the flow control; what is here are the bounds of both, and the waits. A
-//! connection's requests run beside each other on the connection's thread, each as a task of its
+//! connection's requests run side by side on the connection's thread, each as a task of its
 //! own, and end with it.
 
 mod handler;
@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
 use super::connections::{ConnectionProtocol, Connections, LINGER};
-use super::stage::Stage;
+use super::shutdown_phase::ShutdownPhase;
 use super::timer::Timer;
 use super::wire::Socket;
 use crate::metrics::Closed;
@@ -32,10 +32,10 @@ pub use handler::{Http2, StreamHandler, StreamedBody};
 /// The most requests of one connection that are answered at one time.
 const MAX_STREAMS: u32 = 100;
 
-/// What a client may send of one body before anybody has read it.
+/// What a client may send of one body before it is read.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 
-/// What a client may send of all bodies of a connection before anybody has read it: with
+/// What a client may send of all bodies of a connection before they are read: with
 /// `grpc.max_connections`, what the windows of all connections can hold.
 const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
 
@@ -45,7 +45,7 @@ const MAX_FRAME_BYTES: u32 = 64 << 10;
 /// What is taken of an answer before its client has made room for it.
 const SEND_BUFFER_BYTES: usize = 256 << 10;
 
-/// Requests that a client gave up before anybody has looked at them: more than a few are an attack
+/// Requests that a client gave up before they were looked at: more than a few are an attack
 /// ("rapid reset").
 const MAX_UNSEEN_RESETS: usize = 20;
 
@@ -116,7 +116,7 @@ async fn run<H: StreamHandler>(
                 last = Instant::now();
                 has_answered = true;
             }
-            if closing.is_none() && server.stages.current() != Stage::Serving {
+            if closing.is_none() && server.phases.current() != ShutdownPhase::Serving {
                 connection.graceful_shutdown();
                 closing = Some(Closed::Done);
                 last = Instant::now();

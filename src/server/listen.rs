@@ -79,7 +79,7 @@ pub struct BindError {
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mend = match self.source.kind() {
+        let hint = match self.source.kind() {
             io::ErrorKind::AddrInUse => "stop what listens there, or choose another port",
             io::ErrorKind::PermissionDenied => "choose a port above 1023",
             io::ErrorKind::AddrNotAvailable => "choose an address of this machine, or 0.0.0.0",
@@ -87,7 +87,7 @@ impl fmt::Display for BindError {
         };
         write!(
             f,
-            "{}: cannot listen on {}; {mend} (--{} ADDR:PORT)",
+            "{}: cannot listen on {}; {hint} (--{} ADDR:PORT)",
             self.setting,
             self.address,
             match self.setting {

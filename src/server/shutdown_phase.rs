@@ -1,4 +1,4 @@
-//! What is asked of open connections while the server stops.
+//! How far the stop of the server has come, for its connections.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 /// How far the server's stop has come, for its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum ShutdownPhase {
     /// Nothing is asked.
     Serving,
     /// To end as soon as no request is being answered.
@@ -18,14 +18,14 @@ pub(super) enum Stage {
     Cut,
 }
 
-/// The server's stage, which everybody may watch.
+/// The server's phase, which anyone may watch.
 ///
-/// Asking for it costs a read of memory that nobody writes to. A watcher is listed once and stays
+/// Asking for it costs a read of memory that is hardly ever written. A watcher is listed once and stays
 /// so to its end: a list that were entered anew for each request would be what the threads of
 /// connections meet at most.
 #[derive(Debug)]
-pub(super) struct Stages {
-    stage: AtomicU8,
+pub(super) struct ShutdownPhases {
+    phase: AtomicU8,
     watchers: Mutex<Watchers>,
 }
 
@@ -36,32 +36,32 @@ struct Watchers {
     last: u64,
 }
 
-impl Stages {
+impl ShutdownPhases {
     pub(super) fn new() -> Self {
         Self {
-            stage: AtomicU8::new(Stage::Serving as u8),
+            phase: AtomicU8::new(ShutdownPhase::Serving as u8),
             watchers: Mutex::default(),
         }
     }
 
-    pub(super) fn current(&self) -> Stage {
-        match self.stage.load(Ordering::Acquire) {
-            0 => Stage::Serving,
-            1 => Stage::Closing,
-            _ => Stage::Cut,
+    pub(super) fn current(&self) -> ShutdownPhase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => ShutdownPhase::Serving,
+            1 => ShutdownPhase::Closing,
+            _ => ShutdownPhase::Cut,
         }
     }
 
-    pub(super) fn set(&self, stage: Stage) {
-        self.stage.store(stage as u8, Ordering::Release);
-        // Whoever is listed after this has seen the new stage; whoever was before is woken.
+    pub(super) fn set(&self, phase: ShutdownPhase) {
+        self.phase.store(phase as u8, Ordering::Release);
+        // A watcher listed after this has seen the new phase; one listed before is woken.
         for waker in self.watchers().wakers.values() {
             waker.wake_by_ref();
         }
     }
 
-    /// Ready once the stage is not `seen` any more.
-    pub(super) async fn left(&self, seen: Stage) {
+    /// Ready once the phase is not `seen` any more.
+    pub(super) async fn left(&self, seen: ShutdownPhase) {
         let mut watch = Watch::new(self);
         poll_fn(|cx| {
             watch.listen(cx);
@@ -74,15 +74,15 @@ impl Stages {
         .await;
     }
 
-    /// Does what a connection does until it ends, or the stage is [`Stage::Cut`]: then `None`.
+    /// Does what a connection does until it ends, or the phase is [`ShutdownPhase::Cut`]: then `None`.
     ///
-    /// It is polled again whenever the stage changes, and may ask for it.
+    /// It is polled again whenever the phase changes, and may ask for it.
     pub(super) async fn until_cut<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         let mut watch = Watch::new(self);
         poll_fn(|cx| {
             watch.listen(cx);
-            if self.current() == Stage::Cut {
+            if self.current() == ShutdownPhase::Cut {
                 return Poll::Ready(None);
             }
             work.as_mut().poll(cx).map(Some)
@@ -98,14 +98,14 @@ impl Stages {
 
 /// One watcher's place in the list.
 struct Watch<'a> {
-    stages: &'a Stages,
+    phases: &'a ShutdownPhases,
     listed: Option<(u64, Waker)>,
 }
 
 impl<'a> Watch<'a> {
-    fn new(stages: &'a Stages) -> Self {
+    fn new(phases: &'a ShutdownPhases) -> Self {
         Self {
-            stages,
+            phases,
             listed: None,
         }
     }
@@ -119,7 +119,7 @@ impl<'a> Watch<'a> {
         {
             return;
         }
-        let mut watchers = self.stages.watchers();
+        let mut watchers = self.phases.watchers();
         let number = self.listed.take().map_or_else(
             || {
                 watchers.last += 1;
@@ -135,7 +135,7 @@ impl<'a> Watch<'a> {
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if let Some((number, _)) = &self.listed {
-            self.stages.watchers().wakers.remove(number);
+            self.phases.watchers().wakers.remove(number);
         }
     }
 }
@@ -148,30 +148,30 @@ mod tests {
 
     #[tokio::test]
     async fn work_sees_a_change_and_is_cut() {
-        let stages = Arc::new(Stages::new());
+        let phases = Arc::new(ShutdownPhases::new());
         let (seen, mut order) = tokio::sync::mpsc::unbounded_channel();
         let connection = tokio::spawn({
-            let stages = Arc::clone(&stages);
+            let phases = Arc::clone(&phases);
             async move {
                 let work = poll_fn(|_| -> Poll<()> {
-                    let _ = seen.send(stages.current());
+                    let _ = seen.send(phases.current());
                     Poll::Pending
                 });
-                stages.until_cut(work).await
+                phases.until_cut(work).await
             }
         });
-        assert_eq!(order.recv().await, Some(Stage::Serving));
-        stages.set(Stage::Closing);
-        while order.recv().await != Some(Stage::Closing) {}
-        stages.left(Stage::Serving).await;
-        stages.set(Stage::Cut);
+        assert_eq!(order.recv().await, Some(ShutdownPhase::Serving));
+        phases.set(ShutdownPhase::Closing);
+        while order.recv().await != Some(ShutdownPhase::Closing) {}
+        phases.left(ShutdownPhase::Serving).await;
+        phases.set(ShutdownPhase::Cut);
         assert_eq!(connection.await.unwrap(), None);
-        assert!(stages.watchers().wakers.is_empty());
+        assert!(phases.watchers().wakers.is_empty());
     }
 
     #[tokio::test]
     async fn work_that_ends_is_not_cut() {
-        let stages = Stages::new();
-        assert_eq!(stages.until_cut(async { 7 }).await, Some(7));
+        let phases = ShutdownPhases::new();
+        assert_eq!(phases.until_cut(async { 7 }).await, Some(7));
     }
 }

@@ -40,7 +40,7 @@ impl SharedWire {
         Self(Arc::new(Mutex::new(wire)))
     }
 
-    /// The wire. Both sides are parts of one task, so that nobody ever waits for it.
+    /// The wire. Both sides are parts of one task, so that neither ever waits for it.
     pub(super) fn lock(&self) -> MutexGuard<'_, Wire> {
         // A panic between two bytes leaves the bytes as they are.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -252,7 +252,7 @@ pub(super) enum WriteError {
 /// others need.
 const SLOWEST_BYTES_A_SECOND: u64 = 16 << 10;
 
-/// How long a client may take for so many bytes, if it never stalls.
+/// How long a client may take for this many bytes, if it never stalls.
 pub(super) fn at_slowest(bytes: u64) -> Duration {
     Duration::from_secs(bytes / SLOWEST_BYTES_A_SECOND)
 }

@@ -1,6 +1,6 @@
 //! Compressed streams, inflated step by step.
 //!
-//! A stream is one: a second behind the first is refused like anything else there. RFC 1952 and
+//! A stream is one: a second after the first is refused like anything else there. RFC 1952 and
 //! RFC 8878 allow several, but no client of HTTP sends them, and millions of empty ones would keep
 //! a thread busy within one step.
 
@@ -22,7 +22,7 @@ type Problem = &'static str;
 
 const CUT: Problem = "got one that ends early";
 const CORRUPT: Problem = "got one that is damaged";
-const MORE: Problem = "got more bytes behind it";
+const MORE: Problem = "got more bytes after it";
 const WINDOW: Problem = "got one that looks back more than 8 MiB";
 const MEMORY: Problem = "and had no memory to read one";
 
@@ -30,7 +30,7 @@ impl Coding {
     /// Inflates a body.
     ///
     /// # Errors
-    /// 400 for what is no whole stream or has more behind it, 413 for more than `max_bytes`, 503
+    /// 400 for what is no whole stream or has more after it, 413 for more than `max_bytes`, 503
     /// when other requests take all the memory.
     pub(in crate::http) async fn inflate(
         self,
@@ -129,7 +129,7 @@ impl Stream {
         }
     }
 
-    /// What is held beside the input and the output.
+    /// What is held besides the input and the output.
     fn window_bytes(&self) -> usize {
         match self {
             Self::Deflate { .. } => STEP_BYTES,
@@ -204,8 +204,8 @@ fn gzip_head(input: &[u8]) -> Option<Result<usize, Problem>> {
         return Some(Err("got something else"));
     }
     if flags & EXTRA != 0 {
-        let (length, behind) = rest.split_first_chunk()?;
-        rest = behind.get(usize::from(u16::from_le_bytes(*length))..)?;
+        let (length, after) = rest.split_first_chunk()?;
+        rest = after.get(usize::from(u16::from_le_bytes(*length))..)?;
     }
     for text in [NAME, COMMENT] {
         if flags & text != 0 {
@@ -219,7 +219,7 @@ fn gzip_head(input: &[u8]) -> Option<Result<usize, Problem>> {
     Some(Ok(input.len() - rest.len()))
 }
 
-/// Reads the checksum and the length behind a gzip stream.
+/// Reads the checksum and the length after a gzip stream.
 fn gzip_tail(input: &mut Bytes, crc: &Crc) -> Result<(), Problem> {
     if input.remaining() < 8 {
         return Err(CUT);

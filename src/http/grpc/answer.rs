@@ -1,4 +1,4 @@
-//! Answers: messages with their prefix, and behind them how it went.
+//! Answers: messages with their prefix, and after them how it went.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -42,7 +42,7 @@ pub(in crate::http) fn framed(message: &impl Message) -> Vec<u8> {
     bytes
 }
 
-/// The prefix of a message of so many bytes, with room for them.
+/// The prefix of a message of this many bytes, with room for them.
 ///
 /// # Panics
 /// If they are 4 GiB or more. A message holds the answer to one request, whose rows are bounded.
@@ -63,7 +63,7 @@ pub(in crate::http) fn message(message: &impl Message) -> Response {
 pub struct GrpcBody(Parts);
 
 enum Parts {
-    /// One message, if any is left, and the trailers behind it.
+    /// One message, if any is left, and the trailers after it.
     Whole(Option<Bytes>, Option<HeaderMap>),
     /// Messages as they come of something that is polled for them, until it says how it went.
     Stream(Option<Box<Stream>>),
@@ -90,12 +90,12 @@ pub(in crate::http) struct Sender(mpsc::Sender<Bytes>);
 impl Sender {
     /// Sends a message with its prefix, as soon as the client has taken the one before.
     pub(in crate::http) async fn send(&self, message: Bytes) {
-        // It fails only if the client has left, and then whoever sends is dropped too.
+        // It fails only if the client has left, and then the sender is dropped too.
         let _ = self.0.send(message).await;
     }
 }
 
-/// The answer that a request was carried to, as gRPC writes it: the status behind the message, or in
+/// The answer that a request was carried to, as gRPC writes it: the status after the message, or in
 /// place of it.
 pub(super) fn unary(answer: Response) -> http::Response<GrpcBody> {
     let (mut head, message) = answer.into_parts();
@@ -217,7 +217,7 @@ impl http_body::Body for GrpcBody {
             Parts::Stream(None) => Poll::Ready(None),
             Parts::Stream(Some(stream)) => {
                 let frame = stream.poll(cx);
-                // Behind the trailers nothing comes.
+                // Nothing comes after the trailers.
                 if let Poll::Ready(Some(frame)) = &frame
                     && frame.is_trailers()
                 {

@@ -24,9 +24,9 @@ pub(in crate::http) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Says what sort of method this is.
-    pub(in crate::http) fn is_for(&self, route: Route) {
-        self.exchange.is_for(route);
+    /// Sets the sort of method that this is.
+    pub(in crate::http) fn set_route(&self, route: Route) {
+        self.exchange.set_route(route);
     }
 
     pub(in crate::http) fn unknown_method(&self) -> ApiError {

@@ -134,7 +134,7 @@ impl<'b> Value<'b> {
         self.bytes().map(Fields::of)
     }
 
-    /// Reads whole numbers, of which a field holds one or many; each is given to `add`.
+    /// Reads whole numbers, one or many in a field; each is given to `add`.
     pub(in crate::http) fn integers<E: From<Malformed>>(
         self,
         mut add: impl FnMut(i64) -> Result<(), E>,

@@ -23,7 +23,7 @@ pub(super) async fn check(
     call: &Call<'_>,
     mut messages: Messages<impl RequestBody>,
 ) -> Result<Response, ApiError> {
-    call.is_for(Route::GrpcHealth);
+    call.set_route(Route::GrpcHealth);
     let app = &call.server.app;
     let mut share = call.server.budget.whole_share();
     let request: HealthCheckRequest = messages.small(&app.limits, &mut share).await?;
@@ -44,7 +44,7 @@ pub(super) async fn watch(
     let Streaming {
         server, exchange, ..
     } = &streaming;
-    exchange.is_for(Route::GrpcHealth);
+    exchange.set_route(Route::GrpcHealth);
     let app = &server.app;
     let request: HealthCheckRequest = {
         let mut share = server.budget.whole_share();

@@ -40,7 +40,7 @@ pub(in crate::http) struct Messages<B> {
     received: BytesMut,
 }
 
-/// A message of which at least the prefix came.
+/// A message whose prefix came.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct Begun {
     is_compressed: bool,
@@ -108,7 +108,7 @@ impl<B: RequestBody> Messages<B> {
         if begun.is_compressed {
             return Ok(&[]);
         }
-        // The frame behind the prefix, for clients that send the prefix alone.
+        // The frame after the prefix, for clients that send the prefix alone.
         while self.received.is_empty() && begun.bytes > 0 {
             if !self.read().await? {
                 return Err(ApiError::BodyBroken);

@@ -1,6 +1,6 @@
 //! What services and messages there are, for clients that have no files of the protocol.
 //!
-//! Source: `reflection.proto` of gRPC, of which version 1 and 1alpha differ in their name alone.
+//! Source: `reflection.proto` of gRPC; its versions 1 and 1alpha differ in their names alone.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -34,7 +34,7 @@ pub(super) async fn answer(
     sender: Sender,
 ) -> Result<(), Response> {
     let server = &streaming.server;
-    streaming.exchange.is_for(Route::GrpcHealth);
+    streaming.exchange.set_route(Route::GrpcHealth);
     let limits = &server.app.limits;
     loop {
         let begun = until_closing(server, messages.begin(limits)).await;

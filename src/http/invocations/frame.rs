@@ -158,9 +158,9 @@ fn records(
 }
 
 /// The keys of the first object of a list, which stays unread.
-fn first_keys(reader: &mut Reader<'_>, width: usize) -> Result<Came, ApiError> {
+fn first_keys(reader: &mut Reader<'_>, width: usize) -> Result<ColumnNames, ApiError> {
     let place = reader.mark();
-    let mut keys = Came::of(width);
+    let mut keys = ColumnNames::of(width);
     let read = reader.revisit(place, |reader| {
         reader.array(|reader, index| {
             if index > 0 {
@@ -207,7 +207,7 @@ fn inputs(
     }
     let input = rows::single_input(signature, PLACE)?;
     let place = reader.mark();
-    let mut names = Came::of(input.shape.elements());
+    let mut names = ColumnNames::of(input.shape.elements());
     reader.object(|reader, key| {
         names.add(key);
         reader.skip()
@@ -266,8 +266,8 @@ fn by_feature(
 }
 
 /// Reads the names of columns; numbers, as pandas gives them to columns without names, are names too.
-fn names(reader: &mut Reader<'_>, width: usize) -> Result<Came, ApiError> {
-    let mut names = Came::of(width);
+fn names(reader: &mut Reader<'_>, width: usize) -> Result<ColumnNames, ApiError> {
+    let mut names = ColumnNames::of(width);
     reader.array(|reader, _| {
         match reader.peek()? {
             Kind::Number => names.add(&reader.u64()?.to_string()),
@@ -278,15 +278,15 @@ fn names(reader: &mut Reader<'_>, width: usize) -> Result<Came, ApiError> {
     Ok(names)
 }
 
-/// Names that came: all of them, unless they are so many more than there are columns that the first
+/// Names that came: all of them, unless there are so many more than columns that the first
 /// tell what is wrong. A body may hold millions.
-struct Came {
+struct ColumnNames {
     names: Vec<String>,
     count: usize,
     most: usize,
 }
 
-impl Came {
+impl ColumnNames {
     fn of(width: usize) -> Self {
         Self {
             names: Vec::new(),

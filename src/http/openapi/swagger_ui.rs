@@ -1,4 +1,4 @@
-//! The page on which people read and try the calls: Swagger UI, of which `build.rs` unpacks the files.
+//! The page on which people read and try the calls: Swagger UI, whose files `build.rs` unpacks.
 
 use axum::body::Body;
 use axum::extract::{Path, Request};
@@ -16,7 +16,7 @@ use crate::metrics::Route;
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/swagger_ui.rs"));
 
 pub(super) async fn redirect(request: Request) -> Result<impl IntoResponse, ApiError> {
-    Exchange::of(&request).is_for(Route::Docs);
+    Exchange::of(&request).set_route(Route::Docs);
     expect_get(request.method())?;
     Ok(Redirect::permanent("/docs/"))
 }
@@ -25,7 +25,7 @@ pub(super) async fn page(
     file: Option<Path<String>>,
     request: Request,
 ) -> Result<impl IntoResponse, ApiError> {
-    Exchange::of(&request).is_for(Route::Docs);
+    Exchange::of(&request).set_route(Route::Docs);
     expect_get(request.method())?;
     let file = file.map_or("index.html".to_owned(), |Path(file)| file);
     let found = FILES.iter().find(|(name, _)| *name == file);

@@ -1,4 +1,4 @@
-//! A list of rows, each of which is its values or an object that holds them by name.
+//! A list of rows; each is its values or an object that holds them by name.
 
 use super::{Columns, Row, buffers, count, object_of, rows, tensor, too_many_rows};
 use crate::http::error::{ApiError, ErrorCode};

@@ -47,7 +47,7 @@ impl<'a> Columns<'a> {
         &self.names[self.inputs()..]
     }
 
-    /// How many inputs there are; behind them come the features.
+    /// How many inputs there are; the features come after them.
     pub(in crate::http) fn inputs(&self) -> usize {
         self.signature.inputs.len()
     }
@@ -185,7 +185,7 @@ pub(in crate::http) struct Row {
 }
 
 impl Row {
-    /// A row of which nothing has come.
+    /// A row without any value yet.
     pub(in crate::http) fn empty(columns: &Columns<'_>) -> Self {
         let inputs = columns.signature.inputs.iter();
         Self {
@@ -433,7 +433,7 @@ impl<'a, 'c> Misfit<'a, 'c> {
     }
 }
 
-/// Names for a message: all of them, unless they are so many that nobody would read them.
+/// Names for a message: all of them, unless there are too many to read.
 #[derive(Debug, Default)]
 struct Names {
     shown: String,

@@ -2,14 +2,14 @@
 
 use super::signature::signature_name;
 use crate::http::error::{ApiError, ErrorCode};
-use crate::http::predict::{Least, Rows};
+use crate::http::predict::{MinBytes, Rows};
 use crate::http::rows::{self, Columns, Row};
 use crate::model::Signature;
 
 pub(super) const PLACE: &str = "examples";
 
-/// An empty example, of which all values stand in the context, and the comma behind it.
-pub(super) const LEAST: Least = Least::OfRow(3);
+/// An empty example, whose values are all in the context, and the comma after it.
+pub(super) const MIN_BYTES: MinBytes = MinBytes::PerRow(3);
 
 /// Reads a body with `examples`, and with `context`: features that all examples share.
 pub(super) fn decode(

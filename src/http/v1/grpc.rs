@@ -32,25 +32,25 @@ pub(in crate::http) async fn answer(
     let mut share = call.server.budget.whole_share();
     match (service, method) {
         (PREDICTION_SERVICE, "Predict") => {
-            call.is_for(Route::GrpcPredict);
+            call.set_route(Route::GrpcPredict);
             run::<predict::Predict>(call, messages).await
         }
         (PREDICTION_SERVICE, "Classify") => {
-            call.is_for(Route::GrpcClassify);
+            call.set_route(Route::GrpcClassify);
             run::<score::Classify>(call, messages).await
         }
         (PREDICTION_SERVICE, "Regress") => {
-            call.is_for(Route::GrpcRegress);
+            call.set_route(Route::GrpcRegress);
             run::<score::Regress>(call, messages).await
         }
         (PREDICTION_SERVICE, "GetModelMetadata") => {
-            call.is_for(Route::GrpcStatus);
+            call.set_route(Route::GrpcStatus);
             let request: serving::GetModelMetadataRequest =
                 messages.small(limits, &mut share).await?;
             models::metadata(call.server, request)
         }
         (MODEL_SERVICE, "GetModelStatus") => {
-            call.is_for(Route::GrpcStatus);
+            call.set_route(Route::GrpcStatus);
             let request: serving::GetModelStatusRequest =
                 messages.small(limits, &mut share).await?;
             models::status(call.server, request)

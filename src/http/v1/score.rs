@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 use super::examples;
 use crate::http::answer;
 use crate::http::error::{ApiError, ErrorCode};
-use crate::http::predict::{Format, Least, Rows};
+use crate::http::predict::{Format, MinBytes, Rows};
 use crate::json::Writer;
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature, Task};
@@ -22,7 +22,7 @@ pub(super) struct Classify;
 impl Format for Classify {
     const PROTOCOL: Protocol = Protocol::V1;
 
-    const LEAST: Least = examples::LEAST;
+    const MIN_BYTES: MinBytes = examples::MIN_BYTES;
 
     type Layout = ();
 
@@ -75,7 +75,7 @@ pub(super) struct Regress;
 impl Format for Regress {
     const PROTOCOL: Protocol = Protocol::V1;
 
-    const LEAST: Least = examples::LEAST;
+    const MIN_BYTES: MinBytes = examples::MIN_BYTES;
 
     type Layout = ();
 

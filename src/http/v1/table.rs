@@ -5,7 +5,7 @@ use http::HeaderMap;
 use crate::http::body;
 use crate::http::coding::Coding;
 use crate::http::error::ApiError;
-use crate::http::media::{self, Form, Given};
+use crate::http::media::{self, BodyForm, Form};
 use crate::http::predict::{Format, Rows};
 use crate::http::{csv, ndjson, predictions};
 use crate::metrics::Protocol;
@@ -20,14 +20,14 @@ impl Format for Table {
     const PROTOCOL: Protocol = Protocol::Table;
 
     /// The form of the body, and that of the answer if the client says one.
-    type Layout = (Given, Option<Form>);
+    type Layout = (BodyForm, Option<Form>);
 
     fn coding(headers: &HeaderMap) -> Result<Option<Coding>, ApiError> {
         body::expect_rows(headers)
     }
 
     fn layout(headers: &HeaderMap) -> Result<Self::Layout, ApiError> {
-        Ok((media::given(headers), media::accepted(headers)))
+        Ok((media::body_form(headers), media::accepted(headers)))
     }
 
     fn decode(
@@ -37,11 +37,11 @@ impl Format for Table {
         max_rows: usize,
     ) -> Result<(Self, Rows), ApiError> {
         let (form, rows) = match given {
-            Given::Csv { header } => {
+            BodyForm::Csv { header } => {
                 let (rows, _) = csv::decode(body, header, signature, max_rows)?;
                 (Form::Csv { has_header: true }, rows)
             }
-            Given::Ndjson | Given::Json => {
+            BodyForm::Ndjson | BodyForm::Json => {
                 (Form::Ndjson, ndjson::decode(body, signature, max_rows)?)
             }
         };

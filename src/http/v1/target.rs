@@ -23,7 +23,7 @@ pub(super) enum TargetCall {
 }
 
 impl<'a> Target<'a> {
-    /// Reads the segments behind `/v1/models`; all words but the names are free in their case,
+    /// Reads the segments after `/v1/models`; all words but the names are free in their case,
     /// as in TensorFlow Serving.
     pub(super) fn parse(segments: &[&'a str]) -> Option<Self> {
         let (segments, mut call) = match segments {

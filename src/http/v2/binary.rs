@@ -1,4 +1,4 @@
-//! The binary tensor data extension: tensors as bytes behind the JSON, in requests and in answers.
+//! The binary tensor data extension: tensors as bytes after the JSON, in requests and in answers.
 //!
 //! Numbers are little-endian and row-major; a text is its length as four bytes, then its own bytes.
 //!
@@ -22,7 +22,7 @@ const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-conten
 pub(super) enum Layout {
     /// One JSON document.
     Json,
-    /// A JSON document of so many bytes, and the binary data of its inputs behind it.
+    /// A JSON document of this many bytes, and after it the binary data of its inputs.
     Mixed { json_bytes: usize },
     /// Nothing but the binary data of the model's only input.
     Raw,
@@ -73,11 +73,11 @@ pub(super) fn bad_length(problem: &str) -> ApiError {
 pub(super) struct Blobs<'b>(&'b [u8]);
 
 impl<'b> Blobs<'b> {
-    /// Splits a body behind its JSON.
+    /// Splits a body after its JSON.
     ///
     /// # Errors
     /// 400 if it is shorter than its JSON should be.
-    pub(super) fn behind(json_bytes: usize, body: &'b [u8]) -> Result<(&'b [u8], Self), ApiError> {
+    pub(super) fn after(json_bytes: usize, body: &'b [u8]) -> Result<(&'b [u8], Self), ApiError> {
         match body.split_at_checked(json_bytes) {
             Some((json, blobs)) => Ok((json, Self(blobs))),
             None => Err(bad_length(&format!(
@@ -87,14 +87,14 @@ impl<'b> Blobs<'b> {
         }
     }
 
-    /// The next so many bytes; `None` if there are not as many.
+    /// The next `bytes` bytes; `None` if there are fewer.
     pub(super) fn take(&mut self, bytes: usize) -> Option<&'b [u8]> {
         let (blob, rest) = self.0.split_at_checked(bytes)?;
         self.0 = rest;
         Some(blob)
     }
 
-    /// How many bytes nobody took.
+    /// How many bytes are left.
     pub(super) fn left(&self) -> usize {
         self.0.len()
     }

@@ -64,7 +64,7 @@ pub(super) fn model(
     }))
 }
 
-/// A tensor without the axis of rows, which `max_batch_size` stands for.
+/// A tensor without the axis of rows, which is `max_batch_size`.
 fn tensor(body: &mut Writer, spec: &TensorSpec, more: impl FnOnce(&mut Writer)) {
     body.object(|body| {
         body.key("name").string(&spec.name);

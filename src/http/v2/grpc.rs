@@ -32,14 +32,14 @@ pub(in crate::http) async fn answer(
     /// Reads the request of a method that only asks.
     macro_rules! read {
         ($request:ident) => {{
-            call.is_for(Route::GrpcModels);
+            call.set_route(Route::GrpcModels);
             let request: inference::$request = messages.small(limits, &mut share).await?;
             request
         }};
     }
     match method {
         "ModelInfer" => {
-            call.is_for(Route::GrpcInfer);
+            call.set_route(Route::GrpcInfer);
             infer::answer(call, messages).await
         }
         "ServerLive" => {
@@ -79,7 +79,7 @@ pub(in crate::http) async fn answer(
             Ok(models::index(entries))
         }
         "RepositoryModelLoad" | "RepositoryModelUnload" => {
-            call.is_for(Route::GrpcModels);
+            call.set_route(Route::GrpcModels);
             Err(ApiError::OperatorsOnly)
         }
         _ => Err(call.unknown_method()),

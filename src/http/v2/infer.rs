@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::binary::{Blobs, Layout, answer};
 use super::inputs::{Inputs, raw};
-use super::outputs::{Asked, Chosen};
+use super::outputs::{OutputValues, RequestedOutput};
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::predict::{Format, Rows};
 use crate::json::{Kind, Reader, Writer};
@@ -22,7 +22,7 @@ pub(super) struct Infer {
     /// Comes back as it was sent.
     id: Option<String>,
     /// The outputs asked for, in the order asked for.
-    outputs: Vec<Asked>,
+    outputs: Vec<RequestedOutput>,
     /// Whether outputs go out as binary data that do not say themselves.
     is_binary: bool,
 }
@@ -54,13 +54,13 @@ impl Format for Infer {
         let (json, blobs) = match layout {
             Layout::Json => (body, None),
             Layout::Mixed { json_bytes } => {
-                let (json, blobs) = Blobs::behind(json_bytes, body)?;
+                let (json, blobs) = Blobs::after(json_bytes, body)?;
                 (json, Some(blobs))
             }
             Layout::Raw => {
                 let format = Self {
                     id: None,
-                    outputs: Asked::all(signature).collect(),
+                    outputs: RequestedOutput::all(signature).collect(),
                     is_binary: true,
                 };
                 let (rows, inputs) = raw(body, signature, max_rows)?;
@@ -94,7 +94,7 @@ impl Format for Infer {
                 Ok(())
             }
             "outputs" => reader.array(|reader, _| {
-                outputs.push(Asked::read(reader, signature, &outputs)?);
+                outputs.push(RequestedOutput::read(reader, signature, &outputs)?);
                 Ok(())
             }),
             // Such as the `model_name` that KServe's client sends.
@@ -108,7 +108,7 @@ impl Format for Infer {
             ));
         }
         if outputs.is_empty() {
-            outputs.extend(Asked::all(signature));
+            outputs.extend(RequestedOutput::all(signature));
         }
         let (rows, inputs) = inputs.finish()?;
         let format = Self {
@@ -130,12 +130,12 @@ impl Format for Infer {
         response: &InferResponse,
     ) -> Result<http::Response<Vec<u8>>, ApiError> {
         let signature = &model.signature;
-        let is_binary = |asked: &Asked| asked.is_binary.unwrap_or(self.is_binary);
+        let is_binary = |asked: &RequestedOutput| asked.is_binary.unwrap_or(self.is_binary);
         let classes = OnceCell::new();
         let mut json_values = 0;
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for asked in &self.outputs {
-            let output = Chosen::of(asked, signature, response, &classes)?;
+            let output = OutputValues::of(asked, signature, response, &classes)?;
             if !is_binary(asked) {
                 output.expect_finite(signature)?;
                 json_values += output.values.count();
@@ -201,7 +201,7 @@ impl Parameters {
     }
 }
 
-/// Reads the sequence that a request belongs to, of which there can be none: an answer that knows
+/// Reads the sequence that a request belongs to. There can be none: an answer that knows
 /// nothing of the requests before would be a wrong one. 0 and an empty text are Triton's words for
 /// none.
 fn no_sequence(reader: &mut Reader<'_>) -> Result<(), ApiError> {

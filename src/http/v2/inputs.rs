@@ -14,13 +14,13 @@ use crate::spelling::excerpt;
 pub(super) struct Inputs<'a, 'b> {
     signature: &'a Signature,
     max_rows: usize,
-    /// What is behind the JSON, if the head says that something is.
+    /// What follows the JSON, if the head says that something does.
     blobs: Option<Blobs<'b>>,
-    taken: Taken<'a>,
+    taken: ReceivedInputs<'a>,
 }
 
 /// The data of each input of a signature that came so far, in whatever format.
-pub(super) struct Taken<'a> {
+pub(super) struct ReceivedInputs<'a> {
     signature: &'a Signature,
     data: Vec<Option<Data>>,
 }
@@ -31,10 +31,10 @@ struct Tensor<'b> {
     name: Option<Cow<'b, str>>,
     datatype: Option<Cow<'b, str>>,
     shape: Option<Declared>,
-    /// Where the data stands, if it came before what it must be checked against.
+    /// Where the data is, if it came before what it must be checked against.
     unread: Option<Mark>,
     data: Option<Data>,
-    /// `binary_data_size`, and where it stands.
+    /// `binary_data_size`, and where it is.
     binary: Option<(u64, Mark)>,
 }
 
@@ -60,7 +60,7 @@ impl<'a, 'b> Inputs<'a, 'b> {
             signature,
             max_rows,
             blobs,
-            taken: Taken::none(signature),
+            taken: ReceivedInputs::none(signature),
         }
     }
 
@@ -200,7 +200,7 @@ impl<'a, 'b> Inputs<'a, 'b> {
             return Err(ApiError::invalid(
                 ErrorCode::BinarySizeMismatch,
                 format!(
-                    "{}: input {:?}: expected {bytes} bytes behind the JSON and the inputs before, \
+                    "{}: input {:?}: expected {bytes} bytes after the JSON and the inputs before, \
                      got {left}; send all inputs' data, in the order of \"inputs\"",
                     reader.path(at),
                     spec.name
@@ -220,7 +220,7 @@ impl<'a, 'b> Inputs<'a, 'b> {
             return Err(ApiError::invalid(
                 ErrorCode::BinarySizeMismatch,
                 format!(
-                    "the body: expected its end behind the binary data of the inputs, got {left} \
+                    "the body: expected its end after the binary data of the inputs, got {left} \
                      bytes more; give each input that sends some its \"binary_data_size\""
                 ),
             ));
@@ -229,7 +229,7 @@ impl<'a, 'b> Inputs<'a, 'b> {
     }
 }
 
-impl<'a> Taken<'a> {
+impl<'a> ReceivedInputs<'a> {
     pub(super) fn none(signature: &'a Signature) -> Self {
         Self {
             signature,
@@ -237,7 +237,7 @@ impl<'a> Taken<'a> {
         }
     }
 
-    /// The position of the input of this name; `place` is where the tensor stands.
+    /// The position of the input of this name; `place` is where the tensor is.
     pub(super) fn index_of(
         &self,
         name: &str,

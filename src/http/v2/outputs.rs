@@ -15,7 +15,7 @@ use crate::tensor::DataType;
 
 /// An output that is asked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct RequestedOutput {
     /// Its position in the signature.
     pub(super) position: usize,
     /// Whether it goes out as binary data, if the request says so of this one.
@@ -33,7 +33,7 @@ pub(super) struct Parameters {
     classes: Option<usize>,
 }
 
-impl Asked {
+impl RequestedOutput {
     /// All outputs, in the model's order.
     pub(super) fn all(signature: &Signature) -> impl Iterator<Item = Self> {
         (0..signature.outputs.len()).map(|position| Self {
@@ -125,7 +125,7 @@ impl Asked {
 }
 
 impl Parameters {
-    /// Asks for so many classes of each row; `place` is where.
+    /// Asks for this many classes of each row; `place` is where.
     pub(super) fn classify(
         &mut self,
         classes: u64,
@@ -177,7 +177,7 @@ pub(super) fn no_shared_memory(place: &str) -> ApiError {
 
 /// An output as it goes out, in whatever format.
 #[derive(Debug)]
-pub(super) struct Chosen<'a> {
+pub(super) struct OutputValues<'a> {
     pub(super) name: &'a str,
     pub(super) datatype: DataType,
     /// The extents of one row.
@@ -185,14 +185,14 @@ pub(super) struct Chosen<'a> {
     pub(super) values: Values<'a>,
 }
 
-impl<'a> Chosen<'a> {
+impl<'a> OutputValues<'a> {
     /// Takes an output that is asked for from a model's answer. `classes` are of all rows, worked out
     /// once for the two outputs that show them.
     ///
     /// # Errors
     /// 422 if classes are to be ranked by what is not finite.
     pub(super) fn of(
-        asked: &Asked,
+        asked: &RequestedOutput,
         signature: &'a Signature,
         response: &'a InferResponse,
         classes: &'a OnceCell<Vec<usize>>,

@@ -83,7 +83,7 @@ pub(super) fn check(
     max_rows: usize,
     form: Form,
 ) -> Result<usize, ApiError> {
-    let mismatch = |code, mend: fmt::Arguments<'_>| {
+    let mismatch = |code, hint: fmt::Arguments<'_>| {
         let known = datatype.len() <= 6 && datatype.bytes().all(|b| b.is_ascii_alphanumeric());
         let datatype = if known {
             datatype.to_owned()
@@ -93,7 +93,7 @@ pub(super) fn check(
         Err(ApiError::invalid(
             code,
             format!(
-                "input {:?}: expected {spec}, got {datatype} {shape}; {mend}",
+                "input {:?}: expected {spec}, got {datatype} {shape}; {hint}",
                 spec.name
             ),
         ))
@@ -103,15 +103,15 @@ pub(super) fn check(
         match (form, Element::named(datatype).is_some()) {
             (Form::Binary, true) => {}
             (Form::Json, true) => {
-                let mend = format_args!(
+                let hint = format_args!(
                     "send {0} values and say so, or {datatype} values as binary data",
                     spec.datatype
                 );
-                return mismatch(ErrorCode::DatatypeMismatch, mend);
+                return mismatch(ErrorCode::DatatypeMismatch, hint);
             }
             (_, false) => {
-                let mend = format_args!("send {} values and say so", spec.datatype);
-                return mismatch(ErrorCode::DatatypeMismatch, mend);
+                let hint = format_args!("send {} values and say so", spec.datatype);
+                return mismatch(ErrorCode::DatatypeMismatch, hint);
             }
         }
     }
@@ -122,11 +122,11 @@ pub(super) fn check(
             return mismatch(ErrorCode::ShapeMismatch, format_args!("{}", row_hint(spec)));
         }
         _ => {
-            let mend = format_args!(
+            let hint = format_args!(
                 "write the shape as {}, the number of rows first",
                 shape_with_rows(spec)
             );
-            return mismatch(ErrorCode::ShapeMismatch, mend);
+            return mismatch(ErrorCode::ShapeMismatch, hint);
         }
     };
     match usize::try_from(rows) {

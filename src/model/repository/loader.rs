@@ -90,7 +90,7 @@ impl Work {
                     Message::Stop => return,
                     Message::Changed => {
                         if let Some(watch) = &watch {
-                            watch.is_heard();
+                            watch.acknowledge();
                         }
                         let pause = DEBOUNCE.max(SCAN_SHARE * self.life.scan_took());
                         let at = Instant::now() + pause;

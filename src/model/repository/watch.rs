@@ -58,8 +58,8 @@ impl Watch {
         watch
     }
 
-    /// Says that the last hint has arrived: what changes from now on gives another.
-    pub(super) fn is_heard(&self) {
+    /// Acknowledges the last hint: what changes from now on gives another.
+    pub(super) fn acknowledge(&self) {
         self.is_hinted.store(false, Ordering::Release);
     }
 

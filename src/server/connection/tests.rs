@@ -11,7 +11,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::{BuildInfo, Metrics};
 use crate::server::connections::Timeouts;
 use crate::server::head::HeadLimits;
-use crate::server::stage::Stages;
+use crate::server::shutdown_phase::ShutdownPhases;
 
 const TIMEOUTS: Timeouts = Timeouts {
     header: Duration::from_secs(10),
@@ -33,7 +33,7 @@ impl Handler for Paths {
     async fn answer(&self, request: Request<RequestBody>) -> Response<Bytes> {
         let body = match request.uri().path() {
             "/late" => {
-                let left = Leave(|| self.left.notify_one());
+                let left = OnDrop(|| self.left.notify_one());
                 self.late.notified().await;
                 std::mem::forget(left);
                 "late".into()
@@ -57,7 +57,7 @@ struct Server {
 }
 
 impl Server {
-    /// A connection that holds so many bytes each way.
+    /// A connection that holds this many bytes each way.
     fn start(capacity: usize) -> Self {
         let (client, socket) = duplex(capacity);
         let connections = Arc::new(Connections {
@@ -68,7 +68,7 @@ impl Server {
                 profile: "test",
                 platform: "test",
             }),
-            stages: Stages::new(),
+            phases: ShutdownPhases::new(),
             timeouts: TIMEOUTS,
             head_limits: HeadLimits {
                 max_headers: 100,
@@ -228,7 +228,7 @@ async fn closing_ends_an_idle_connection_at_once_but_serves_what_it_sent_before(
     server.send(GET).await;
     server.answer().await;
     server.send(GET).await;
-    server.connections.stages.set(Stage::Closing);
+    server.connections.phases.set(ShutdownPhase::Closing);
     let (answer, seconds) = server.end().await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert_eq!(seconds, 0);
@@ -239,7 +239,7 @@ async fn closing_ends_an_idle_connection_at_once_but_serves_what_it_sent_before(
 async fn closing_gives_a_new_connection_a_moment_for_its_first_byte() {
     let mut server = Server::start(1024);
     tokio::task::yield_now().await;
-    server.connections.stages.set(Stage::Closing);
+    server.connections.phases.set(ShutdownPhase::Closing);
     server.end().await;
     assert_eq!(server.start.elapsed(), FIRST_BYTE_GRACE);
     assert!(server.was_closed("done"));
@@ -250,7 +250,7 @@ async fn a_cut_ends_whatever_goes_on() {
     let mut server = Server::start(1024);
     server.send(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n").await;
     tokio::task::yield_now().await;
-    server.connections.stages.set(Stage::Cut);
+    server.connections.phases.set(ShutdownPhase::Cut);
     assert_eq!(server.end().await, (String::new(), 0));
     assert!(server.was_closed("drain"));
 }
@@ -349,7 +349,7 @@ async fn a_client_that_waits_for_a_word_before_its_body_gets_it_once_the_body_is
         .send(format!("{}abc", head("/body")).as_bytes())
         .await;
     assert_eq!(server.answer().await.1, "abc");
-    // Nor does who sends what nobody wants.
+    // Nor does one who sends what no one wants.
     server.send(head("/").as_bytes()).await;
     let (answer, body) = server.answer().await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -363,7 +363,7 @@ async fn a_body_that_nobody_wants_is_let_in_until_its_client_is_done() {
     server
         .send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
         .await;
-    // Nobody has to read this for the answer, and still it must not break the connection.
+    // Nothing has to read this for the answer, and still it must not break the connection.
     let (mut reader, mut writer) =
         tokio::io::split(std::mem::replace(&mut server.client, duplex(1).0));
     let mut answer = String::new();

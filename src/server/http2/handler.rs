@@ -25,7 +25,7 @@ pub trait StreamHandler: Send + Sync + 'static {
 pub struct Http2<H>(pub H);
 
 /// The body of a request of an HTTP/2 connection. A client may send no more of it than its window
-/// before somebody reads.
+/// before it is read.
 #[derive(Debug)]
 pub struct StreamedBody(pub(super) RecvStream);
 

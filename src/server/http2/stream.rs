@@ -14,7 +14,7 @@ use http_body::Body;
 use tokio::time::{Instant, timeout_at};
 
 use super::handler::{Http2, StreamHandler, StreamedBody};
-use crate::server::connections::{Connections, Leave};
+use crate::server::connections::{Connections, OnDrop};
 use crate::server::wire::at_slowest;
 
 /// Why an answer was not written to its end. The stream is reset when it is dropped.
@@ -34,7 +34,7 @@ pub(super) async fn answer<H: StreamHandler>(
 ) {
     let metrics = &server.metrics;
     metrics.requests_in_flight().inc();
-    let _in_flight = Leave(|| metrics.requests_in_flight().dec());
+    let _in_flight = OnDrop(|| metrics.requests_in_flight().dec());
     let response = {
         let request = request.map(StreamedBody);
         let mut answer = pin!(server.protocol.0.answer(request));

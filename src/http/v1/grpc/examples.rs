@@ -2,18 +2,18 @@
 
 use crate::http::error::{ApiError, ErrorCode, Place};
 use crate::http::grpc::{Fields, Floats, Malformed};
-use crate::http::predict::{Least, Rows};
+use crate::http::predict::{MinBytes, Rows};
 use crate::http::rows::{Columns, Row, buffers, rows, too_many_rows};
 use crate::http::v1::examples::PLACE;
 use crate::model::Signature;
 
-/// An empty example, of which all values stand in the context: its tag and its length.
-pub(super) const LEAST: Least = Least::OfRow(2);
+/// An empty example, whose values are all in the context: its tag and its length.
+pub(super) const MIN_BYTES: MinBytes = MinBytes::PerRow(2);
 
 /// Reads a `ClassificationRequest` or a `RegressionRequest`, which are alike.
 ///
 /// # Errors
-/// 400 with the place and the mend.
+/// 400 with the place and what to do.
 pub(super) fn decode(
     message: &[u8],
     signature: &Signature,

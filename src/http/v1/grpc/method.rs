@@ -5,14 +5,14 @@ use crate::http::answer::Response;
 use crate::http::body::RequestBody;
 use crate::http::error::ApiError;
 use crate::http::grpc::{Call, MessagePart, Messages, receive};
-use crate::http::predict::{Admitted, Least, Rows, Sizes};
+use crate::http::predict::{Admitted, MinBytes, Rows, Sizes};
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;
 
 /// A method's two directions. The value is what the request says about the answer.
 pub(super) trait Method: Sized + Send + 'static {
-    /// What a message has at the least. A number may be a whole one of one byte.
-    const LEAST: Least = Least::OfNumber(1);
+    /// The least that a message takes. A number may be a whole one of one byte.
+    const MIN_BYTES: MinBytes = MinBytes::PerNumber(1);
 
     /// Reads a request.
     fn decode(
@@ -40,7 +40,7 @@ pub(super) async fn run<M: Method>(
     };
     let agree = |start: &[u8], all: &[u8]| Spec::at_the_start(start) == Spec::of_request(all).ok();
     let (admitted, message, share) = receive(call, messages, find, agree).await?;
-    let sizes = Sizes::of(&admitted, message.len(), M::LEAST);
+    let sizes = Sizes::of(&admitted, message.len(), M::MIN_BYTES);
     let decode = move |signature: &Signature, max_rows| M::decode(&message, signature, max_rows);
     let encode = |method: M, model: &Model, response: &InferResponse| {
         Ok(http::Response::new(method.encode(model, response)))

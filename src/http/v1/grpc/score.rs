@@ -5,7 +5,7 @@ use super::method::Method;
 use super::spec::model_spec;
 use crate::http::error::ApiError;
 use crate::http::grpc::{framed, tensorflow};
-use crate::http::predict::{Least, Rows};
+use crate::http::predict::{MinBytes, Rows};
 use crate::http::v1::score::{each_row, expect_classifier, expect_regression};
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;
@@ -16,7 +16,7 @@ use tensorflow::serving;
 pub(super) struct Classify;
 
 impl Method for Classify {
-    const LEAST: Least = examples::LEAST;
+    const MIN_BYTES: MinBytes = examples::MIN_BYTES;
 
     fn decode(
         message: &[u8],
@@ -52,7 +52,7 @@ impl Method for Classify {
 pub(super) struct Regress;
 
 impl Method for Regress {
-    const LEAST: Least = examples::LEAST;
+    const MIN_BYTES: MinBytes = examples::MIN_BYTES;
 
     fn decode(
         message: &[u8],

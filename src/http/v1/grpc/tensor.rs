@@ -21,7 +21,7 @@ const FLOAT_VAL: u32 = 5;
 /// Reads an input's tensor: its rows and its values.
 ///
 /// # Errors
-/// 400 with the place and the mend.
+/// 400 with the place and what to do.
 pub(super) fn read(
     mut fields: Fields<'_>,
     signature: &Signature,
@@ -70,14 +70,14 @@ pub(super) fn read(
     let rows = match *shape {
         [rows, ref extents @ ..] if extents.iter().copied().eq(row_shape) => rows,
         _ => {
-            let mend = match shape.len() == spec.shape.extents.len() + 1 {
+            let hint = match shape.len() == spec.shape.extents.len() + 1 {
                 true => row_hint(spec),
                 false => format!("the shape is {}", shape_with_rows(spec)),
             };
             return Err(ApiError::invalid(
                 ErrorCode::ShapeMismatch,
                 format!(
-                    "{}: input {:?}: expected {spec}, got {} {shape:?}; {mend}",
+                    "{}: input {:?}: expected {spec}, got {} {shape:?}; {hint}",
                     place(),
                     spec.name,
                     dtype.map_or("", |dtype| dtype.as_str_name())

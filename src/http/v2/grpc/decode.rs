@@ -1,18 +1,18 @@
 //! A `ModelInferRequest` to rows.
 //!
-//! Its tensors come in the message (`contents`) or as bytes behind them (`raw_input_contents`), all
+//! Its tensors come in the message (`contents`) or as bytes after them (`raw_input_contents`), all
 //! of a request in one way. Either is read once, into the buffer that the engine reads.
 
 use std::time::Duration;
 
-use super::encode::Answering;
+use super::encode::AnswerOptions;
 use crate::http::error::{ApiError, ErrorCode, Place};
 use crate::http::grpc::{Fields, Floats, Malformed, Value};
 use crate::http::numbers::{Element, finite};
 use crate::http::predict::Rows;
 use crate::http::v2::infer::{expect_id, not_in_sequence, reserved};
-use crate::http::v2::inputs::{Data, Taken};
-use crate::http::v2::outputs::{self, Asked, no_shared_memory};
+use crate::http::v2::inputs::{Data, ReceivedInputs};
+use crate::http::v2::outputs::{self, RequestedOutput, no_shared_memory};
 use crate::http::v2::shape::{Declared, Form, check, wrong_count};
 use crate::json::MAX_RANK;
 use crate::model::Signature;
@@ -21,12 +21,12 @@ use crate::spelling::excerpt;
 /// Reads a request.
 ///
 /// # Errors
-/// 400 with the place and the mend.
+/// 400 with the place and what to do.
 pub(super) fn decode(
     message: &[u8],
     signature: &Signature,
     max_rows: usize,
-) -> Result<(Answering, Rows), ApiError> {
+) -> Result<(AnswerOptions, Rows), ApiError> {
     // More tensors than the model has inputs are refused for the first that it has not, or has had.
     let most = signature.inputs.len() + 1;
     let mut id = String::new();
@@ -77,16 +77,16 @@ pub(super) fn decode(
         ));
     }
     if outputs.is_empty() {
-        outputs.extend(Asked::all(signature));
+        outputs.extend(RequestedOutput::all(signature));
     }
-    let mut taken = Taken::none(signature);
+    let mut taken = ReceivedInputs::none(signature);
     for (index, tensor) in inputs.iter().enumerate() {
         let data = tensor.data(signature, &taken, raw.get(index).copied(), max_rows);
         data.and_then(|data| taken.put(data))
             .map_err(|error| error.at(Place::Item("inputs", index)))?;
     }
     let (rows, inputs) = taken.finish()?;
-    let answering = Answering { id, outputs };
+    let answering = AnswerOptions { id, outputs };
     let rows = Rows {
         rows,
         inputs,
@@ -171,7 +171,7 @@ impl<'b> Tensor<'b> {
     fn data(
         &self,
         signature: &Signature,
-        taken: &Taken<'_>,
+        taken: &ReceivedInputs<'_>,
         raw: Option<&[u8]>,
         max_rows: usize,
     ) -> Result<Data, ApiError> {
@@ -274,8 +274,8 @@ impl<'b> Contents<'b> {
 fn output(
     mut fields: Fields<'_>,
     signature: &Signature,
-    before: &[Asked],
-) -> Result<Asked, ApiError> {
+    before: &[RequestedOutput],
+) -> Result<RequestedOutput, ApiError> {
     let place = || format!("outputs[{}]", before.len());
     let mut name = "";
     let mut parameters = outputs::Parameters::default();
@@ -297,7 +297,7 @@ fn output(
             _ => {}
         }
     }
-    Asked::named(name, parameters, signature, before, place)
+    RequestedOutput::named(name, parameters, signature, before, place)
 }
 
 /// Reads one of the request's parameters; the time it may wait if it says that.

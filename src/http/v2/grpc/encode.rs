@@ -7,7 +7,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 
 use crate::http::error::ApiError;
 use crate::http::grpc::{inference, prefixed};
-use crate::http::v2::outputs::{Asked, Chosen};
+use crate::http::v2::outputs::{OutputValues, RequestedOutput};
 use crate::model::Model;
 use crate::request::InferResponse;
 
@@ -28,15 +28,15 @@ pub(super) enum Place {
 
 /// What a request says about its answer.
 #[derive(Debug)]
-pub(super) struct Answering {
+pub(super) struct AnswerOptions {
     /// Comes back as it was sent.
     pub(super) id: String,
     /// The outputs asked for, in the order asked for.
-    pub(super) outputs: Vec<Asked>,
+    pub(super) outputs: Vec<RequestedOutput>,
 }
 
-impl Answering {
-    /// Writes the message with its prefix: what describes the outputs, and behind it the values of
+impl AnswerOptions {
+    /// Writes the message with its prefix: what describes the outputs, and after it the values of
     /// each as bytes, as every client reads them, straight from the engine's buffers.
     pub(super) fn encode(
         self,
@@ -47,7 +47,7 @@ impl Answering {
         let signature = &model.signature;
         let classes = OnceCell::new();
         let outputs = self.outputs.iter();
-        let outputs = outputs.map(|asked| Chosen::of(asked, signature, response, &classes));
+        let outputs = outputs.map(|asked| OutputValues::of(asked, signature, response, &classes));
         let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
         let described = outputs.iter().map(|output| {
             let extents = output.row_shape.iter();

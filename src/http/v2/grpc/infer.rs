@@ -14,7 +14,7 @@ use crate::http::grpc::{
     Call, Fields, MessagePart, Messages, Sender, Streaming, framed, inference, receive,
     until_closing,
 };
-use crate::http::predict::{Admitted, Least, Sizes};
+use crate::http::predict::{Admitted, MinBytes, Sizes};
 use crate::metrics::Route;
 use crate::request::InferError;
 
@@ -46,7 +46,7 @@ async fn infer(
     share: Share<'_>,
     place: Place,
 ) -> Result<Response, ApiError> {
-    let sizes = Sizes::of(&admitted, message.len(), Least::OfNumber(VALUE_BYTES));
+    let sizes = Sizes::of(&admitted, message.len(), MinBytes::PerNumber(VALUE_BYTES));
     admitted
         .answer(
             share,
@@ -78,7 +78,7 @@ pub(in crate::http) async fn stream(
             Some(Err(error)) => return Err(error.into_answer()),
         };
         let exchange = streaming.next_exchange();
-        exchange.is_for(Route::GrpcStreamInfer);
+        exchange.set_route(Route::GrpcStreamInfer);
         let mut id = String::new();
         let mut is_read = false;
         let answered = async {

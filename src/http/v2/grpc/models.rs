@@ -63,7 +63,7 @@ pub(super) fn metadata(
     }))
 }
 
-/// As the REST API's, in which [`config`](crate::http::v2::config) says what each word stands for.
+/// As the REST API's, in which [`config`](crate::http::v2::config) says what each word means.
 pub(super) fn config(
     server: &Server,
     name: &str,
