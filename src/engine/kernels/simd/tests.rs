@@ -86,6 +86,12 @@ impl Task for OperationsOfThree {
             check("and", simd.and(a, 0xFFFF_F000), |a, _, _| {
                 f32::from_bits(a.to_bits() & 0xFFFF_F000)
             });
+            check("widen_low", simd.widen_low(a), |a, _, _| {
+                f32::from_bits(a.to_bits() << 16)
+            });
+            check("widen_high", simd.widen_high(a), |a, _, _| {
+                f32::from_bits(a.to_bits() & 0xFFFF_0000)
+            });
             check("copy_sign", simd.copy_sign(a, b), |a, b, _| a.copysign(b));
             let less = simd.less(a, b);
             check(
