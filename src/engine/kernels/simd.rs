@@ -45,9 +45,6 @@ pub(super) trait Simd: Copy {
     const TILE_VECTORS: &'static [usize];
 
     /// Runs a task in a function of its own with this instruction set enabled.
-    ///
-    /// The function is never inlined: among many tasks in one function the
-    /// compiler does not keep the sums of each in registers.
     fn call<T: Task>(self, task: T) -> T::Output;
 
     /// The same value in every lane.

@@ -16,7 +16,6 @@ impl Avx2 {
 }
 
 #[target_feature(enable = "avx2,fma")]
-#[inline(never)]
 fn run<T: Task>(task: T, simd: Avx2) -> T::Output {
     task.run(simd)
 }

@@ -17,7 +17,6 @@ impl Avx512 {
 }
 
 #[target_feature(enable = "avx512f,avx2,fma")]
-#[inline(never)]
 fn run<T: Task>(task: T, simd: Avx512) -> T::Output {
     task.run(simd)
 }

@@ -22,7 +22,6 @@ impl Neon {
 }
 
 #[target_feature(enable = "neon")]
-#[inline(never)]
 fn run<T: Task>(task: T, simd: Neon) -> T::Output {
     task.run(simd)
 }

@@ -30,7 +30,7 @@ impl Simd for Portable {
     };
     const TILE_VECTORS: &'static [usize] = &[8, 6, 4, 3, 2, 2];
 
-    #[inline(never)]
+    #[inline(always)]
     fn call<T: Task>(self, task: T) -> T::Output {
         task.run(self)
     }
