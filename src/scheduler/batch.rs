@@ -15,7 +15,7 @@ pub(super) struct JoinBuffers {
 }
 
 impl JoinBuffers {
-    /// Calls `run` with the rows of all parts in their order; `specs` are the
+    /// Calls `run` with the rows of all parts, at least one, in their order; `specs` are the
     /// engine's inputs. A single part's rows are borrowed from the request; only several are copied.
     pub(super) fn join<R>(
         &mut self,
@@ -55,8 +55,7 @@ impl JoinBuffers {
 
     /// Joins the offsets of the parts: those of each are counted from its own first row.
     fn join_offsets(&mut self, parts: &[Part]) -> &Vec<Vec<usize>> {
-        let first = parts.first().map(|part| part.call.request());
-        let axes = first.map_or(0, |request| request.offsets.len());
+        let axes = parts[0].call.request().offsets.len();
         self.offsets.resize_with(axes, Vec::new);
         for (axis, joined) in self.offsets.iter_mut().enumerate() {
             joined.clear();

@@ -244,59 +244,9 @@ fn live_through(events: &[Event]) {
                 for call in &batch.taken.expired {
                     call.fail(InferError::DeadlineExceeded);
                 }
-                let parts = &batch.taken.parts;
-                let limit = batch.work.as_ref().unwrap().limit();
-                check_is_within(&batch.taken, limit);
-                if parts.is_empty() {
-                    continue;
+                if !batch.taken.parts.is_empty() {
+                    answer(&batch, &mut buffers, &mut calls, ticks);
                 }
-                let (tags, tokens, offsets) = buffers.join(parts, &specs(), |batch| {
-                    let [tags, tokens] = [0, 1].map(|input| batch.inputs[input].f32s().to_vec());
-                    (tags, tokens, batch.offsets.to_vec())
-                });
-                // Each row has its own tokens, and as many as its request said.
-                assert_eq!(tags.len() + 1, offsets[0].len());
-                for (&tag, ends) in tags.iter().zip(offsets[0].windows(2)) {
-                    let (number, row) = (tag as usize / 100, tag as usize % 100);
-                    let sent = &calls[number].request.offsets[0];
-                    let count = sent[row + 1] - sent[row];
-                    assert_eq!(tokens[ends[0]..ends[1]], vec![tag; count]);
-                }
-                for part in parts {
-                    let end = part.call.rows();
-                    let left = part.call.load_of(part.rows.start..end);
-                    assert!(part.rows.end == end || !left.is_within(limit));
-                }
-                // Rows come out in the order in which they went in, each once.
-                let mut lanes_of_batch = Vec::new();
-                let next = |calls: &[Call<'_>], lane: usize| {
-                    let mut calls = calls.iter();
-                    calls.position(|call| call.lane == lane && call.waits(ticks))
-                };
-                for &tag in &tags {
-                    let (number, row) = (tag as usize / 100, tag as usize % 100);
-                    let lane = calls[number].lane;
-                    let first = next(&calls, lane);
-                    assert_eq!((first, row), (Some(number), calls[number].computed));
-                    calls[number].computed += 1;
-                    lanes_of_batch.push(lane);
-                }
-                lanes_of_batch.dedup();
-                assert!(lanes_of_batch.len() <= 1, "a batch mixes lanes");
-                // What fits is not left.
-                if let &[lane] = &*lanes_of_batch
-                    && let Some(left) = next(&calls, lane).map(|number| calls[number].left())
-                {
-                    let fits = (batch.taken.load + left).is_within(limit);
-                    assert!(!fits, "{left:?} was left");
-                }
-                let pass = ForwardPass {
-                    taken_at: batch.taken_at,
-                    compute: TICK,
-                    batch_rows: tags.len(),
-                };
-                let outputs = [&*tags, &*tokens];
-                split(parts, &specs(), &offsets, |i| outputs[i], false, pass);
             }
         }
         for (number, call) in calls.iter_mut().enumerate() {
@@ -332,6 +282,66 @@ fn live_through(events: &[Event]) {
         "{counts:?}"
     );
     assert!(calls.iter().all(|call| call.pending.is_none()));
+}
+
+/// What a worker does with a batch that holds rows, and what must be true of it: in each lane rows
+/// come out in the order in which they went in, and a batch has as many as it holds.
+fn answer(
+    batch: &WorkerBatch<Model>,
+    buffers: &mut JoinBuffers,
+    calls: &mut [Call<'_>],
+    ticks: u32,
+) {
+    let parts = &batch.taken.parts;
+    let limit = batch.work.as_ref().unwrap().limit();
+    check_is_within(&batch.taken, limit);
+    let (tags, tokens, offsets) = buffers.join(parts, &specs(), |batch| {
+        let [tags, tokens] = [0, 1].map(|input| batch.inputs[input].f32s().to_vec());
+        (tags, tokens, batch.offsets.to_vec())
+    });
+    // Each row has its own tokens, and as many as its request said.
+    assert_eq!(tags.len() + 1, offsets[0].len());
+    for (&tag, ends) in tags.iter().zip(offsets[0].windows(2)) {
+        let (number, row) = (tag as usize / 100, tag as usize % 100);
+        let sent = &calls[number].request.offsets[0];
+        let count = sent[row + 1] - sent[row];
+        assert_eq!(tokens[ends[0]..ends[1]], vec![tag; count]);
+    }
+    for part in parts {
+        let end = part.call.rows();
+        let left = part.call.load_of(part.rows.start..end);
+        assert!(part.rows.end == end || !left.is_within(limit));
+    }
+    // Rows come out in the order in which they went in, each once.
+    let mut lanes_of_batch = Vec::new();
+    let next = |calls: &[Call<'_>], lane: usize| {
+        let mut calls = calls.iter();
+        calls.position(|call| call.lane == lane && call.waits(ticks))
+    };
+    for &tag in &tags {
+        let (number, row) = (tag as usize / 100, tag as usize % 100);
+        let lane = calls[number].lane;
+        let first = next(calls, lane);
+        assert_eq!((first, row), (Some(number), calls[number].computed));
+        calls[number].computed += 1;
+        lanes_of_batch.push(lane);
+    }
+    lanes_of_batch.dedup();
+    assert!(lanes_of_batch.len() <= 1, "a batch mixes lanes");
+    // What fits is not left.
+    if let &[lane] = &*lanes_of_batch
+        && let Some(left) = next(calls, lane).map(|number| calls[number].left())
+    {
+        let fits = (batch.taken.load + left).is_within(limit);
+        assert!(!fits, "{left:?} was left");
+    }
+    let pass = ForwardPass {
+        taken_at: batch.taken_at,
+        compute: TICK,
+        batch_rows: tags.len(),
+    };
+    let outputs = [&*tags, &*tokens];
+    split(parts, &specs(), &offsets, |i| outputs[i], false, pass);
 }
 
 /// One number a row, and one a token.
