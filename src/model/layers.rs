@@ -1,15 +1,17 @@
 //! The layers of Keras and PyTorch that networks may have: one file each, or a tight family.
 //!
-//! A new layer is one file here and one line in [`LAYERS`]. Layers of rows come first; those that work
-//! on the tokens of a text go below them, under a heading of their own.
+//! A new layer is one file here and one line in [`LAYERS`], or in [`TOKEN_LAYERS`] if it knows of a
+//! row's tokens.
 
 mod activation;
 mod batch_normalization;
 mod concatenate;
 mod dense;
 mod dropout;
+mod embedding;
 mod flatten;
 mod layer_normalization;
+mod mean_pooling;
 mod merge;
 mod normalization;
 mod prelu;
@@ -45,15 +47,23 @@ pub const LAYERS: &[&Definition] = &[
     &merge::SUBTRACT,
 ];
 
+/// The layers that know of the tokens of a row; the others do the same to each. The exporters do not
+/// write them, since they compare answers to rows of one length only.
+pub const TOKEN_LAYERS: &[&Definition] = &[&embedding::LAYER, &mean_pooling::LAYER];
+
+/// All layers.
+pub fn all() -> impl Iterator<Item = &'static Definition> {
+    LAYERS.iter().chain(TOKEN_LAYERS).copied()
+}
+
 /// The layer of this type in family `sequential`.
 pub(in crate::model) fn sequential(name: &str) -> Option<&'static Definition> {
-    LAYERS.iter().copied().find(|layer| layer.name == name)
+    all().find(|layer| layer.name == name)
 }
 
 /// The layer of this class of Keras.
 pub(in crate::model) fn keras(class: &str) -> Option<&'static Definition> {
-    let mut layers = LAYERS.iter().copied();
-    layers.find(|layer| keras_classes(layer).contains(&class))
+    all().find(|layer| keras_classes(layer).contains(&class))
 }
 
 /// The classes that Keras has for a layer.

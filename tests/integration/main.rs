@@ -27,5 +27,6 @@ mod parts;
 mod process;
 mod reload;
 mod security;
+mod token_models;
 #[cfg(feature = "train")]
 mod train;

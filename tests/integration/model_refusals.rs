@@ -7,6 +7,7 @@
 mod graph;
 mod keras;
 mod sequential;
+mod tokens;
 mod weights;
 
 use std::fmt::Write as _;
@@ -118,6 +119,8 @@ fn each_wrong_model_is_refused_with_what_is_wrong_and_where() {
     keras::collect(&mut table);
     table.title("config.json, family graph");
     graph::collect(&mut table);
+    table.title("config.json, models of tokens");
+    tokens::collect(&mut table);
     table.title("model.safetensors");
     weights::collect(&mut table);
     table.title("model.safetensors.index.json");

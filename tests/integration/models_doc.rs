@@ -205,12 +205,17 @@ fn each_name_that_a_weight_may_have_is_found() {
             "batch_normalization" | "layer_normalization" => r#", "epsilon": 0.001"#,
             _ => "",
         };
+        let datatype = match *layer {
+            "embedding" => "INT64",
+            _ => "FP32",
+        };
         let config = format!(
-            r#"{{"model_type": "sequential", "inputs": [{{"name": "x", "shape": [2]}}],
+            r#"{{"model_type": "sequential",
+                "inputs": [{{"name": "x", "shape": [2], "datatype": "{datatype}"}}],
                 "layers": [{{"type": "{layer}", "name": "n"{epsilon}}}]}}"#
         );
         let shape = |role: &str| match role {
-            "kernel" => &[2, 2][..],
+            "kernel" | "embeddings" => &[2, 2][..],
             _ => &[2],
         };
         // A normalisation has either a variance or a scale.

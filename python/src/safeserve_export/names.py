@@ -35,6 +35,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "maximum": (),
     "minimum": (),
     "subtract": (),
+    "embedding": ("weight", "embeddings"),
+    "mean_pooling": (),
 }
 """Types of layers of family `sequential`, each with the names of its tensors after the layer's and a dot."""
 

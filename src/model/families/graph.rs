@@ -17,7 +17,16 @@ pub(super) fn build(
     weights: Weights,
 ) -> Result<(Graph, Weights), LoadError> {
     let mut lowering = Lowering::over(weights);
-    inputs::add(&inputs::all(config)?, &mut lowering)?;
+    let inputs = inputs::all(config)?;
+    if let Some(input) = inputs.iter().find(|input| input.shape.axis().is_some()) {
+        let problem = format!(
+            "{:?} has tokens, along which ONNX' operators would count their axes; expected known \
+             extents",
+            input.name
+        );
+        return Err(JsonError::new("inputs", problem).into());
+    }
+    inputs::add(&inputs, &mut lowering)?;
     let field = config.require("nodes")?;
     let limit = field.error(format!("expected 1 to {MAX_STEPS} nodes"));
     let nodes = field.list()?;

@@ -3,7 +3,10 @@
 use crate::engine::MAX_ROW_ELEMENTS;
 use crate::model::json::{Field, Fields, JsonError};
 use crate::model::lowering::{Lowering, Refusal};
-use crate::tensor::{DataType, Shape, TensorSpec};
+use crate::tensor::{Axis, DataType, Shape, TensorSpec};
+
+/// The only axis along which rows have tokens.
+const TOKENS: Axis = Axis(0);
 
 /// Takes the inputs of a configuration, of which there is one at least.
 pub(super) fn all(config: &mut Fields) -> Result<Vec<TensorSpec>, JsonError> {
@@ -40,13 +43,8 @@ fn input(field: Field) -> Result<TensorSpec, JsonError> {
     let mut fields = field.object()?;
     let name = fields.require("name")?.string()?;
     let shape = fields.require("shape")?;
-    let row_shape = row_shape(&shape, shape.clone().list()?)?;
-    if let Some(datatype) = fields.take("datatype") {
-        let refusal = datatype.expected("\"FP32\", the only datatype of inputs");
-        if datatype.string()? != DataType::Fp32.as_str() {
-            return Err(refusal);
-        }
-    }
+    let shape = row_shape(&shape, shape.clone().list()?)?;
+    let datatype = fields.take("datatype").map(datatype).transpose()?;
     let description = match fields.take("description") {
         Some(field) => field.string()?,
         None => String::new(),
@@ -54,25 +52,37 @@ fn input(field: Field) -> Result<TensorSpec, JsonError> {
     fields.finish()?;
     Ok(TensorSpec {
         description,
-        ..TensorSpec::new(name, DataType::Fp32, Shape::rows(row_shape))
+        ..TensorSpec::new(name, datatype.unwrap_or(DataType::Fp32), shape)
     })
 }
 
-/// The shape of one row of an input, of the extents that `place` lists.
-pub(super) fn row_shape(place: &Field, extents: Vec<Field>) -> Result<Vec<usize>, JsonError> {
-    let shape: Vec<usize> = extents
+fn datatype(field: Field) -> Result<DataType, JsonError> {
+    let refusal = field.expected("\"FP32\", or \"INT64\" for what a layer looks up");
+    let name = field.string()?;
+    let known = [DataType::Fp32, DataType::Int64];
+    let found = known.into_iter().find(|known| known.as_str() == name);
+    found.ok_or(refusal)
+}
+
+/// The shape of an input, of the extents that `place` lists for one row. A first extent of `null` is
+/// that of the row's tokens, as many as a request says; all inputs that have it have the same tokens.
+pub(super) fn row_shape(place: &Field, mut extents: Vec<Field>) -> Result<Shape, JsonError> {
+    let has_tokens = extents.first().is_some_and(Field::is_null);
+    let extents = extents.split_off(usize::from(has_tokens));
+    let extents: Vec<usize> = extents
         .into_iter()
         .map(Field::extent)
         .collect::<Result<_, _>>()?;
-    let elements = shape.iter().try_fold(1_usize, |product, extent| {
+    let elements = extents.iter().try_fold(1_usize, |product, extent| {
         product
             .checked_mul(*extent)
             .filter(|elements| *elements <= MAX_ROW_ELEMENTS)
     });
     match elements {
-        Some(_) => Ok(shape),
+        Some(_) if has_tokens => Ok(Shape::tokens(TOKENS, extents)),
+        Some(_) => Ok(Shape::rows(extents)),
         None => Err(place.error(format!(
-            "expected at most {MAX_ROW_ELEMENTS} numbers a row, got shape {shape:?}"
+            "expected at most {MAX_ROW_ELEMENTS} numbers a row, got shape {extents:?}"
         ))),
     }
 }

@@ -10,11 +10,11 @@ use crate::model::LoadError;
 use crate::model::activations::KerasVersion;
 use crate::model::json::{Field, Fields, JsonError};
 use crate::model::layer::{KerasLayer, KerasModel, described};
-use crate::model::layers::{self, LAYERS};
+use crate::model::layers;
 use crate::model::lowering::Lower;
 use crate::model::manifest::Description;
 use crate::model::weights::Weights;
-use crate::tensor::{DataType, Shape, TensorSpec};
+use crate::tensor::{DataType, TensorSpec};
 
 /// Builds the graph of a Keras configuration.
 pub(super) fn build(
@@ -58,7 +58,7 @@ pub(super) fn build(
         }
     };
     model.finish()?;
-    network.build(reader.0.weights)
+    network.with_indices().build(reader.0.weights)
 }
 
 struct Reader(KerasModel);
@@ -193,7 +193,7 @@ impl Reader {
     ) -> Result<Box<dyn Lower>, JsonError> {
         let text = class.clone().string()?;
         let definition = layers::keras(&text).ok_or_else(|| {
-            let classes = LAYERS.iter().flat_map(|layer| layers::keras_classes(layer));
+            let classes = layers::all().flat_map(layers::keras_classes);
             let known: Vec<_> = ["InputLayer"].into_iter().chain(classes).collect();
             class.error(format!(
                 "unknown layer class {text:?}; expected one of: {}",
@@ -214,27 +214,34 @@ fn input_layer(mut config: Fields) -> Result<TensorSpec, JsonError> {
         .take("batch_shape")
         .or_else(|| config.take("batch_input_shape"))
         .ok_or_else(|| config.error("the key \"batch_shape\" is missing"))?;
+    let mut datatype = DataType::Fp32;
     if let Some(dtype) = config.take("dtype")
         && dtype.is_string()
     {
-        let refusal = dtype.expected("a floating-point input");
-        if !dtype.string()?.contains("float") {
-            return Err(refusal);
-        }
+        let refusal = dtype.expected("floats or whole numbers");
+        let name = dtype.string()?;
+        datatype = match () {
+            () if name.contains("float") => DataType::Fp32,
+            () if name.contains("int") => DataType::Int64,
+            () => return Err(refusal),
+        };
     }
     config.finish()?;
-    feature_spec(name, shape)
+    Ok(TensorSpec {
+        datatype,
+        ..feature_spec(name, shape)?
+    })
 }
 
-/// An input of this batch shape, whose first extent is `null`: any number of rows.
+/// An input of this batch shape, whose first extent is `null`: any number of rows. Where the second is
+/// too, a row has as many tokens as a request says.
 fn feature_spec(name: String, batch_shape: Field) -> Result<TensorSpec, JsonError> {
     let refusal = batch_shape.expected("null for the rows, then known extents");
     let mut extents = batch_shape.clone().list()?;
     if !extents.first().is_some_and(Field::is_null) {
         return Err(refusal);
     }
-    let row_shape = row_shape(&batch_shape, extents.split_off(1))?;
-    let shape = Shape::rows(row_shape);
+    let shape = row_shape(&batch_shape, extents.split_off(1))?;
     Ok(TensorSpec::new(name, DataType::Fp32, shape))
 }
 

@@ -8,7 +8,7 @@ use crate::model::LoadError;
 use crate::model::json::JsonError;
 use crate::model::lowering::{Lower, Lowering, MAX_STEPS, Refusal, StepError};
 use crate::model::weights::Weights;
-use crate::tensor::TensorSpec;
+use crate::tensor::{DataType, TensorSpec};
 
 /// A network of layers.
 #[derive(Debug)]
@@ -67,6 +67,25 @@ impl Network {
                     .into(),
             },
         })
+    }
+
+    /// Makes whole numbers of the inputs that a layer looks up: Keras writes `float32` for them where
+    /// it was not told better.
+    pub(super) fn with_indices(mut self) -> Self {
+        let mut indices: HashSet<&String> = HashSet::new();
+        for (layer, application) in self.applications() {
+            if layer.layer.datatype() == DataType::Int64 {
+                indices.extend(&application.inputs);
+            }
+        }
+        let is_index = |input: &TensorSpec| indices.contains(&input.name);
+        let are_indices: Vec<bool> = self.inputs.iter().map(is_index).collect();
+        for (input, is_index) in self.inputs.iter_mut().zip(are_indices) {
+            if is_index {
+                input.datatype = DataType::Int64;
+            }
+        }
+        self
     }
 
     /// Applies each layer as soon as all values are there that go in. Each name is looked up about

@@ -6,7 +6,7 @@ use crate::engine::Graph;
 use crate::model::LoadError;
 use crate::model::json::{Field, Fields, JsonError};
 use crate::model::layer::SequentialLayer;
-use crate::model::layers::{self, LAYERS};
+use crate::model::layers;
 use crate::model::manifest::Description;
 use crate::model::weights::Weights;
 
@@ -86,7 +86,7 @@ fn layer(
     let roles = fields.take("weights").map(Field::object).transpose()?;
     let text = kind.clone().string()?;
     let definition = layers::sequential(&text).ok_or_else(|| {
-        let known: Vec<_> = LAYERS.iter().map(|layer| layer.name).collect();
+        let known: Vec<_> = layers::all().map(|layer| layer.name).collect();
         kind.error(format!(
             "unknown layer {text:?}; expected one of: {}",
             known.join(", ")

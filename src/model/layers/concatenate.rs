@@ -17,8 +17,8 @@ pub(super) const LAYER: Definition = Definition {
 /// The inputs one after the other.
 #[derive(Debug)]
 struct Concatenate {
-    /// Among the axes of a row: 0 is the first, -1 the last.
-    axis: isize,
+    /// The rows count as axis 0; -1 is the last.
+    axis: i64,
 }
 
 fn sequential(layer: &mut SequentialLayer<'_>) -> Read {
@@ -26,7 +26,11 @@ fn sequential(layer: &mut SequentialLayer<'_>) -> Read {
         None => -1,
         Some(field) => {
             let refusal = field.expected("an axis of the row: 0 for the first, -1 for the last");
-            isize::try_from(field.integer()?).map_err(|_| refusal)?
+            match field.integer()? {
+                i64::MAX => return Err(refusal),
+                axis if axis >= 0 => axis + 1,
+                axis => axis,
+            }
         }
     };
     Ok(Box::new(Concatenate { axis }))
@@ -38,12 +42,10 @@ fn read_keras(layer: &mut KerasLayer<'_>) -> Read {
         None => -1,
         Some(field) => {
             let refusal = field.expected("an axis other than the rows");
-            let axis = match field.integer()? {
+            match field.integer()? {
                 0 => return Err(refusal),
-                axis if axis > 0 => axis - 1,
                 axis => axis,
-            };
-            isize::try_from(axis).map_err(|_| refusal)?
+            }
         }
     };
     Ok(Box::new(Concatenate { axis }))
@@ -52,6 +54,19 @@ fn read_keras(layer: &mut KerasLayer<'_>) -> Read {
 impl Lower for Concatenate {
     fn lower(&self, call: &mut Call<'_>) -> Result<ValueId, Refusal> {
         let inputs = call.all()?;
-        call.emit(Concat { axis: self.axis }, &inputs)
+        let leading = inputs.first().map_or(1, |x| call.leading_axes(*x));
+        let axis = match self.axis {
+            axis if axis < 0 => axis,
+            axis if axis < leading => {
+                return Err(format!(
+                    "axis {axis} is that of the tokens, the rows being axis 0; expected an axis of \
+                     each token, from {leading} on"
+                )
+                .into());
+            }
+            axis => axis - leading,
+        };
+        let axis = isize::try_from(axis).map_err(|_| format!("axis {axis} is too large"))?;
+        call.emit(Concat { axis }, &inputs)
     }
 }

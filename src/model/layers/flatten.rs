@@ -39,6 +39,7 @@ fn read_keras(layer: &mut KerasLayer<'_>) -> Read {
 impl Lower for Flatten {
     fn lower(&self, call: &mut Call<'_>) -> Result<ValueId, Refusal> {
         let x = call.only()?;
+        call.expect_rows(x)?;
         call.expect_last_axis(self.axis, x)?;
         call.emit(Reshape::flatten(), &[x])
     }

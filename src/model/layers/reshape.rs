@@ -38,6 +38,7 @@ fn read(shape: Field) -> Read {
 impl Lower for Reshape {
     fn lower(&self, call: &mut Call<'_>) -> Result<ValueId, Refusal> {
         let x = call.only()?;
+        call.expect_rows(x)?;
         let shape = self.shape.clone();
         call.emit(Operator { shape }, &[x])
     }

@@ -70,7 +70,7 @@ fn some(name: &'static str) -> Option<&'static str> {
 /// Names of weights as people read them: layer, role, and the tensors of each framework.
 fn weight_rows() -> String {
     let mut rows = String::new();
-    for layer in LAYERS {
+    for layer in all() {
         for (index, role) in layer.roles.iter().enumerate() {
             let torch = role.of_torch("n");
             let keras = role.of_keras("n").into_iter();
@@ -156,9 +156,9 @@ fn the_documentation_describes_each_layer_and_its_weights() {
         .iter()
         .map(|cells| cells[0].trim_matches('`'))
         .collect();
-    let layers: Vec<_> = LAYERS.iter().map(|layer| layer.name).collect();
+    let layers: Vec<_> = all().map(|layer| layer.name).collect();
     assert_eq!(names, layers);
-    for (cells, layer) in rows.iter().zip(LAYERS) {
+    for (cells, layer) in rows.iter().zip(all()) {
         let said: HashSet<_> = cells[3].split(|c: char| !c.is_alphanumeric()).collect();
         for role in layer.roles {
             assert!(
@@ -252,7 +252,7 @@ fn python() -> String {
          UPDATE_TABLES=1 cargo test --lib model::layers\n\n\
          which without UPDATE_TABLES holds this file to them.\n\"\"\"\n",
     );
-    let layers = LAYERS.iter().map(|layer| {
+    let layers = all().map(|layer| {
         let mut names: Vec<String> = Vec::new();
         let tensors = layer.roles.iter().flat_map(|role| role.tensors(""));
         for name in tensors.filter_map(|tensor| tensor.strip_prefix('.').map(str::to_owned)) {
@@ -407,7 +407,7 @@ fn no_two_layers_share_a_name() {
     ];
     for column in columns {
         let mut seen = HashSet::new();
-        for name in LAYERS.iter().flat_map(|layer| column(layer)) {
+        for name in all().flat_map(column) {
             assert!(seen.insert(name), "{name} stands for two layers");
         }
         assert!(seen.len() > 5);

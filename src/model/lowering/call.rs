@@ -8,9 +8,15 @@ use ndarray::ArrayD;
 use super::constants::{Constants, Found, Weight};
 use super::refusal::Refusal;
 use crate::engine::{Constant, GraphBuilder, Operator, ValueId};
+use crate::tensor::{DataType, Domain};
 
 /// A step of a network: a layer, or an ONNX node.
 pub(crate) trait Lower: fmt::Debug {
+    /// What it takes: whole numbers if it looks them up, else numbers to compute with.
+    fn datatype(&self) -> DataType {
+        DataType::Fp32
+    }
+
     /// Adds the operators that compute it, and gives the value that it computes.
     ///
     /// # Errors
@@ -123,13 +129,33 @@ impl<'a> Call<'a> {
         self.graph.shape(value).last().copied().unwrap_or(1)
     }
 
+    /// The number of axes before those of an item: that of the rows, and of tokens theirs.
+    pub(crate) fn leading_axes(&self, value: ValueId) -> i64 {
+        match self.graph.domain(value) {
+            Domain::Tokens(_) => 2,
+            Domain::Rows | Domain::Once => 1,
+        }
+    }
+
+    /// Refuses a value of tokens.
+    pub(crate) fn expect_rows(&self, value: ValueId) -> Result<(), Refusal> {
+        match self.graph.domain(value) {
+            Domain::Tokens(_) => Err(
+                "works on whole rows, and its input has one item a token; pool \
+                 the tokens of each row first"
+                    .into(),
+            ),
+            Domain::Rows | Domain::Once => Ok(()),
+        }
+    }
+
     /// Refuses an axis, the rows being axis 0, that is not the last of a value.
     pub(crate) fn expect_last_axis(
         &self,
         axis: Option<i64>,
         value: ValueId,
     ) -> Result<(), Refusal> {
-        let last = self.graph.shape(value).len() as i64;
+        let last = self.leading_axes(value) + self.graph.shape(value).len() as i64 - 1;
         match axis {
             Some(axis) if axis != -1 && axis != last => Err(format!(
                 "works along axis {axis}, the rows being axis 0; only the last axis, here {last}, \

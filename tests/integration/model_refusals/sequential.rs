@@ -124,7 +124,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "an unknown datatype",
         r#""datatype": "FP32""#,
-        r#""datatype": "INT64""#,
+        r#""datatype": "INT32""#,
     ),
     (
         "two inputs of one name",
