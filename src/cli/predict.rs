@@ -101,6 +101,10 @@ pub(super) fn run(options: Options, settings: &Settings) -> Exit {
             return refuse(&problem, Exit::BadRepository);
         }
     };
+    if let Err(problem) = model.signature.check_inputs_can_be_sent() {
+        let problem = format!("{}: {problem}", found.directory.display());
+        return refuse(&problem, Exit::BadRepository);
+    }
     let mut progress = Progress::new(options.quiet);
     let done = batch::score(&model, &job, |event| match event {
         Event::Unused(columns) => progress.note(&format!(

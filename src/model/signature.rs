@@ -2,7 +2,7 @@
 
 use super::columns::Columns;
 use crate::request::InferResponse;
-use crate::tensor::{DataType, Shape, TensorSpec};
+use crate::tensor::{DataType, Domain, Shape, TensorSpec};
 
 /// What requests send and what answers hold.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,6 +121,26 @@ impl Task {
 }
 
 impl Signature {
+    /// Whether requests and files of rows can carry what the model takes: they are read into single
+    /// precision, as many numbers for each row.
+    ///
+    /// # Errors
+    /// The first input of which that is not so, and what can be sent.
+    pub fn check_inputs_can_be_sent(&self) -> Result<(), String> {
+        let mut inputs = self.inputs.iter();
+        let fits = |spec: &&TensorSpec| {
+            spec.datatype == DataType::Fp32 && spec.shape.domain == Domain::Rows
+        };
+        match inputs.find(|spec| !fits(spec)) {
+            None => Ok(()),
+            Some(spec) => Err(format!(
+                "input {:?}: expected FP32 of a fixed shape, got {spec}; neither requests nor files can \
+                 carry whole numbers or tokens yet",
+                spec.name
+            )),
+        }
+    }
+
     /// The position of the output with this name.
     #[must_use]
     pub fn output(&self, name: &str) -> Option<usize> {
