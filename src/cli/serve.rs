@@ -104,7 +104,7 @@ pub(super) fn repository_settings(config: &Config) -> RepositorySettings {
     let watch = WatchSettings {
         poll_interval: limit(models.poll_interval_ms),
         settle: Duration::from_millis(models.settle_ms),
-        patience: Duration::from_millis(models.incomplete_timeout_ms),
+        incomplete_timeout: Duration::from_millis(models.incomplete_timeout_ms),
     };
     RepositorySettings {
         directory: models.dir.clone(),

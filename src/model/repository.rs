@@ -9,18 +9,18 @@
 //!
 //! Readers take no lock and see one moment: the states of all versions are one immutable map, and
 //! each change puts another in its place. One thread, `loader`, makes all changes, one after the
-//! other (`loader.rs`, `life.rs`). It looks at the directory (`discovery.rs`, `files.rs`) when the
+//! other (`loader.rs`, `reconciler.rs`). It looks at the directory (`discovery.rs`, `files.rs`) when the
 //! file system reports something (`watch.rs`), now and then, and when asked to; `plan.rs` decides
 //! what is to be done, as a function of what was seen.
 
 mod discovery;
 mod error;
+mod file_timeout;
 mod files;
-mod life;
 mod loader;
 mod message;
-mod patience;
 mod plan;
+mod reconciler;
 mod served;
 mod settings;
 mod state;
@@ -35,9 +35,9 @@ pub use self::served::{Loaded, Served};
 pub use self::settings::{RepositorySettings, WatchSettings};
 pub use self::state::IndexEntry;
 
-use self::life::Life;
 use self::loader::Loader;
 use self::message::Order;
+use self::reconciler::Reconciler;
 use self::state::Published;
 use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
@@ -64,8 +64,9 @@ impl ModelRepository {
         metrics: &Metrics,
     ) -> Result<Self, RepositoryError> {
         let published = Arc::default();
-        let life = Life::begin(settings, scheduler, metrics, &published)?;
-        let loader = Loader::start(life).map_err(|error| RepositoryError::NoThread { error })?;
+        let reconciler = Reconciler::begin(settings, scheduler, metrics, &published)?;
+        let loader =
+            Loader::start(reconciler).map_err(|error| RepositoryError::NoThread { error })?;
         Ok(Self { published, loader })
     }
 

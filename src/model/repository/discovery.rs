@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::files::{Files, Look};
-use super::plan::Sight;
+use super::plan::Observation;
 use crate::model::CONFIG_FILE;
 use crate::names::{ModelName, NameError, is_model_name};
 use crate::versions::canonical;
@@ -19,7 +19,7 @@ const MAX_DIRECTORIES: usize = 10_000;
 /// What lies in a version's place, where, and when something last happened to it.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) sight: Sight,
+    pub(super) observation: Observation,
     pub(super) directory: PathBuf,
     /// By the file system's clock; `None` where there are no files to tell by.
     pub(super) changed: Option<SystemTime>,
@@ -27,9 +27,9 @@ pub(super) struct Found {
 
 impl Found {
     /// What is said of a version without having found its directory.
-    pub(super) fn nowhere(sight: Sight) -> Self {
+    pub(super) fn nowhere(observation: Observation) -> Self {
         Self {
-            sight,
+            observation,
             directory: PathBuf::new(),
             changed: None,
         }
@@ -41,7 +41,7 @@ impl Found {
 pub(super) struct FoundModel {
     pub(super) versions: BTreeMap<u64, Found>,
     /// What is said of the model as a whole, where no version can be told.
-    pub(super) instead: Option<Sight>,
+    pub(super) instead: Option<Observation>,
 }
 
 /// What a repository's directory holds.
@@ -121,7 +121,7 @@ pub(super) fn find(root: &Path, shape: &Shape) -> io::Result<Findings> {
             "{} holds both {CONFIG_FILE} and directories of models; move the files into one",
             root.display()
         );
-        findings.add_no_version(&own_name(root)?, Sight::Faulty(problem));
+        findings.add_no_version(&own_name(root)?, Observation::Faulty(problem));
     }
     for (name, directory) in entries {
         if is_model_name(&name) {
@@ -140,7 +140,7 @@ impl Findings {
     /// files nor a version.
     pub(super) fn hold_nothing(&self, shape: &Shape) -> bool {
         let is_empty = |model: &FoundModel| {
-            model.versions.is_empty() && matches!(model.instead, Some(Sight::Empty(_)))
+            model.versions.is_empty() && matches!(model.instead, Some(Observation::Empty(_)))
         };
         match shape {
             Shape::Models => self.models.is_empty(),
@@ -155,7 +155,7 @@ impl Findings {
             Ok(entries) => entries,
             Err(error) => {
                 let problem = format!("{}: {error}", directory.display());
-                return self.add_no_version(name, Sight::Unreadable(problem));
+                return self.add_no_version(name, Observation::Unreadable(problem));
             }
         };
         let mut numbered = BTreeMap::new();
@@ -179,7 +179,7 @@ impl Findings {
                      one",
                     directory.display()
                 );
-                self.add_no_version(name, Sight::Faulty(problem));
+                self.add_no_version(name, Observation::Faulty(problem));
             }
             (false, false) => {
                 for (version, directory) in numbered {
@@ -193,19 +193,19 @@ impl Findings {
                      ...); if it holds models, it is a repository itself",
                     directory.display()
                 );
-                self.add_no_version(name, Sight::Empty(problem));
+                self.add_no_version(name, Observation::Empty(problem));
             }
         }
     }
 
     /// Adds a version by the files in its directory.
     fn add_files(&mut self, name: &str, version: u64, directory: &Path) {
-        let (sight, changed) = match Files::look(directory) {
-            Ok(Look { files, changed }) => (Sight::Files(files), Some(changed)),
-            Err(error) => (Sight::Unreadable(error.to_string()), None),
+        let (observation, changed) = match Files::look(directory) {
+            Ok(Look { files, changed }) => (Observation::Files(files), Some(changed)),
+            Err(error) => (Observation::Unreadable(error.to_string()), None),
         };
         let found = Found {
-            sight,
+            observation,
             directory: directory.to_owned(),
             changed,
         };
@@ -214,7 +214,7 @@ impl Findings {
     }
 
     /// Adds a model of which no version can be told.
-    fn add_no_version(&mut self, name: &str, instead: Sight) {
+    fn add_no_version(&mut self, name: &str, instead: Observation) {
         let model = self.models.entry(name.to_owned()).or_default();
         model.instead = Some(instead);
     }

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use tracing::error;
 
-use super::life::{Cause, Life};
 use super::message::{Message, Order};
+use super::reconciler::{Cause, Reconciler};
 use super::watch::Watch;
 
 /// How long after the first sign of a change the directory is looked at: a change is seldom alone.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 
-/// The part of the time that looking may take, however often something changes: one in so many.
+/// The part of the time that looking may take, however often something changes: one in this many.
 const SCAN_SHARE: u32 = 10;
 
 /// The way to the thread, which ends when this is dropped.
@@ -27,11 +27,11 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    pub(super) fn start(life: Life) -> io::Result<Self> {
+    pub(super) fn start(reconciler: Reconciler) -> io::Result<Self> {
         let (messages, inbox) = channel();
         let is_over = Arc::new(AtomicBool::new(false));
         let work = Work {
-            life,
+            reconciler,
             inbox,
             is_over: Arc::clone(&is_over),
             next_look: None,
@@ -56,7 +56,7 @@ impl Loader {
 
 impl Drop for Loader {
     fn drop(&mut self) {
-        // A load that runs is finished; nobody waits for it, as it may take long.
+        // A load that runs is finished; the drop does not wait for it, as it may take long.
         self.is_over.store(true, Ordering::Relaxed);
         let _ = self.messages.send(Message::Stop);
     }
@@ -64,7 +64,7 @@ impl Drop for Loader {
 
 /// The thread's state.
 struct Work {
-    life: Life,
+    reconciler: Reconciler,
     inbox: Receiver<Message>,
     is_over: Arc<AtomicBool>,
     next_look: Option<Instant>,
@@ -72,11 +72,11 @@ struct Work {
 
 impl Work {
     fn run(mut self, hints: Sender<Message>) {
-        let watches = self.life.settings().watch;
+        let watches = self.reconciler.settings().watch;
         let mut watch = watches.map(|settings| Watch::new(hints, settings));
         // What changed between the first look and the first watch gave no sign.
         if watch.is_some() {
-            self.life.have_followed(&mut watch);
+            self.reconciler.have_followed(&mut watch);
             self.next_look = Some(Instant::now());
         }
         loop {
@@ -92,7 +92,7 @@ impl Work {
                         if let Some(watch) = &watch {
                             watch.acknowledge();
                         }
-                        let pause = DEBOUNCE.max(SCAN_SHARE * self.life.scan_took());
+                        let pause = DEBOUNCE.max(SCAN_SHARE * self.reconciler.scan_took());
                         let at = Instant::now() + pause;
                         self.next_look = Some(self.next_look.map_or(at, |next| next.min(at)));
                     }
@@ -102,11 +102,11 @@ impl Work {
                         rescan = true;
                     }
                     Message::Order(Order::Load(name), done) => {
-                        self.life.load(&name);
+                        self.reconciler.load(&name);
                         drop(done);
                     }
                     Message::Order(Order::Unload(name), done) => {
-                        self.life.unload(&name);
+                        self.reconciler.unload(&name);
                         drop(done);
                     }
                 }
@@ -119,18 +119,18 @@ impl Work {
                     false => Cause::Change,
                 };
                 let is_over = || self.is_over.load(Ordering::Relaxed);
-                self.life.look(cause, &is_over);
+                self.reconciler.look(cause, &is_over);
                 self.next_look = None;
-                if self.life.have_followed(&mut watch) {
+                if self.reconciler.have_followed(&mut watch) {
                     self.next_look = Some(Instant::now() + DEBOUNCE);
                 }
             } else {
                 let is_over = || self.is_over.load(Ordering::Relaxed);
-                self.life.reap(&is_over);
+                self.reconciler.reap(&is_over);
             }
             drop(waiting);
             if let Some(settings) = watches {
-                let next = [settings.poll_interval, self.life.look_after()];
+                let next = [settings.poll_interval, self.reconciler.look_after()];
                 let next = next
                     .into_iter()
                     .flatten()
@@ -148,7 +148,11 @@ impl Work {
         let look = self
             .next_look
             .map(|next| next.saturating_duration_since(Instant::now()));
-        let first = match [look, self.life.reap_after()].into_iter().flatten().min() {
+        let first = match [look, self.reconciler.reap_after()]
+            .into_iter()
+            .flatten()
+            .min()
+        {
             None => self.inbox.recv().map_err(RecvTimeoutError::from).map(Some),
             Some(wait) => match self.inbox.recv_timeout(wait) {
                 Ok(message) => Ok(Some(message)),

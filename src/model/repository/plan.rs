@@ -1,5 +1,5 @@
-//! What is to be done with a model's versions: a function of what its directory holds and of what
-//! became of it before, without a file or a clock.
+//! What is to be done with a model's versions: a pure function of what was observed in its directory and
+//! of what became of it before, without a file or a clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use std::time::Duration;
 use super::files::Files;
 use crate::versions::VersionPolicy;
 
-/// The soonest that files are looked at again that are not complete.
+/// The soonest that incomplete files are looked at again.
 const SOONEST: Duration = Duration::from_millis(100);
 /// The latest.
 const LATEST: Duration = Duration::from_secs(5);
 
 /// What lies in a version's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Sight {
+pub(super) enum Observation {
     /// Files that may be a version's.
     Files(Files),
     /// No files of a version, and why that is said; they may be on their way.
     Empty(String),
     /// What can be no version, and why.
     Faulty(String),
-    /// Nobody knows: it cannot be looked at now, and why.
+    /// Unknown: it cannot be looked at now, and why.
     Unreadable(String),
     /// Nothing any more.
     Gone,
@@ -36,7 +36,7 @@ pub(super) enum Outcome {
     Incomplete(String),
     /// They cannot be served.
     Refused(String),
-    /// They were not read: their weights had no room beside the others'.
+    /// They were not read: their weights had no room with the others'.
     NoRoom(String),
     /// Reading them took too long.
     Late(String),
@@ -44,10 +44,10 @@ pub(super) enum Outcome {
 
 /// One version, when it is decided what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Situation {
-    pub(super) sight: Sight,
-    /// How long it has looked like this.
-    pub(super) quiet: Duration,
+pub(super) struct VersionStatus {
+    pub(super) observation: Observation,
+    /// How long the observation has been the same.
+    pub(super) unchanged_for: Duration,
     /// The files of the last load, and what became of it.
     pub(super) tried: Option<(Files, Outcome)>,
     /// Whether it answers requests, with these files or with earlier ones.
@@ -68,7 +68,7 @@ pub(super) struct Rule<'a> {
     /// How long files have to be left alone before they are loaded.
     pub(super) settle: Duration,
     /// How long files that are not complete are waited for.
-    pub(super) patience: Duration,
+    pub(super) incomplete_timeout: Duration,
     /// Whether someone asked that the model be unloaded.
     pub(super) is_held: bool,
 }
@@ -101,7 +101,7 @@ pub(super) enum Action {
 /// A policy's number counts versions that serve or can: if the newest is half a copy or no good,
 /// an older one takes its place, and the older one leaves once the newest serves. The plan is
 /// to be made again after each load, until it holds none.
-pub(super) fn plan(rule: &Rule<'_>, versions: &BTreeMap<u64, Situation>) -> Vec<(u64, Action)> {
+pub(super) fn plan(rule: &Rule<'_>, versions: &BTreeMap<u64, VersionStatus>) -> Vec<(u64, Action)> {
     let most = match rule.policy {
         VersionPolicy::Latest(count) => rule.max_versions.min(*count),
         VersionPolicy::All | VersionPolicy::Only(_) => rule.max_versions,
@@ -109,37 +109,37 @@ pub(super) fn plan(rule: &Rule<'_>, versions: &BTreeMap<u64, Situation>) -> Vec<
     // Newer versions that answer, and those that do or may after this plan.
     let (mut ready, mut hoped) = (0, 0);
     let mut actions = Vec::with_capacity(versions.len());
-    for (&version, situation) in versions.iter().rev() {
+    for (&version, status) in versions.iter().rev() {
         let is_listed = match rule.policy {
             VersionPolicy::Only(versions) => versions.contains(&version),
             VersionPolicy::All | VersionPolicy::Latest(_) => true,
         };
-        let is_there = situation.sight != Sight::Gone;
+        let is_there = status.observation != Observation::Gone;
         let action = if is_there && rule.is_held {
-            give_up_place(situation, "it was unloaded on request", true)
+            give_up_place(status, "it was unloaded on request", true)
         } else if is_there && !is_listed {
-            give_up_place(situation, "models.versions does not list it", false)
+            give_up_place(status, "models.versions does not list it", false)
         } else if is_there && ready >= most {
             match rule.policy {
                 VersionPolicy::Latest(count) if *count <= rule.max_versions => {
-                    give_up_place(situation, "models.versions wants newer ones only", false)
+                    give_up_place(status, "models.versions wants newer ones only", false)
                 }
                 _ => {
                     let reason = format!(
                         "models.max_versions: {most} newer versions serve; raise it, or take away \
                          versions"
                     );
-                    give_up_place(situation, &reason, true)
+                    give_up_place(status, &reason, true)
                 }
             }
-        } else if is_there && hoped >= most && !situation.is_ready {
+        } else if is_there && hoped >= most && !status.is_ready {
             // Its turn comes if one of the newer ones fails.
             Action::Leave(None)
         } else {
-            decide(rule, situation)
+            decide(rule, status)
         };
         // One that is gone answers for a while, and counts no more.
-        let stays = situation.is_ready && is_there && !matches!(action, Action::Unload(_));
+        let stays = status.is_ready && is_there && !matches!(action, Action::Unload(_));
         ready += usize::from(stays);
         hoped += usize::from(stays || action == Action::Load);
         actions.push((version, action));
@@ -148,72 +148,78 @@ pub(super) fn plan(rule: &Rule<'_>, versions: &BTreeMap<u64, Situation>) -> Vec<
     actions
 }
 
-fn give_up_place(situation: &Situation, reason: &str, is_told: bool) -> Action {
-    match situation.is_ready {
+fn give_up_place(status: &VersionStatus, reason: &str, is_told: bool) -> Action {
+    match status.is_ready {
         true => Action::Unload(reason.to_owned()),
         false => Action::Leave(is_told.then(|| reason.to_owned())),
     }
 }
 
 /// What is to be done with a version that is to serve.
-fn decide(rule: &Rule<'_>, situation: &Situation) -> Action {
-    let Situation {
-        sight,
-        quiet,
+fn decide(rule: &Rule<'_>, status: &VersionStatus) -> Action {
+    let VersionStatus {
+        observation,
+        unchanged_for,
         tried,
         is_ready,
         is_given_up,
         may_be_tried_again,
-    } = situation;
-    let patience = match is_given_up {
+    } = status;
+    let incomplete_timeout = match is_given_up {
         true => Duration::ZERO,
-        false => rule.patience,
+        false => rule.incomplete_timeout,
     };
-    let files = match sight {
-        Sight::Gone if !is_ready => return Action::Forget,
+    let files = match observation {
+        Observation::Gone if !is_ready => return Action::Forget,
         // Others may take their place: `rm` and `cp`, or two renames.
-        Sight::Gone if *quiet < rule.settle => {
+        Observation::Gone if *unchanged_for < rule.settle => {
             return Action::Wait {
                 reason: "its files are gone; it is unloaded unless others come".to_owned(),
-                look_after: rule.settle - *quiet,
+                look_after: rule.settle - *unchanged_for,
             };
         }
-        Sight::Gone => return Action::Unload("its files are gone".to_owned()),
-        Sight::Unreadable(reason) | Sight::Faulty(reason) => return Action::Refuse(reason.clone()),
-        Sight::Empty(reason) => return incomplete(patience, *quiet, reason),
-        Sight::Files(files) => files,
+        Observation::Gone => return Action::Unload("its files are gone".to_owned()),
+        Observation::Unreadable(reason) | Observation::Faulty(reason) => {
+            return Action::Refuse(reason.clone());
+        }
+        Observation::Empty(reason) => {
+            return incomplete(incomplete_timeout, *unchanged_for, reason);
+        }
+        Observation::Files(files) => files,
     };
     match tried {
         Some((tried, outcome)) if tried == files => match outcome {
             Outcome::Loaded if *is_ready => Action::Keep,
             // It had to leave, and is wanted again.
             Outcome::Loaded => Action::Load,
-            Outcome::Incomplete(reason) => incomplete(patience, *quiet, reason),
+            Outcome::Incomplete(reason) => incomplete(incomplete_timeout, *unchanged_for, reason),
             Outcome::NoRoom(_) | Outcome::Late(_) if *may_be_tried_again => Action::Load,
             Outcome::Refused(reason) | Outcome::NoRoom(reason) | Outcome::Late(reason) => {
                 Action::Refuse(reason.clone())
             }
         },
-        _ if *quiet < rule.settle => Action::Wait {
+        _ if *unchanged_for < rule.settle => Action::Wait {
             reason: "its files are changing; they are loaded once they are left alone".to_owned(),
-            look_after: rule.settle - *quiet,
+            look_after: rule.settle - *unchanged_for,
         },
         _ => Action::Load,
     }
 }
 
 /// Files that are not complete are waited for, at growing intervals and not for ever.
-fn incomplete(patience: Duration, quiet: Duration, reason: &str) -> Action {
-    if quiet >= patience {
+fn incomplete(incomplete_timeout: Duration, unchanged_for: Duration, reason: &str) -> Action {
+    if unchanged_for >= incomplete_timeout {
         return Action::Refuse(reason.to_owned());
     }
     Action::Wait {
         reason: format!("waiting for its files to be complete: {reason}"),
-        look_after: quiet.clamp(SOONEST, LATEST).min(patience - quiet),
+        look_after: unchanged_for
+            .clamp(SOONEST, LATEST)
+            .min(incomplete_timeout - unchanged_for),
     }
 }
 
-/// Whether weights of `wanted` bytes fit beside those of `used`; the reason if not.
+/// Whether weights of `wanted` bytes fit with those of `used`; the reason if not.
 pub(super) fn room(wanted: u64, used: u64, max_weight_bytes: u64) -> Result<(), String> {
     if wanted <= max_weight_bytes.saturating_sub(used) {
         return Ok(());

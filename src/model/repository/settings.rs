@@ -35,7 +35,7 @@ pub struct WatchSettings {
     /// How long files have to be left alone before they are loaded.
     pub settle: Duration,
     /// How long files that are not complete are waited for before they are refused.
-    pub patience: Duration,
+    pub incomplete_timeout: Duration,
 }
 
 impl RepositorySettings {

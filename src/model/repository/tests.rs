@@ -1,5 +1,5 @@
 mod bad_files;
-mod life;
+mod reconciling;
 mod stage;
 
 use std::fs;

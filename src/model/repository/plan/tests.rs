@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 const SETTLE: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(30);
+const INCOMPLETE_TIMEOUT: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(3600);
 
 fn rule(policy: &VersionPolicy) -> Rule<'_> {
@@ -11,21 +11,21 @@ fn rule(policy: &VersionPolicy) -> Rule<'_> {
         policy,
         max_versions: 16,
         settle: SETTLE,
-        patience: PATIENCE,
+        incomplete_timeout: INCOMPLETE_TIMEOUT,
         is_held: false,
     }
 }
 
 /// Files that tell themselves apart by a number.
-fn files(number: u64) -> Sight {
-    Sight::Files(Files::of_bytes(number))
+fn files(number: u64) -> Observation {
+    Observation::Files(Files::of_bytes(number))
 }
 
 /// A version that was never tried and has been left alone.
-fn new(sight: Sight) -> Situation {
-    Situation {
-        sight,
-        quiet: LONG,
+fn new(observation: Observation) -> VersionStatus {
+    VersionStatus {
+        observation,
+        unchanged_for: LONG,
         tried: None,
         is_ready: false,
         is_given_up: false,
@@ -33,34 +33,40 @@ fn new(sight: Sight) -> Situation {
     }
 }
 
-fn tried(outcome: Outcome) -> Situation {
-    Situation {
+fn tried(outcome: Outcome) -> VersionStatus {
+    VersionStatus {
         is_ready: outcome == Outcome::Loaded,
         tried: Some((Files::of_bytes(1), outcome)),
         ..new(files(1))
     }
 }
 
-fn ready() -> Situation {
+fn ready() -> VersionStatus {
     tried(Outcome::Loaded)
 }
 
 /// A version that serves although something else lies in its place now.
-fn ready_with(sight: Sight) -> Situation {
-    Situation { sight, ..ready() }
+fn ready_with(observation: Observation) -> VersionStatus {
+    VersionStatus {
+        observation,
+        ..ready()
+    }
 }
 
-fn refused(reason: &str) -> Situation {
+fn refused(reason: &str) -> VersionStatus {
     tried(Outcome::Refused(reason.into()))
 }
 
-fn after(quiet: Duration, situation: Situation) -> Situation {
-    Situation { quiet, ..situation }
+fn after(unchanged_for: Duration, status: VersionStatus) -> VersionStatus {
+    VersionStatus {
+        unchanged_for,
+        ..status
+    }
 }
 
 /// What is to be done with a model's only version.
-fn alone(situation: Situation) -> Action {
-    let actions = plan(&rule(&VersionPolicy::All), &[(7, situation)].into());
+fn alone(status: VersionStatus) -> Action {
+    let actions = plan(&rule(&VersionPolicy::All), &[(7, status)].into());
     let [(7, action)] = &actions[..] else {
         panic!("{actions:?}");
     };
@@ -68,8 +74,8 @@ fn alone(situation: Situation) -> Action {
 }
 
 /// What is to be done with versions 1, 2, 3 and so on.
-fn of_all(rule: &Rule<'_>, situations: Vec<Situation>) -> Vec<(u64, Action)> {
-    plan(rule, &(1..).zip(situations).collect())
+fn of_all(rule: &Rule<'_>, statuses: Vec<VersionStatus>) -> Vec<(u64, Action)> {
+    plan(rule, &(1..).zip(statuses).collect())
 }
 
 fn look_after(action: &Action) -> Option<Duration> {
@@ -88,8 +94,8 @@ fn what_is_new_is_loaded_and_what_is_loaded_is_kept() {
 #[test]
 fn other_files_replace_what_serves_and_are_tried_again_if_they_failed() {
     assert_eq!(alone(ready_with(files(2))), Action::Load);
-    let changed = Situation {
-        sight: files(2),
+    let changed = VersionStatus {
+        observation: files(2),
         ..refused("bad")
     };
     assert_eq!(alone(changed), Action::Load);
@@ -102,22 +108,22 @@ fn what_was_refused_is_not_tried_again_as_it_is() {
 
 #[test]
 fn files_are_loaded_once_they_are_left_alone() {
-    for situation in [new(files(1)), ready_with(files(2))] {
-        let action = alone(after(SETTLE / 4, situation.clone()));
+    for status in [new(files(1)), ready_with(files(2))] {
+        let action = alone(after(SETTLE / 4, status.clone()));
         assert_eq!(look_after(&action), Some(SETTLE / 4 * 3), "{action:?}");
-        assert_eq!(alone(after(SETTLE, situation)), Action::Load);
+        assert_eq!(alone(after(SETTLE, status)), Action::Load);
     }
 }
 
 #[test]
 fn what_serves_is_unloaded_once_it_is_gone_for_good() {
-    let gone = ready_with(Sight::Gone);
+    let gone = ready_with(Observation::Gone);
     let action = alone(after(SETTLE / 2, gone.clone()));
     assert_eq!(look_after(&action), Some(SETTLE / 2));
     assert_eq!(alone(gone), Action::Unload("its files are gone".into()));
     // What does not serve has no reason to stay.
     assert_eq!(
-        alone(after(Duration::ZERO, new(Sight::Gone))),
+        alone(after(Duration::ZERO, new(Observation::Gone))),
         Action::Forget
     );
 }
@@ -125,16 +131,19 @@ fn what_serves_is_unloaded_once_it_is_gone_for_good() {
 #[test]
 fn half_a_copy_is_looked_at_again_at_growing_intervals_and_not_for_ever() {
     let half = || tried(Outcome::Incomplete("cut".into()));
-    let wait = |quiet| look_after(&alone(after(quiet, half())));
+    let wait = |unchanged_for| look_after(&alone(after(unchanged_for, half())));
     assert_eq!(wait(Duration::ZERO), Some(SOONEST));
     assert_eq!(wait(Duration::from_secs(2)), Some(Duration::from_secs(2)));
     assert_eq!(wait(Duration::from_secs(20)), Some(LATEST));
     let last = Duration::from_millis(1);
-    assert_eq!(wait(PATIENCE - last), Some(last));
-    assert_eq!(alone(after(PATIENCE, half())), Action::Refuse("cut".into()));
+    assert_eq!(wait(INCOMPLETE_TIMEOUT - last), Some(last));
+    assert_eq!(
+        alone(after(INCOMPLETE_TIMEOUT, half())),
+        Action::Refuse("cut".into())
+    );
 
     // An empty directory is the beginning of one.
-    let empty = || new(Sight::Empty("nothing".into()));
+    let empty = || new(Observation::Empty("nothing".into()));
     let begun = alone(after(Duration::ZERO, empty()));
     assert_eq!(look_after(&begun), Some(SOONEST));
     assert_eq!(alone(empty()), Action::Refuse("nothing".into()));
@@ -142,13 +151,13 @@ fn half_a_copy_is_looked_at_again_at_growing_intervals_and_not_for_ever() {
 
 #[test]
 fn what_was_given_up_is_not_waited_for_again_as_it_is() {
-    for sight in [
-        new(Sight::Empty("cut".into())),
+    for observation in [
+        new(Observation::Empty("cut".into())),
         tried(Outcome::Incomplete("cut".into())),
     ] {
-        let given_up = Situation {
+        let given_up = VersionStatus {
             is_given_up: true,
-            ..after(SETTLE, sight)
+            ..after(SETTLE, observation)
         };
         assert_eq!(alone(given_up), Action::Refuse("cut".into()));
     }
@@ -156,7 +165,7 @@ fn what_was_given_up_is_not_waited_for_again_as_it_is() {
 
 #[test]
 fn half_a_copy_over_what_serves_waits_and_unloads_nothing() {
-    let half = Situation {
+    let half = VersionStatus {
         is_ready: true,
         ..tried(Outcome::Incomplete("cut".into()))
     };
@@ -166,22 +175,25 @@ fn half_a_copy_over_what_serves_waits_and_unloads_nothing() {
 
 #[test]
 fn what_cannot_be_looked_at_goes_on_serving() {
-    for sight in [
-        Sight::Unreadable("stale".into()),
-        Sight::Faulty("stale".into()),
+    for observation in [
+        Observation::Unreadable("stale".into()),
+        Observation::Faulty("stale".into()),
     ] {
-        assert_eq!(alone(ready_with(sight)), Action::Refuse("stale".into()));
+        assert_eq!(
+            alone(ready_with(observation)),
+            Action::Refuse("stale".into())
+        );
     }
 }
 
 #[test]
 fn what_had_no_room_is_loaded_when_there_is() {
-    let without = Situation {
+    let without = VersionStatus {
         may_be_tried_again: false,
         ..tried(Outcome::NoRoom("full".into()))
     };
     assert_eq!(alone(without.clone()), Action::Refuse("full".into()));
-    let with = Situation {
+    let with = VersionStatus {
         may_be_tried_again: true,
         ..without
     };
@@ -190,7 +202,7 @@ fn what_had_no_room_is_loaded_when_there_is() {
 
 #[test]
 fn what_had_to_leave_is_loaded_when_it_is_wanted_again() {
-    let left = Situation {
+    let left = VersionStatus {
         is_ready: false,
         ..ready()
     };
@@ -215,7 +227,7 @@ fn of_the_newest_so_many_are_loaded_and_the_rest_stays_out_of_the_index() {
 #[test]
 fn an_older_version_leaves_only_when_the_newer_one_serves() {
     let policy = VersionPolicy::Latest(1);
-    let newest = |situation| of_all(&rule(&policy), vec![ready(), situation]);
+    let newest = |status| of_all(&rule(&policy), vec![ready(), status]);
     assert_eq!(
         newest(new(files(1))),
         [(2, Action::Load), (1, Action::Keep)]
@@ -234,7 +246,7 @@ fn an_older_version_leaves_only_when_the_newer_one_serves() {
 #[test]
 fn an_older_version_takes_the_place_of_a_bad_or_deleted_one() {
     let policy = VersionPolicy::Latest(1);
-    for newest in [refused("bad"), new(Sight::Gone)] {
+    for newest in [refused("bad"), new(Observation::Gone)] {
         let actions = of_all(&rule(&policy), vec![new(files(1)), newest]);
         assert_eq!(actions[0], (1, Action::Load));
     }
@@ -243,8 +255,8 @@ fn an_older_version_takes_the_place_of_a_bad_or_deleted_one() {
 #[test]
 fn what_stands_in_for_a_deleted_version_is_loaded_before_that_one_leaves() {
     let policy = VersionPolicy::Latest(1);
-    let gone = ready_with(Sight::Gone);
-    let of = |situation| of_all(&rule(&policy), vec![new(files(1)), situation]);
+    let gone = ready_with(Observation::Gone);
+    let of = |status| of_all(&rule(&policy), vec![new(files(1)), status]);
     let actions = of(after(SETTLE / 2, gone.clone()));
     assert_eq!(actions[0], (1, Action::Load));
     assert!(look_after(&actions[1].1).is_some());
@@ -297,7 +309,7 @@ fn a_model_that_is_held_serves_nothing_until_it_is_not() {
         is_held: true,
         ..rule(&policy)
     };
-    let actions = of_all(&rule, vec![ready(), new(files(1)), new(Sight::Gone)]);
+    let actions = of_all(&rule, vec![ready(), new(files(1)), new(Observation::Gone)]);
     let reason = "it was unloaded on request";
     assert_eq!(
         actions,
@@ -321,25 +333,25 @@ fn weights_fit_up_to_the_last_byte() {
 /// A repository whose files are numbers: what is to be loaded of them is in the number.
 #[derive(Debug, Default)]
 struct World {
-    versions: BTreeMap<u64, Situation>,
+    versions: BTreeMap<u64, VersionStatus>,
     is_held: bool,
 }
 
-fn is_good(sight: &Sight) -> bool {
-    matches!(sight, Sight::Files(files) if files.weight_bytes() % 3 == 0)
+fn is_good(observation: &Observation) -> bool {
+    matches!(observation, Observation::Files(files) if files.weight_bytes() % 3 == 0)
 }
 
 impl World {
     /// Puts files with this number into a version's place, or takes away what is there.
     fn change(&mut self, version: u64, number: Option<u64>) {
-        let sight = number.map_or(Sight::Gone, files);
-        let situation = self
+        let observation = number.map_or(Observation::Gone, files);
+        let status = self
             .versions
             .entry(version)
-            .or_insert_with(|| new(Sight::Gone));
-        if situation.sight != sight {
-            situation.sight = sight;
-            situation.is_given_up = false;
+            .or_insert_with(|| new(Observation::Gone));
+        if status.observation != observation {
+            status.observation = observation;
+            status.is_given_up = false;
         }
     }
 
@@ -353,22 +365,22 @@ impl World {
         for round in 1.. {
             let before = self.versions.clone();
             for (version, action) in plan(&rule, &self.versions) {
-                let situation = self.versions.get_mut(&version).unwrap();
+                let status = self.versions.get_mut(&version).unwrap();
                 match action {
                     Action::Load => {
-                        let Sight::Files(files) = situation.sight.clone() else {
-                            panic!("{situation:?}");
+                        let Observation::Files(files) = status.observation.clone() else {
+                            panic!("{status:?}");
                         };
                         let outcome = match files.weight_bytes() % 3 {
                             0 => Outcome::Loaded,
                             1 => Outcome::Refused("bad".into()),
                             _ => Outcome::Incomplete("cut".into()),
                         };
-                        situation.is_ready |= outcome == Outcome::Loaded;
-                        situation.tried = Some((files, outcome));
+                        status.is_ready |= outcome == Outcome::Loaded;
+                        status.tried = Some((files, outcome));
                     }
-                    Action::Refuse(_) => situation.is_given_up = true,
-                    Action::Unload(_) => situation.is_ready = false,
+                    Action::Refuse(_) => status.is_given_up = true,
+                    Action::Unload(_) => status.is_ready = false,
                     Action::Forget => drop(self.versions.remove(&version)),
                     Action::Wait { .. } | Action::Leave(_) | Action::Keep => {}
                 }
@@ -412,23 +424,23 @@ proptest! {
             let served_before: Vec<u64> = world
                 .versions
                 .iter()
-                .filter(|(_, situation)| situation.is_ready)
+                .filter(|(_, status)| status.is_ready)
                 .map(|(&version, _)| version)
                 .collect();
             let rounds = world.settle(&policy, max_versions);
             prop_assert!(rounds <= 2 * 5 + 1, "{rounds} rounds");
 
             let mut ready = 0;
-            for (version, situation) in world.versions.iter().rev() {
+            for (version, status) in world.versions.iter().rev() {
                 let is_listed = match &policy {
                     VersionPolicy::Only(listed) => listed.contains(version),
                     _ => true,
                 };
                 let serves_or_could =
-                    is_good(&situation.sight) || served_before.contains(version);
+                    is_good(&status.observation) || served_before.contains(version);
                 let should = !world.is_held && is_listed && ready < most && serves_or_could;
-                prop_assert_eq!(situation.is_ready, should, "{}: {:?}", version, situation);
-                ready += usize::from(situation.is_ready);
+                prop_assert_eq!(status.is_ready, should, "{}: {:?}", version, status);
+                ready += usize::from(status.is_ready);
             }
         }
     }

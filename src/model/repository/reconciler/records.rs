@@ -8,14 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::metrics::ModelState;
 use crate::model::repository::discovery::{Found, FoundModel};
 use crate::model::repository::files::Files;
-use crate::model::repository::plan::{Outcome, Sight};
+use crate::model::repository::plan::{Observation, Outcome};
 use crate::model::repository::served::Served;
 use crate::model::repository::state::{State, Versions, may_follow};
 
 /// One model's.
 #[derive(Default)]
-pub(super) struct ModelLife {
-    pub(super) versions: BTreeMap<u64, VersionLife>,
+pub(super) struct ModelRecord {
+    pub(super) versions: BTreeMap<u64, VersionRecord>,
     /// Whether someone asked that it be unloaded.
     pub(super) is_held: bool,
     /// Whether it is one too many.
@@ -23,8 +23,8 @@ pub(super) struct ModelLife {
 }
 
 /// One version's.
-pub(super) struct VersionLife {
-    pub(super) sight: Sight,
+pub(super) struct VersionRecord {
+    pub(super) observation: Observation,
     pub(super) directory: PathBuf,
     /// Since when it has looked like this, by our clock and by the file system's.
     pub(super) since: Instant,
@@ -40,30 +40,35 @@ pub(super) struct VersionLife {
     pub(super) state: Option<State>,
 }
 
-impl ModelLife {
-    /// Takes note of what a look found.
-    pub(super) fn see(&mut self, mut found: FoundModel, now: Instant) {
-        for (&version, life) in &mut self.versions {
-            let sight = match (found.versions.remove(&version), &found.instead) {
+impl ModelRecord {
+    /// Records what a look found.
+    pub(super) fn observe(&mut self, mut found: FoundModel, now: Instant) {
+        for (&version, record) in &mut self.versions {
+            let observation = match (found.versions.remove(&version), &found.instead) {
                 (Some(found), _) => {
-                    life.see(found, now);
+                    record.observe(found, now);
                     continue;
                 }
                 // Whether it is gone cannot be told.
-                (None, Some(sight @ (Sight::Unreadable(_) | Sight::Faulty(_)))) => sight.clone(),
+                (
+                    None,
+                    Some(observation @ (Observation::Unreadable(_) | Observation::Faulty(_))),
+                ) => observation.clone(),
                 // Nothing was there before either.
-                (None, Some(sight @ Sight::Empty(_))) if life.tried.is_none() => sight.clone(),
-                (None, _) => Sight::Gone,
+                (None, Some(observation @ Observation::Empty(_))) if record.tried.is_none() => {
+                    observation.clone()
+                }
+                (None, _) => Observation::Gone,
             };
-            life.see(Found::nowhere(sight), now);
+            record.observe(Found::nowhere(observation), now);
         }
         let come = found.versions.into_iter();
         self.versions
-            .extend(come.map(|(version, found)| (version, VersionLife::new(found, now))));
-        if let Some(sight) = found.instead
+            .extend(come.map(|(version, found)| (version, VersionRecord::new(found, now))));
+        if let Some(observation) = found.instead
             && self.versions.is_empty()
         {
-            let stand_in = VersionLife::new(Found::nowhere(sight), now);
+            let stand_in = VersionRecord::new(Found::nowhere(observation), now);
             self.versions.insert(1, stand_in);
         }
     }
@@ -72,15 +77,15 @@ impl ModelLife {
     pub(super) fn states(&self) -> Versions {
         let states = self.versions.iter();
         states
-            .filter_map(|(&version, life)| Some((version, life.state.clone()?)))
+            .filter_map(|(&version, record)| Some((version, record.state.clone()?)))
             .collect()
     }
 }
 
-impl VersionLife {
+impl VersionRecord {
     pub(super) fn new(found: Found, now: Instant) -> Self {
         Self {
-            sight: found.sight,
+            observation: found.observation,
             directory: found.directory,
             since: now,
             changed: found.changed,
@@ -92,9 +97,9 @@ impl VersionLife {
         }
     }
 
-    pub(super) fn see(&mut self, found: Found, now: Instant) {
-        if self.sight != found.sight {
-            self.sight = found.sight;
+    pub(super) fn observe(&mut self, found: Found, now: Instant) {
+        if self.observation != found.observation {
+            self.observation = found.observation;
             self.since = now;
             self.is_given_up = false;
             self.late_tries = 0;
@@ -105,13 +110,13 @@ impl VersionLife {
 
     /// How long it has looked like this. Files that were moved here with their directory have
     /// been left alone for longer than they have been seen.
-    pub(super) fn quiet(&self, now: Instant, wall_now: SystemTime) -> Duration {
+    pub(super) fn unchanged_for(&self, now: Instant, wall_now: SystemTime) -> Duration {
         let seen = now.saturating_duration_since(self.since);
         let changed = self.changed.and_then(|at| wall_now.duration_since(at).ok());
         changed.map_or(seen, |changed| changed.max(seen))
     }
 
-    /// Takes note of what became of a load.
+    /// Records what became of a load.
     pub(super) fn was_tried(&mut self, files: Files, outcome: Outcome) {
         if let Outcome::Late(_) = outcome {
             self.late_at = Some(Instant::now());
@@ -121,7 +126,7 @@ impl VersionLife {
     }
 
     /// Whether it has been left alone for long enough since reading it took too long: `pause` says
-    /// how long that is after so many tries.
+    /// how long that is after this many tries.
     pub(super) fn was_left_alone(&self, now: Instant, pause: impl Fn(u32) -> Duration) -> bool {
         let since = self.late_at.map(|at| now.saturating_duration_since(at));
         since.is_none_or(|since| since >= pause(self.late_tries))

@@ -19,7 +19,7 @@ fn followed(settings: &mut RepositorySettings) {
     settings.watch = Some(WatchSettings {
         poll_interval: None,
         settle: day,
-        patience: day,
+        incomplete_timeout: day,
     });
 }
 

@@ -12,7 +12,7 @@ const MAX_OVERDUE: usize = 16;
 
 /// How long work on files may take. `K` tells one piece of work from another.
 #[derive(Debug)]
-pub(super) struct Patience<K> {
+pub(super) struct FileTimeout<K> {
     limit: Option<Duration>,
     overdue: Arc<Overdue<K>>,
 }
@@ -27,8 +27,8 @@ impl<K> Overdue<K> {
     }
 }
 
-impl<K: Clone + Ord + Send + 'static> Patience<K> {
-    /// Work may take so long; `None` waits for ever.
+impl<K: Clone + Ord + Send + 'static> FileTimeout<K> {
+    /// Work may take this long; `None` waits for ever.
     pub(super) fn new(limit: Option<Duration>) -> Self {
         Self {
             limit,
@@ -41,7 +41,7 @@ impl<K: Clone + Ord + Send + 'static> Patience<K> {
         self.overdue.lock().contains(key)
     }
 
-    /// How long what took too long is left alone before it is tried again, after so many tries.
+    /// How long what took too long is left alone before it is tried again, after this many tries.
     pub(super) fn pause(&self, tries: u32) -> Duration {
         let limit = self.limit.unwrap_or_default();
         limit.saturating_mul(1 << tries.saturating_sub(1).min(10))
@@ -118,8 +118,8 @@ mod tests {
         (gate, waits)
     }
 
-    fn wait_until_none_is_overdue(patience: &Patience<usize>) {
-        while !patience.overdue.lock().is_empty() {
+    fn wait_until_none_is_overdue(timeout: &FileTimeout<usize>) {
+        while !timeout.overdue.lock().is_empty() {
             thread::yield_now();
         }
     }
@@ -127,66 +127,66 @@ mod tests {
     #[test]
     fn what_ends_gives_what_came_of_it_and_what_panics_says_so() {
         for limit in [None, Some(Duration::from_secs(3600))] {
-            assert_eq!(Patience::new(limit).wait_for(1, || 7), Ok(7));
+            assert_eq!(FileTimeout::new(limit).wait_for(1, || 7), Ok(7));
         }
-        let patience = Patience::new(Some(Duration::from_secs(3600)));
-        let panicked = patience.wait_for(1, || panic!("a bug")).unwrap_err();
+        let timeout = FileTimeout::new(Some(Duration::from_secs(3600)));
+        let panicked = timeout.wait_for(1, || panic!("a bug")).unwrap_err();
         assert!(panicked.contains("panicked"), "{panicked}");
-        assert!(!patience.is_overdue(&1));
+        assert!(!timeout.is_overdue(&1));
     }
 
     #[test]
     fn what_does_not_end_is_left_alone_until_it_does_and_keeps_up_nothing_else() {
-        let patience = Patience::new(Some(Duration::ZERO));
+        let timeout = FileTimeout::new(Some(Duration::ZERO));
         let (gate, waits) = held();
-        let late = patience.wait_for(1, waits).unwrap_err();
+        let late = timeout.wait_for(1, waits).unwrap_err();
         assert!(late.contains("models.load_timeout_ms"), "{late}");
-        assert!(patience.is_overdue(&1) && !patience.is_overdue(&2));
-        let again = patience.wait_for(1, || unreachable!("it is not begun"));
+        assert!(timeout.is_overdue(&1) && !timeout.is_overdue(&2));
+        let again = timeout.wait_for(1, || unreachable!("it is not begun"));
         assert!(again.is_err_and(|reason| reason.contains("1 reads")));
         let (other_gate, waits) = held();
-        let other = patience.wait_for(2, waits).unwrap_err();
+        let other = timeout.wait_for(2, waits).unwrap_err();
         assert!(
             other.contains("models.load_timeout_ms"),
             "it was begun: {other}"
         );
         drop((gate, other_gate));
-        wait_until_none_is_overdue(&patience);
+        wait_until_none_is_overdue(&timeout);
     }
 
     #[test]
-    fn no_more_than_so_many_threads_are_left_waiting() {
-        let patience = Patience::new(Some(Duration::ZERO));
+    fn the_threads_that_are_left_waiting_are_bounded() {
+        let timeout = FileTimeout::new(Some(Duration::ZERO));
         let gates: Vec<_> = (0..MAX_OVERDUE)
             .map(|key| {
                 let (gate, waits) = held();
-                assert!(patience.wait_for(key, waits).is_err());
+                assert!(timeout.wait_for(key, waits).is_err());
                 gate
             })
             .collect();
-        let refused = patience.wait_for(MAX_OVERDUE, || unreachable!("it is not begun"));
+        let refused = timeout.wait_for(MAX_OVERDUE, || unreachable!("it is not begun"));
         assert!(refused.is_err_and(|reason| reason.contains("16 reads")));
         drop(gates);
-        wait_until_none_is_overdue(&patience);
+        wait_until_none_is_overdue(&timeout);
     }
 
     #[test]
-    fn what_panics_when_nobody_waits_any_more_ends_too() {
-        let patience = Patience::new(Some(Duration::ZERO));
+    fn what_panics_after_its_timeout_ends_too() {
+        let timeout = FileTimeout::new(Some(Duration::ZERO));
         let (gate, waits) = held();
-        let late = patience.wait_for(1, move || {
+        let late = timeout.wait_for(1, move || {
             waits();
             panic!("a bug");
         });
         assert!(late.map(|(): ()| ()).is_err());
         drop(gate);
-        wait_until_none_is_overdue(&patience);
+        wait_until_none_is_overdue(&timeout);
     }
 
     #[test]
     fn pauses_grow_and_have_an_end() {
-        let patience = Patience::<usize>::new(Some(Duration::from_secs(600)));
-        let minutes = |tries| patience.pause(tries).as_secs() / 60;
+        let timeout = FileTimeout::<usize>::new(Some(Duration::from_secs(600)));
+        let minutes = |tries| timeout.pause(tries).as_secs() / 60;
         assert_eq!([1, 2, 3, 99].map(minutes), [10, 20, 40, 10_240]);
     }
 }
