@@ -95,11 +95,17 @@ pub(super) unsafe fn run_tile<S: Simd, W: Word>(
         ($($rows:literal: $($panels:literal)+;)+ and ahead $($tall:literal: $($wide:literal)+;)+) => {
             match (rows, panels, is_narrow, tile.lines_ahead > 0) {
                 $($(
-                    ($tall, $wide, false, true) => simd.call(Sized::<W, $tall, $wide, true, false>(tile)),
+                    ($tall, $wide, false, true) if const { fits::<S>($tall, $wide) } => {
+                        simd.call(Sized::<W, $tall, $wide, true, false>(tile))
+                    }
                 )+)+
                 $($(
-                    ($rows, $panels, false, _) => simd.call(Sized::<W, $rows, $panels, false, false>(tile)),
-                    ($rows, $panels, true, _) => simd.call(Sized::<W, $rows, $panels, false, true>(tile)),
+                    ($rows, $panels, false, _) if const { fits::<S>($rows, $panels) } => {
+                        simd.call(Sized::<W, $rows, $panels, false, false>(tile))
+                    }
+                    ($rows, $panels, true, _) if const { fits::<S>($rows, $panels) } => {
+                        simd.call(Sized::<W, $rows, $panels, false, true>(tile))
+                    }
                 )+)+
                 _ => unreachable!("`TILE_VECTORS` bounds the tiles"),
             }
@@ -126,6 +132,12 @@ pub(super) unsafe fn run_tile<S: Simd, W: Word>(
         let block = unsafe { Block::new(tile.output, rows, tile.columns, tile.output_stride) };
         activation.apply_block(simd, block);
     }
+}
+
+/// Whether an instruction set has the registers for a tile of this size. Others
+/// are not compiled: with 16 registers they are two in five.
+const fn fits<S: Simd>(rows: usize, panels: usize) -> bool {
+    rows <= S::TILE_VECTORS.len() && panels <= S::TILE_VECTORS[rows - 1]
 }
 
 /// The steps over `k` that are written out between two jumps: the jump and the
