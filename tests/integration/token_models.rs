@@ -100,7 +100,10 @@ fn a_text_has_the_same_bits_in_any_company_and_from_either_framework() {
     let together = answers(&models["sequential"], &texts);
     assert_eq!(answers(&models["keras"], &texts), together);
     for (text, answer) in texts.iter().zip(&together) {
-        assert_eq!(answers(&models["sequential"], &[text]), [answer.clone()]);
+        assert_eq!(
+            answers(&models["sequential"], &[text]),
+            std::slice::from_ref(answer)
+        );
     }
     assert_ne!(together[0], together[1]);
 }
