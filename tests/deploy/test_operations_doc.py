@@ -75,7 +75,7 @@ def test_every_recording_rule_is_explained(text: str) -> None:
 
 def test_every_exit_code_is_explained(text: str, program: str) -> None:
     explained = {plain(row[0]) for row in table(section(text, "Exit codes"))}
-    source = (ROOT / "src" / "cli.rs").read_text()
+    source = (ROOT / "src" / "cli" / "exit.rs").read_text()
     enum = source[source.index("pub enum Exit {") :].split("\n}", 1)[0]
     codes = {code for _, code in EXIT.findall(enum)}
     assert codes and explained == codes
