@@ -139,7 +139,7 @@ fn random(index: usize) -> u64 {
 fn read(text: &str, count: usize) {
     let mut values = Vec::with_capacity(count);
     let mut reader = Reader::new(text.as_bytes()).expect("UTF-8");
-    reader.numbers(&mut values, count).expect("numbers");
+    reader.nested(&mut values, count).expect("numbers");
     reader.end().expect("nothing after");
     assert_eq!(values.len(), count);
     black_box(values);

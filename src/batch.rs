@@ -40,10 +40,11 @@ use self::sink::{Opened, Sink, Start};
 use self::source::{Blocks, Body, Layouts, Source};
 use self::table::Table;
 use self::tally::Position;
-use crate::engine::{Batch, Workspace};
+use crate::engine::{Batch, Outputs, Workspace};
 use crate::json::Writer;
 use crate::model::Model;
-use crate::tensor::View;
+use crate::request::Computed;
+use crate::tensor::{Values, View};
 
 pub use self::error::BatchError;
 pub use self::settings::{Existing, Format, STANDARD, Settings, errors_path};
@@ -286,10 +287,13 @@ impl Run<'_> {
             if rows.count() > 0 {
                 let inputs: Vec<View<'_>> = rows.inputs.iter().map(|v| View::F32(v)).collect();
                 let batch = Batch::of_rows(rows.lines.len(), &inputs);
+                let outputs = self.model.engine.run(batch, workspace, None);
                 let answers = Answers {
                     lines: &rows.lines,
                     kept: &rows.kept,
-                    outputs: self.model.engine.run(batch, workspace, None),
+                    engine_outputs: self.model.engine.outputs().len(),
+                    finished: self.finish(batch.rows, &outputs),
+                    outputs,
                 };
                 tally.scored += piece.rows(self.encoder, &answers, &mut rows.faults);
             }
@@ -308,6 +312,23 @@ impl Run<'_> {
             faults: faults.into_bytes(),
             tally,
             end: block.end(),
+        })
+    }
+
+    /// The outputs that the step after the engine makes of some rows, if any of them is wanted.
+    fn finish(&self, rows: usize, outputs: &Outputs<'_>) -> Vec<Values> {
+        let Some(step) = &self.model.finish else {
+            return Vec::new();
+        };
+        if !self.encoder.wants_finished() {
+            return Vec::new();
+        }
+        let count = self.model.engine.outputs().len();
+        let outputs: Vec<&[f32]> = (0..count).map(|i| outputs.get(i)).collect();
+        step.finish(Computed {
+            rows,
+            offsets: &[],
+            outputs: &outputs,
         })
     }
 

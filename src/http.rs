@@ -24,15 +24,16 @@ mod exchange;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod health;
+mod intake;
 mod invocations;
 mod limits;
 mod log;
 mod media;
 mod naming;
 mod ndjson;
-mod numbers;
 mod openapi;
 mod operations;
+mod outputs;
 mod path;
 mod predict;
 mod predictions;

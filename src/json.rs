@@ -26,5 +26,5 @@ pub use error::{Error, ErrorKind};
 pub(crate) use number::{parse_f32, read_run};
 pub use path::Path;
 pub use reader::{Kind, MAX_DEPTH, Mark, Reader};
-pub use tensor::{Extents, MAX_RANK};
+pub use tensor::{Bools, Elements, Extents, MAX_RANK};
 pub use writer::Writer;

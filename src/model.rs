@@ -1,6 +1,7 @@
 //! A model as it is served: its signature, its engine and which weights they came from.
 
 pub mod activations;
+mod classes;
 mod columns;
 mod error;
 mod expected;
@@ -29,7 +30,7 @@ use self::program::Program;
 use self::weights::Weights;
 use crate::engine::Engine;
 use crate::engine::kernels::Isa;
-use crate::request::Prepare;
+use crate::request::{Finish, Prepare};
 use fingerprint::Fingerprint;
 
 pub use self::columns::{CellError, Column, ColumnKind, Columns};
@@ -54,6 +55,8 @@ pub struct Model {
     pub signature: Signature,
     /// What makes the engine's inputs of a request's; `None` if they are the same.
     pub prepare: Option<Arc<dyn Prepare>>,
+    /// What makes further outputs of the engine's; `None` if there are none.
+    pub finish: Option<Arc<dyn Finish>>,
     /// The compiled forward pass.
     pub engine: Arc<Engine>,
 }
@@ -86,18 +89,27 @@ impl Model {
         let description = Description::take(&mut config)?;
         let weights = Weights::read(directory, &mut fingerprint)?;
         let (program, weights) = families::build(&mut config, &description, weights)?;
-        let Program { prepare, graph } = program;
+        let Program {
+            prepare,
+            graph,
+            finish,
+        } = program;
         config.finish()?;
         weights.finish()?;
         let engine =
             Engine::compile_releasing(graph, isa, &mut |weight| fingerprint.let_go(weight));
-        let signature = description.signature(engine.inputs(), engine.outputs())?;
+        let inputs = match &prepare {
+            Some(prepare) => &prepare.inputs,
+            None => engine.inputs(),
+        };
+        let (signature, finish) = description.signature(inputs, engine.outputs(), finish)?;
         Ok(Self {
             name: name.to_owned(),
             version,
             fingerprint: fingerprint.finish(),
             signature,
-            prepare,
+            prepare: prepare.map(|prepare| prepare.step),
+            finish: finish.map(|finish| finish.step),
             engine: Arc::new(engine),
         })
     }

@@ -19,6 +19,9 @@ pub struct InferRequest {
     /// One buffer an input, in the order of the signature and in the type that holds its
     /// datatype: the items of all rows, row-major.
     pub inputs: Vec<Values>,
+    /// Whether the outputs that the last step of the model's program makes are wanted, and not the
+    /// engine's alone.
+    pub finish: bool,
     /// When the answer stops being of use; `None` waits as long as it takes.
     pub deadline: Option<Instant>,
 }
@@ -131,6 +134,25 @@ pub trait Prepare: fmt::Debug + Send + Sync {
     fn prepare(&self, request: &InferRequest, rows: Range<usize>) -> Result<Prepared, RowError>;
 }
 
+/// The last step of a model's program: makes outputs of what its engine computed, such as classes
+/// of scores, on the thread that computed it.
+pub trait Finish: fmt::Debug + Send + Sync {
+    /// The outputs that it makes of the rows of one request, in the order of the signature, which
+    /// lists them after the engine's.
+    fn finish(&self, computed: Computed<'_>) -> Vec<Values>;
+}
+
+/// What an engine computed for some rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Computed<'a> {
+    /// The number of rows.
+    pub rows: usize,
+    /// For each axis of the engine where the items of each row start, and where the last row's end.
+    pub offsets: &'a [Vec<usize>],
+    /// One slice an output of the engine: the items of all rows, row-major.
+    pub outputs: &'a [&'a [f32]],
+}
+
 /// Rows as an engine takes them, in their order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
@@ -176,8 +198,11 @@ pub struct RowError {
 pub struct InferResponse {
     /// The number of rows, as in the request.
     pub rows: usize,
-    /// One buffer an output of the engine, in its order: `rows` rows, row-major.
-    pub outputs: Vec<Vec<f32>>,
+    /// For each axis of the engine where the items of each row start, and where the last row's end.
+    pub offsets: Vec<Vec<usize>>,
+    /// One buffer an output, in the order of the signature: the items of all rows, row-major. First
+    /// the engine's, then those of the program's last step, if the request wants them.
+    pub outputs: Vec<Values>,
     /// Where the time went.
     pub timing: Timing,
 }
@@ -287,6 +312,7 @@ mod tests {
             rows,
             offsets: offsets.iter().map(|offsets| offsets.to_vec()).collect(),
             inputs: Vec::new(),
+            finish: false,
             deadline: None,
         }
     }

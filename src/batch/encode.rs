@@ -7,29 +7,39 @@ use crate::engine::Outputs;
 use crate::json::Writer;
 use crate::model::{Output, OutputSource, Signature};
 use crate::spelling::nearest;
+use crate::tensor::{Values, View};
 
 /// The column that says from which line of the input a row is.
 pub(super) const LINE: &str = "line";
 
-/// What the engine says of some rows.
+/// What the model says of some rows.
 pub(super) struct Answers<'a> {
     pub(super) lines: &'a [u64],
     pub(super) kept: &'a Kept,
     pub(super) outputs: Outputs<'a>,
+    /// How many outputs the engine has.
+    pub(super) engine_outputs: usize,
+    /// The outputs of the step after it.
+    pub(super) finished: Vec<Values>,
 }
 
 impl Answers<'_> {
-    /// The values that the engine's output `index` has for a row.
-    pub(super) fn of_row(&self, index: usize, output: &Output, row: usize) -> &[f32] {
+    /// The values that the output at this position in the signature has for a row.
+    pub(super) fn of_row(&self, position: usize, output: &Output, row: usize) -> View<'_> {
         let elements = output.spec.shape.elements();
-        &self.outputs.get(index)[row * elements..][..elements]
+        let values = match position.checked_sub(self.engine_outputs) {
+            None => View::F32(self.outputs.get(position)),
+            Some(finished) => self.finished[finished].view(),
+        };
+        values.slice(row * elements..(row + 1) * elements)
     }
 }
 
 /// Which columns the output has.
 pub(super) struct Encoder<'m> {
     signature: &'m Signature,
-    pub(super) outputs: Vec<&'m Output>,
+    /// With their positions in the signature.
+    pub(super) outputs: Vec<(usize, &'m Output)>,
     pub(super) keep: Vec<String>,
     pub(super) has_line: bool,
 }
@@ -46,12 +56,12 @@ impl<'m> Encoder<'m> {
         keep: &[String],
         has_line: bool,
     ) -> Result<Self, BatchError> {
-        let all = || signature.outputs.iter();
+        let all = || signature.outputs.iter().enumerate();
         let named = |name: &String| {
             all()
-                .find(|output| output.spec.name == *name)
+                .find(|(_, output)| output.spec.name == *name)
                 .ok_or_else(|| {
-                    let known: Vec<&str> = all().map(|output| &*output.spec.name).collect();
+                    let known: Vec<&str> = all().map(|(_, output)| &*output.spec.name).collect();
                     let meant = nearest(name, known.iter().copied());
                     let meant =
                         meant.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
@@ -86,7 +96,7 @@ impl<'m> Encoder<'m> {
     pub(super) fn columns(&self) -> Vec<String> {
         let line = self.has_line.then(|| LINE.to_owned());
         let outputs = self.outputs.iter();
-        let outputs = outputs.flat_map(|output| self.signature.cell_names(output));
+        let outputs = outputs.flat_map(|(_, output)| self.signature.cell_names(output));
         line.into_iter()
             .chain(self.keep.iter().cloned())
             .chain(outputs)
@@ -108,7 +118,7 @@ impl<'m> Encoder<'m> {
         let outputs = self
             .outputs
             .iter()
-            .map(|output| output.spec.shape.elements());
+            .map(|(_, output)| output.spec.shape.elements());
         usize::from(self.has_line) + self.keep.len() + outputs.sum::<usize>()
     }
 
@@ -132,15 +142,18 @@ impl<'m> Encoder<'m> {
         self.signature.allow_non_finite
             || self
                 .signature
-                .outputs
-                .iter()
-                .all(|output| match output.source {
-                    OutputSource::Engine(index) => {
-                        let values = answers.of_row(index, output, row);
-                        values.iter().all(|value| value.is_finite())
-                    }
-                    OutputSource::ClassId | OutputSource::Label => true,
+                .engine_outputs()
+                .enumerate()
+                .all(|(position, output)| {
+                    let values = answers.of_row(position, output, row).f32s();
+                    values.iter().all(|value| value.is_finite())
                 })
+    }
+
+    /// Whether any output is wanted that the step after the engine makes.
+    pub(super) fn wants_finished(&self) -> bool {
+        let mut outputs = self.outputs.iter();
+        outputs.any(|(_, output)| output.source == OutputSource::Finish)
     }
 
     fn record(&self, answers: &Answers<'_>, row: usize, into: &mut Writer) {
@@ -150,14 +163,14 @@ impl<'m> Encoder<'m> {
         for cell in 0..self.keep.len() {
             into.cell(answers.kept.get(row * self.keep.len() + cell));
         }
-        for output in &self.outputs {
-            match output.source {
-                OutputSource::Engine(index) => {
-                    let values = answers.of_row(index, output, row);
-                    values.iter().for_each(|value| into.f32(*value));
-                }
-                OutputSource::ClassId => into.integer(self.class(answers, row)),
-                OutputSource::Label => into.cell(self.label(answers, row)),
+        for (position, output) in &self.outputs {
+            match answers.of_row(*position, output, row) {
+                View::F32(values) => values.iter().for_each(|value| into.f32(*value)),
+                View::F64(values) => values.iter().for_each(|value| into.f64(*value)),
+                View::I64(values) => values.iter().for_each(|value| into.integer(*value)),
+                View::Bytes(texts) => texts
+                    .iter()
+                    .for_each(|text| into.cell(&String::from_utf8_lossy(text))),
             }
         }
     }
@@ -170,28 +183,11 @@ impl<'m> Encoder<'m> {
             into.key(name)
                 .string(answers.kept.get(row * self.keep.len() + cell));
         }
-        for output in &self.outputs {
-            into.key(&output.spec.name);
-            match output.source {
-                OutputSource::Engine(index) => {
-                    let values = answers.of_row(index, output, row);
-                    into.nested_f32s(values, &output.spec.shape.extents);
-                }
-                OutputSource::ClassId => into.integer(self.class(answers, row)),
-                OutputSource::Label => into.string(self.label(answers, row)),
-            }
+        for (position, output) in &self.outputs {
+            let values = answers.of_row(*position, output, row);
+            into.key(&output.spec.name)
+                .nested(values, &output.spec.shape.extents);
         }
-    }
-
-    /// The class of a row, by the first output.
-    pub(super) fn class(&self, answers: &Answers<'_>, row: usize) -> usize {
-        let scores = answers.of_row(0, &self.signature.outputs[0], row);
-        let class = self.signature.task.classify(scores);
-        class.expect("only classifiers have the outputs class_id and label")
-    }
-
-    pub(super) fn label(&self, answers: &Answers<'_>, row: usize) -> &str {
-        &self.signature.labels[self.class(answers, row)]
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::model::repository::Served;
 use crate::model::{Signature, open_regular};
-use crate::tensor::TensorSpec;
+use crate::tensor::{DataType, Extent, TensorSpec};
 
 /// The body of a V1 request that a model's author left beside the model.
 const EXAMPLE_FILE: &str = "example.json";
@@ -73,15 +73,20 @@ fn zeros(signature: &Signature) -> Value {
     serde_json::json!({ "instances": [instance] })
 }
 
-/// One row of an input.
+/// One row of an input; of one token, if its rows have tokens.
 fn zero(input: &TensorSpec) -> Value {
-    input
-        .shape
-        .extents
-        .iter()
+    let value = match input.datatype {
+        DataType::Bytes => Value::from(""),
+        DataType::Bool => Value::from(false),
+        _ => Value::from(0),
+    };
+    let extents: Vec<Extent> = input.shape.row_extents().collect();
+    extents
+        .into_iter()
         .rev()
-        .fold(Value::from(0), |inner, &extent| {
-            Value::Array(vec![inner; extent])
+        .fold(value, |inner, extent| match extent {
+            Extent::Fixed(extent) => Value::Array(vec![inner; extent]),
+            Extent::Any => Value::Array(vec![inner]),
         })
 }
 
@@ -104,7 +109,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::Task;
-    use crate::tensor::{DataType, Shape};
+    use crate::tensor::{Axis, Shape};
 
     fn input(name: &str, row_shape: &[usize]) -> TensorSpec {
         TensorSpec::new(name, DataType::Fp32, Shape::rows(row_shape))
@@ -127,6 +132,13 @@ mod tests {
     fn zeros_have_the_shape_of_the_inputs() {
         let one = zeros(&signature(vec![input("x", &[2, 3])]));
         assert_eq!(one.to_string(), r#"{"instances":[[[0,0,0],[0,0,0]]]}"#);
+        let ids = TensorSpec::new("ids", DataType::Int64, Shape::tokens(Axis(0), []));
+        let text = TensorSpec::new("text", DataType::Bytes, Shape::rows([]));
+        let tokens = zeros(&signature(vec![ids, text]));
+        assert_eq!(
+            tokens.to_string(),
+            r#"{"instances":[{"ids":[0],"text":""}]}"#
+        );
         let two = zeros(&signature(vec![input("a", &[]), input("b", &[1])]));
         assert_eq!(two.to_string(), r#"{"instances":[{"a":0,"b":[0]}]}"#);
     }

@@ -14,6 +14,7 @@ use crate::batch::{self, Done, Event, Existing, Format, STANDARD, Settings as Jo
 use crate::config::Settings;
 use crate::model::Model;
 use crate::names::ModelName;
+use crate::tensor::{DataType, Domain, TensorSpec};
 
 /// The arguments of `predict`.
 #[derive(Debug, Args)]
@@ -101,7 +102,7 @@ pub(super) fn run(options: Options, settings: &Settings) -> Exit {
             return refuse(&problem, Exit::BadRepository);
         }
     };
-    if let Err(problem) = model.signature.check_inputs_can_be_sent() {
+    if let Err(problem) = expect_numbers(&model) {
         let problem = format!("{}: {problem}", found.directory.display());
         return refuse(&problem, Exit::BadRepository);
     }
@@ -145,6 +146,22 @@ pub(super) fn run(options: Options, settings: &Settings) -> Exit {
 fn refuse(problem: &str, exit: Exit) -> Exit {
     tell(problem);
     exit
+}
+
+/// Checks that files of rows can carry what a model takes: they are read into single precision, as many
+/// numbers for each row.
+fn expect_numbers(model: &Model) -> Result<(), String> {
+    let mut inputs = model.signature.inputs.iter();
+    let fits =
+        |spec: &&TensorSpec| spec.datatype == DataType::Fp32 && spec.shape.domain == Domain::Rows;
+    match inputs.find(|spec| !fits(spec)) {
+        None => Ok(()),
+        Some(spec) => Err(format!(
+            "input {:?}: expected FP32 of a fixed shape, got {spec}; files are read as numbers, so serve \
+             the model and send it requests",
+            spec.name
+        )),
+    }
 }
 
 /// The file of bad rows beside an output.

@@ -1,14 +1,23 @@
-//! Rows as CSV: a cell a number, a line a row.
+//! Rows as CSV: a cell a value, a line a row. The rows of an input with tokens have as many cells as
+//! each has values.
 
 use std::borrow::Cow;
 
 use super::error::{ApiError, ErrorCode, Place};
-use super::predict::Rows;
+use super::intake::{InputRows, Rows, row_hint, too_many_rows};
+use super::predict::MinBytes;
 use super::rows::{self, Columns};
 use crate::csv::{self, Cells};
 use crate::model::Signature;
 use crate::spelling::excerpt;
-use crate::tensor::{Shape, TensorSpec};
+use crate::tensor::{DataType, Shape, TensorSpec, View};
+
+/// The least that a body takes. A number has a digit and a comma after it; of any other value as much
+/// again is kept of the cell that it is in, while its line is read.
+pub(super) const MIN_BYTES: MinBytes = MinBytes::PerValue {
+    single: 2,
+    other: 1,
+};
 
 /// Reads a body; says too whether its first line named the columns.
 ///
@@ -27,7 +36,10 @@ pub(super) fn decode(
     let spec = rows::single_input(signature, "CSV")?;
     // Excel writes one.
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let width = spec.shape.elements();
+    let width = match spec.shape.axis() {
+        None => Width::Fixed(spec.shape.elements()),
+        Some(_) => Width::Tokens(spec.shape.elements()),
+    };
     let mut table = Table {
         text,
         spec,
@@ -37,39 +49,54 @@ pub(super) fn decode(
         at: 0,
         order: None,
         cells: None,
-        values: Vec::with_capacity((text.len() / 2 + 1).min(width.saturating_mul(max_rows))),
+        input: InputRows::none(spec),
     };
+    let most = match width {
+        Width::Fixed(width) => width.saturating_mul(max_rows),
+        Width::Tokens(_) => usize::MAX,
+    };
+    table.input.reserve(most.min(text.len() / 2 + 1));
     let has_header = table.header(header)?;
-    let mut scratch = vec![0.0; width];
-    let mut count = 0;
     while !table.is_at_end() {
+        let count = table.input.rows();
         if count == max_rows {
             let left = table.text[table.at..]
                 .trim_ascii()
                 .split(|byte| *byte == b'\n');
-            return Err(rows::too_many_rows(
-                "the body",
-                count + left.count(),
-                max_rows,
-            ));
+            return Err(too_many_rows("the body", count + left.count(), max_rows));
         }
-        let start = table.values.len();
         table.row()?;
-        if let Some(order) = &table.order {
-            rows::reorder(&mut table.values[start..], order, &mut scratch);
-        }
-        count += 1;
     }
-    let rows = rows::rows("the body", count, max_rows, vec![table.values])?;
+    if let Some(order) = &table.order {
+        table.input.reorder(0, order);
+    }
+    let rows = Rows::join("the body", vec![table.input], max_rows)?;
     Ok((rows, has_header))
+}
+
+/// How many cells a row has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
+    /// As many.
+    Fixed(usize),
+    /// As many for each of its tokens.
+    Tokens(usize),
+}
+
+impl Width {
+    fn is(self, cells: usize) -> bool {
+        match self {
+            Self::Fixed(width) => cells == width,
+            Self::Tokens(width) => cells > 0 && cells.is_multiple_of(width),
+        }
+    }
 }
 
 /// A body of CSV, being read.
 struct Table<'a> {
     text: &'a [u8],
     spec: &'a TensorSpec,
-    /// The values of a row.
-    width: usize,
+    width: Width,
     names: Columns<'a>,
     allow_non_finite: bool,
     /// Where the next line begins.
@@ -78,7 +105,7 @@ struct Table<'a> {
     order: Option<Vec<usize>>,
     /// Made for the first line that is not plain.
     cells: Option<Cells>,
-    values: Vec<f32>,
+    input: InputRows<'a>,
 }
 
 impl Table<'_> {
@@ -106,10 +133,9 @@ impl Table<'_> {
             .iter()
             .any(|name| csv::number(name.as_bytes(), self.allow_non_finite).is_ok());
         if said.is_none() && !has_numbers_for_names && self.plain_row() {
-            let values = std::mem::take(&mut self.values);
             let line = &self.text[start..self.at];
             self.at = start;
-            if self.counts_up(&values, line) {
+            if self.counts_up(line) {
                 return Err(ApiError::invalid(
                     ErrorCode::AmbiguousRequest,
                     "line 1: expected names or a row, got 0, 1, 2 and so on, which may be either; say \
@@ -117,9 +143,7 @@ impl Table<'_> {
                 )
                 .at(Place::line(1)));
             }
-            // The room is kept.
-            self.values = values;
-            self.values.clear();
+            self.input.clear();
             return Ok(false);
         }
         self.split()?;
@@ -132,7 +156,12 @@ impl Table<'_> {
         let is_named = |name: &Cow<'_, str>| self.names.feature(name, usize::MAX >> 1).is_some();
         let is_number =
             |name: &Cow<'_, str>| csv::number(name.as_bytes(), self.allow_non_finite).is_ok();
+        let is_text = self.spec.datatype == DataType::Bytes;
         let is_header = said.unwrap_or_else(|| {
+            // Any text may be a row of texts.
+            if is_text {
+                return *names == [&*self.spec.name];
+            }
             !features.is_empty() && names.iter().all(is_named) || !names.iter().any(is_number)
         });
         if !is_header {
@@ -140,8 +169,8 @@ impl Table<'_> {
             return Ok(false);
         }
         // One cell where several are expected is a line with other separators.
-        let is_one_cell = names.len() == 1 && self.width > 1;
-        if is_one_cell || features.is_empty() && names.len() != self.width {
+        let is_one_cell = names.len() == 1 && !self.width.is(1);
+        if is_one_cell || features.is_empty() && !self.has_tokens() && !self.width.is(names.len()) {
             return Err(self.wrong_width(1, names.len(), &names[0]));
         }
         if features.is_empty() {
@@ -167,7 +196,10 @@ impl Table<'_> {
     }
 
     /// Whether a line may be the header of a frame whose columns have numbers for names.
-    fn counts_up(&self, values: &[f32], line: &[u8]) -> bool {
+    fn counts_up(&self, line: &[u8]) -> bool {
+        let View::F32(values) = self.input.values() else {
+            return false;
+        };
         values.len() >= 3
             && values
                 .iter()
@@ -184,23 +216,17 @@ impl Table<'_> {
         let begin = self.at;
         self.split()?;
         let cells = self.cells.as_ref().expect("the line was just split");
-        if cells.len() != self.width {
+        if !self.width.is(cells.len()) {
             let first = String::from_utf8_lossy(cells.iter().next().unwrap_or_default());
             return Err(self.wrong_width(self.line_at(begin), cells.len(), &first));
         }
-        let start = self.values.len();
-        let mut values = std::mem::take(&mut self.values);
         for (column, cell) in cells.iter().enumerate() {
-            let value = csv::number(cell, self.allow_non_finite).map_err(|fault| {
+            let pushed = self.input.push_cell(cell, self.allow_non_finite);
+            pushed.map_err(|(code, message)| {
                 let order = self.order.as_ref().map_or(column, |order| order[column]);
                 let name = self.names.features().get(order);
                 let name = name.map(|name| format!(" ({})", excerpt(name, 40)));
-                let code = match fault {
-                    csv::Fault::NotFinite => ErrorCode::NotFinite,
-                    csv::Fault::Empty | csv::Fault::NoNumber => ErrorCode::WrongType,
-                };
-                let (_, message) = fault.told(cell);
-                let line = self.line_at(begin);
+                let line = line_at(self.text, begin);
                 ApiError::invalid(
                     code,
                     format!(
@@ -211,31 +237,28 @@ impl Table<'_> {
                 )
                 .at(Place::cell(line, column + 1))
             })?;
-            values.push(value);
         }
-        debug_assert_eq!(values.len() - start, self.width, "a value a cell");
-        self.values = values;
+        self.input.end_cells();
         Ok(())
     }
 
     /// Reads a row of plain numbers; changes nothing and says false if it is none.
     fn plain_row(&mut self) -> bool {
-        let start = self.values.len();
-        match csv::plain_row(self.text, self.at, self.width, &mut self.values) {
-            Some(end) => {
-                self.at = end;
-                true
-            }
-            None => {
-                self.values.truncate(start);
-                false
-            }
-        }
+        let end = self.input.read_plain_line(self.text, self.at);
+        self.at = end.unwrap_or(self.at);
+        end.is_some()
     }
 
     /// Splits the next line into cells and goes past it.
     fn split(&mut self) -> Result<(), ApiError> {
-        let cells = self.cells.get_or_insert_with(|| Cells::new(self.width));
+        let (text, width) = (self.text, self.width);
+        let is_text = self.spec.datatype == DataType::Bytes;
+        let cells = self.cells.get_or_insert_with(|| match width {
+            Width::Fixed(width) if is_text => Cells::with_text(width, text.len()),
+            Width::Fixed(width) => Cells::new(width),
+            // The body bounds both.
+            Width::Tokens(_) => Cells::with_text(text.len(), text.len()),
+        });
         let rest = &self.text[self.at..];
         // `csv-core` skips empty lines, and the rows after them would move up.
         if let [b'\n', ..] | [b'\r', ..] = rest {
@@ -249,10 +272,10 @@ impl Table<'_> {
             None => Err(ApiError::invalid(
                 ErrorCode::TooManyValues,
                 format!(
-                    "line {}: expected {} cells, got more than {} or more text than they have; {}",
+                    "line {}: expected {}, got more than {} or more text than they have; {}",
                     self.line_at(self.at),
-                    self.width,
-                    Cells::most(self.width),
+                    self.expected_cells(),
+                    Cells::most(self.spec.shape.elements()),
                     "send a line a row"
                 ),
             )
@@ -262,8 +285,19 @@ impl Table<'_> {
 
     /// The number of the line that begins at a place, from 1. Counted where it is told, not for each.
     fn line_at(&self, at: usize) -> usize {
-        let before = &self.text[..at];
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        line_at(self.text, at)
+    }
+
+    fn has_tokens(&self) -> bool {
+        matches!(self.width, Width::Tokens(_))
+    }
+
+    fn expected_cells(&self) -> String {
+        match self.width {
+            Width::Fixed(width) => format!("{width} cells"),
+            Width::Tokens(1) => "a cell for each token".to_owned(),
+            Width::Tokens(width) => format!("{width} cells for each token"),
+        }
     }
 
     #[cold]
@@ -271,19 +305,29 @@ impl Table<'_> {
         let other = [";", "\t"].into_iter().find(|other| first.contains(other));
         let hint = match (found, other) {
             (0, _) => "take empty lines out".to_owned(),
-            (1, Some(_)) if self.width > 1 => "separate the cells by commas".to_owned(),
-            _ => super::predict::row_hint(&TensorSpec {
-                shape: Shape::rows(vec![self.width]),
+            (1, Some(_)) if !self.width.is(1) => "separate the cells by commas".to_owned(),
+            _ => row_hint(&TensorSpec {
+                shape: Shape {
+                    domain: self.spec.shape.domain,
+                    extents: vec![self.spec.shape.elements()],
+                },
                 ..self.spec.clone()
             }),
         };
         ApiError::invalid(
             ErrorCode::ShapeMismatch,
             format!(
-                "line {line}: input {:?}: expected {} cells, got {found}; {hint}",
-                self.spec.name, self.width
+                "line {line}: input {:?}: expected {}, got {found}; {hint}",
+                self.spec.name,
+                self.expected_cells()
             ),
         )
         .at(Place::line(line))
     }
+}
+
+/// The number of the line that begins at a place of a text, from 1.
+fn line_at(text: &[u8], at: usize) -> usize {
+    let before = &text[..at];
+    1 + before.iter().filter(|byte| **byte == b'\n').count()
 }

@@ -21,8 +21,9 @@ use super::coding::Coding;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use super::health::{self, expect_get};
+use super::intake::Rows;
 use super::media::{self, BodyForm, Form};
-use super::predict::{Format, Rows, predict};
+use super::predict::{Format, MinBytes, predict};
 use super::state::Server;
 use super::{csv, ndjson, predictions, unnamed};
 use crate::metrics::{Protocol, Route};
@@ -69,6 +70,8 @@ struct Invocation(Form);
 impl Format for Invocation {
     const PROTOCOL: Protocol = Protocol::Invocations;
 
+    const MIN_BYTES: MinBytes = csv::MIN_BYTES;
+
     /// The form of the body, and that of the answer if the client says one.
     type Layout = (BodyForm, Option<Form>);
 
@@ -99,7 +102,9 @@ impl Format for Invocation {
                     true => Form::Json,
                     false => Form::Csv { has_header },
                 };
-                return Ok((Self(accepted.unwrap_or(form)), rows));
+                let form = accepted.unwrap_or(form);
+                predictions::expect_holds(form, signature)?;
+                return Ok((Self(form), rows));
             }
         };
         let accepted = accepted.map(|form| match form {
@@ -107,7 +112,9 @@ impl Format for Invocation {
             Form::Csv { .. } => Form::Csv { has_header: false },
             form => form,
         });
-        Ok((Self(accepted.unwrap_or(form)), rows))
+        let form = accepted.unwrap_or(form);
+        predictions::expect_holds(form, signature)?;
+        Ok((Self(form), rows))
     }
 
     fn encode(

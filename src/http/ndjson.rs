@@ -1,8 +1,8 @@
 //! Rows as JSON documents, one a line.
 
 use super::error::{ApiError, ErrorCode, Place};
-use super::predict::Rows;
-use super::rows::{self, Columns, Row, buffers};
+use super::intake::{InputRows, Rows, is_base64, too_many_rows};
+use super::rows::{self, Columns, Row};
 use crate::json::Kind;
 use crate::model::Signature;
 
@@ -18,7 +18,7 @@ pub(super) fn decode(
 ) -> Result<Rows, ApiError> {
     let columns = Columns::of(signature);
     let mut row = Row::empty(&columns);
-    let mut inputs = buffers(signature);
+    let mut inputs = rows::none(signature);
     let mut count = 0;
     for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
         if line.trim_ascii().is_empty() {
@@ -27,26 +27,27 @@ pub(super) fn decode(
         if count == max_rows {
             let lines = body.split(|byte| *byte == b'\n');
             let all = lines.filter(|line| !line.trim_ascii().is_empty()).count();
-            return Err(rows::too_many_rows("the body", all, max_rows));
+            return Err(too_many_rows("the body", all, max_rows));
         }
         row.forget();
         read(line, &columns, &mut row, &mut inputs).map_err(|error| on_line(error, index + 1))?;
         count += 1;
     }
-    rows::rows("the body", count, max_rows, inputs)
+    Rows::join("the body", inputs, max_rows)
 }
 
 fn read(
     line: &[u8],
     columns: &Columns<'_>,
     row: &mut Row,
-    inputs: &mut [Vec<f32>],
+    inputs: &mut [InputRows<'_>],
 ) -> Result<(), ApiError> {
     let signature = columns.signature();
     let mut reader = rows::reader(line, signature)?;
-    match (reader.peek()?, &*signature.inputs) {
-        (Kind::Object, _) => row.read_whole(&mut reader, columns, inputs)?,
-        (_, [spec]) => rows::row(&mut reader, spec, &mut inputs[0])?,
+    let is_named = reader.peek()? == Kind::Object && !is_base64(&mut reader, signature);
+    match &mut *inputs {
+        _ if is_named => row.read_whole(&mut reader, columns, inputs)?,
+        [input] => input.read_row(&mut reader)?,
         _ => {
             return Err(ApiError::invalid(
                 ErrorCode::WrongType,

@@ -13,42 +13,13 @@ use super::coding::Coding;
 use super::deadline::{asked_by, deadline};
 use super::error::ApiError;
 use super::exchange::Exchange;
+use super::intake::Rows;
 use super::state::Server;
 use crate::metrics::{Protocol, Rejection};
 use crate::model::repository::Served;
-use crate::model::{Model, Signature};
+use crate::model::{Model, Output, OutputSource, Signature};
 use crate::request::{InferError, InferRequest, InferResponse};
-use crate::tensor::{TensorSpec, Values};
-
-/// The rows of a request, decoded and checked against the model's signature.
-#[derive(Debug)]
-pub(super) struct Rows {
-    /// At least 1.
-    pub(super) rows: usize,
-    /// One buffer an input, in the signature's order.
-    pub(super) inputs: Vec<Vec<f32>>,
-    /// How long the client wants to wait, if the body says so.
-    pub(super) timeout: Option<Duration>,
-}
-
-/// What to do about rows of another size than the model's.
-pub(super) fn row_hint(spec: &TensorSpec) -> String {
-    match &*spec.shape.extents {
-        [] => "send one value a row".into(),
-        [values] => format!("send {values} values a row"),
-        shape => format!("send {} values a row, as {shape:?}", spec.shape.elements()),
-    }
-}
-
-/// The shape of an input as people write it: `[rows, 6]`.
-pub(super) fn shape_with_rows(spec: &TensorSpec) -> String {
-    let extents = spec
-        .shape
-        .extents
-        .iter()
-        .map(|extent| format!(", {extent}"));
-    format!("[rows{}]", extents.collect::<String>())
-}
+use crate::tensor::{Axis, DataType, TensorSpec, Values};
 
 /// The size up to which reading a body costs less than another connection.
 const SMALL_BODY_BYTES: u64 = 64 << 10;
@@ -60,16 +31,37 @@ const LARGE_BODY_BYTES: usize = 512 << 10;
 /// The number of values from which on writing an answer takes as long.
 const LARGE_ANSWER_VALUES: usize = 64 << 10;
 
-/// The longest text of a number with the comma after it: `-1.1754944e-38,`.
-const NUMBER_TEXT_BYTES: usize = 15;
+/// The longest text of a value with the comma after it: `-1.1754944e-38,` for single precision.
+const SINGLE_TEXT_BYTES: usize = 15;
+const DOUBLE_TEXT_BYTES: usize = 25;
+const INTEGER_TEXT_BYTES: usize = 21;
 
-/// The bytes of the answer to this many rows, as numbers and as text, which are both there while the
-/// one is written from the other.
-fn answer_bytes(signature: &Signature, rows: usize) -> usize {
+/// The most that a byte of a string takes in JSON, as `\u0001` does.
+const ESCAPED_BYTES: usize = 6;
+
+/// The bytes of the answer to these rows, as values and as text, which are both there while the one is
+/// written from the other.
+fn answer_bytes(signature: &Signature, rows: &Rows) -> usize {
+    let longest_label = || signature.labels.iter().map(String::len).max().unwrap_or(0);
     let outputs = signature.outputs.iter();
-    let row: usize = outputs.map(|output| output.spec.shape.elements()).sum();
-    row.saturating_mul(rows)
-        .saturating_mul(size_of::<f32>() + NUMBER_TEXT_BYTES)
+    let outputs = outputs.filter(|output| rows.finish || output.source == OutputSource::Engine);
+    let bytes = outputs.map(|Output { spec, .. }| {
+        let tokens = spec
+            .shape
+            .axis()
+            .and_then(|Axis(axis)| rows.offsets.get(axis)?.last());
+        let items = tokens.copied().unwrap_or(rows.rows);
+        let value = match Values::empty(spec.datatype) {
+            Values::F32(_) => size_of::<f32>() + SINGLE_TEXT_BYTES,
+            Values::F64(_) => size_of::<f64>() + DOUBLE_TEXT_BYTES,
+            Values::I64(_) => size_of::<i64>() + INTEGER_TEXT_BYTES,
+            Values::Bytes(_) => size_of::<usize>() + 3 + (1 + ESCAPED_BYTES) * longest_label(),
+        };
+        items
+            .saturating_mul(spec.shape.elements())
+            .saturating_mul(value)
+    });
+    bytes.fold(0, usize::saturating_add)
 }
 
 /// Runs what takes long on a thread where no one waits for it, anything else here.
@@ -195,16 +187,16 @@ impl<'a> Admitted<'a> {
         .await?;
         // The body is gone, its rows are here until they are answered; and what is computed can be
         // answered.
-        let row_bytes = rows.inputs.iter().map(|input| size_of_val(&input[..]));
-        let answer_bytes = answer_bytes(&self.served.model.signature, rows.rows);
-        self.counted(share.set(row_bytes.sum::<usize>() + answer_bytes))?;
+        let answer_bytes = answer_bytes(&self.served.model.signature, &rows);
+        self.counted(share.set(rows.bytes().saturating_add(answer_bytes)))?;
 
         let started = self.exchange.started;
         let deadline = deadline(asked, rows.timeout, started, limits);
         let submitted = self.served.lane.submit(InferRequest {
             rows: rows.rows,
-            offsets: Vec::new(),
-            inputs: rows.inputs.into_iter().map(Values::F32).collect(),
+            offsets: rows.offsets,
+            inputs: rows.inputs,
+            finish: rows.finish,
             deadline,
         });
         let response = submitted.await.map_err(|error| match (error, deadline) {
@@ -213,7 +205,7 @@ impl<'a> Admitted<'a> {
             },
             (error, _) => error.into(),
         })?;
-        let values: usize = response.outputs.iter().map(Vec::len).sum();
+        let values: usize = response.outputs.iter().map(Values::len).sum();
         let served = self.served;
         let answer = off_thread(values > LARGE_ANSWER_VALUES, &mut share, move || {
             encode(format, &served.model, &response)
@@ -235,18 +227,11 @@ pub(super) struct Sizes {
 impl Sizes {
     /// Those of a body of this many bytes.
     pub(super) fn of(admitted: &Admitted<'_>, body_bytes: usize, least: MinBytes) -> Self {
-        let signature = &admitted.served.model.signature;
+        let inputs = &admitted.served.model.signature.inputs;
         let max_rows = admitted.server.app.limits.max_request_rows;
-        let row: usize = signature
-            .inputs
-            .iter()
-            .map(|spec| spec.shape.elements())
-            .sum();
         Self {
             body_bytes,
-            decoded_bytes: least
-                .most_numbers(body_bytes, row, max_rows)
-                .saturating_mul(size_of::<f32>()),
+            decoded_bytes: least.decoded_bytes(body_bytes, inputs, max_rows),
         }
     }
 }
@@ -254,19 +239,44 @@ impl Sizes {
 /// The fewest bytes that a body takes for what is decoded from it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum MinBytes {
-    /// For each number.
-    PerNumber(usize),
-    /// For each row, whatever its width: rows may share values that are there once.
+    /// For each number of single precision, and for any other value.
+    PerValue { single: usize, other: usize },
+    /// For each row, whatever its width: rows may share numbers that are there once.
     PerRow(usize),
 }
 
 impl MinBytes {
-    /// The most numbers that a body can decode to, of a model with this many a row.
-    fn most_numbers(self, body_bytes: usize, row: usize, max_rows: usize) -> usize {
-        match self {
-            Self::PerNumber(bytes) => (body_bytes / bytes).min(row.saturating_mul(max_rows)),
+    /// The most bytes that a body can be decoded to, for a model with these inputs.
+    fn decoded_bytes(self, body_bytes: usize, inputs: &[TensorSpec], max_rows: usize) -> usize {
+        let is_single = |spec: &TensorSpec| matches!(Values::empty(spec.datatype), Values::F32(_));
+        let all_single = inputs.iter().all(is_single);
+        let has_texts = inputs.iter().any(|spec| spec.datatype == DataType::Bytes);
+        let has_tokens = inputs.iter().any(|spec| spec.shape.axis().is_some());
+        let row: usize = inputs.iter().map(|spec| spec.shape.elements()).sum();
+        let mut values = match self {
+            Self::PerValue { single, .. } if all_single => body_bytes / single,
+            Self::PerValue { other, .. } => body_bytes / other,
             Self::PerRow(bytes) => (body_bytes / bytes).min(max_rows).saturating_mul(row),
+        };
+        match (has_tokens, self) {
+            (false, _) => values = values.min(row.saturating_mul(max_rows)),
+            // Shared by no rows.
+            (true, Self::PerRow(_)) => values = values.saturating_add(body_bytes),
+            (true, Self::PerValue { .. }) => {}
         }
+        // Of a string its end, besides its bytes; of a row the end of its tokens.
+        let value_bytes = if all_single { 4 } else { 8 };
+        let text_bytes = if has_texts { body_bytes } else { 0 };
+        let rows = if has_tokens {
+            max_rows.min(body_bytes).saturating_add(1)
+        } else {
+            0
+        };
+        let offset_bytes = rows.saturating_mul(size_of::<usize>() * inputs.len());
+        values
+            .saturating_mul(value_bytes)
+            .saturating_add(text_bytes)
+            .saturating_add(offset_bytes)
     }
 }
 
@@ -275,7 +285,10 @@ pub(super) trait Format: Sized + Send + 'static {
     const PROTOCOL: Protocol;
 
     /// The least that a body takes. In JSON a number has a digit, and a comma after it.
-    const MIN_BYTES: MinBytes = MinBytes::PerNumber(2);
+    const MIN_BYTES: MinBytes = MinBytes::PerValue {
+        single: 2,
+        other: 2,
+    };
 
     /// What a head says about how its body is laid out; nothing for formats with one layout.
     type Layout: Send + 'static;
@@ -339,20 +352,37 @@ pub(super) async fn predict<F: Format>(
 #[cfg(test)]
 mod tests {
     use super::MinBytes;
+    use crate::tensor::{Axis, DataType, Shape, TensorSpec};
+
+    const JSON: MinBytes = MinBytes::PerValue {
+        single: 2,
+        other: 2,
+    };
+
+    fn decoded(least: MinBytes, body_bytes: usize, datatype: DataType, shape: Shape) -> usize {
+        let spec = TensorSpec::new("x", datatype, shape);
+        least.decoded_bytes(body_bytes, &[spec], 4096)
+    }
 
     /// `{"context":{..},"examples":[{},{},..]}` asks for a row in three bytes, however wide.
     #[test]
     fn rows_that_share_their_values_are_charged_whole() {
-        assert_eq!(
-            MinBytes::PerNumber(2).most_numbers(3_000, 10_000, 4096),
-            1_500
-        );
-        assert_eq!(
-            MinBytes::PerRow(3).most_numbers(3_000, 10_000, 4096),
-            10_000_000
-        );
-        for least in [MinBytes::PerNumber(2), MinBytes::PerRow(3)] {
-            assert_eq!(least.most_numbers(1 << 30, 10, 4096), 40_960);
+        let wide = |least| decoded(least, 3_000, DataType::Fp32, Shape::rows([10_000]));
+        assert_eq!(wide(JSON), 4 * 1_500);
+        assert_eq!(wide(MinBytes::PerRow(3)), 4 * 10_000_000);
+        for least in [JSON, MinBytes::PerRow(3)] {
+            let most = decoded(least, 1 << 30, DataType::Fp32, Shape::rows([10]));
+            assert_eq!(most, 4 * 40_960);
         }
+    }
+
+    #[test]
+    fn wider_values_tokens_and_texts_are_charged_as_they_are_kept() {
+        let of = |datatype, shape| decoded(JSON, 3_000, datatype, shape);
+        assert_eq!(of(DataType::Int64, Shape::rows([10])), 8 * 1_500);
+        let offsets = 8 * 3_001;
+        let tokens = of(DataType::Int64, Shape::tokens(Axis(0), []));
+        assert_eq!(tokens, 8 * 1_500 + offsets);
+        assert_eq!(of(DataType::Bytes, Shape::rows([])), 8 * 1_500 + 3_000);
     }
 }

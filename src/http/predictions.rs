@@ -7,34 +7,41 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 
 use super::answer;
+use super::error::{ApiError, ErrorCode};
 use super::media::Form;
+use super::outputs::OutputRows;
 use crate::json::Writer;
-use crate::model::{Model, Output, OutputSource, Signature};
+use crate::model::{Model, Output, Signature};
 use crate::request::InferResponse;
 
-/// The engine's outputs with their values.
-pub(super) fn outputs<'a>(
-    model: &'a Model,
-    response: &'a InferResponse,
-) -> Vec<(&'a Output, &'a [f32])> {
-    let outputs = model.signature.outputs.iter();
-    outputs
-        .filter_map(|output| match output.source {
-            OutputSource::Engine(index) => Some((output, &*response.outputs[index])),
-            OutputSource::ClassId | OutputSource::Label => None,
-        })
-        .collect()
+/// Checks that a form can hold the answers of a model: lines of CSV that are as long as each row has
+/// tokens hold one output.
+///
+/// # Errors
+/// 400 if not.
+pub(super) fn expect_holds(form: Form, signature: &Signature) -> Result<(), ApiError> {
+    let has_tokens = |output: &Output| output.spec.shape.axis().is_some();
+    let is_csv = matches!(form, Form::Csv { .. });
+    match is_csv
+        && signature.engine_outputs().count() > 1
+        && signature.engine_outputs().any(has_tokens)
+    {
+        false => Ok(()),
+        true => Err(ApiError::invalid(
+            ErrorCode::WrongType,
+            "header accept: expected a model with one output for CSV, as rows have as many tokens as \
+             they have; ask for application/json or application/x-ndjson",
+        )),
+    }
 }
 
 /// The answer of all rows.
 pub(super) fn answer(form: Form, model: &Model, response: &InferResponse) -> Response<Vec<u8>> {
-    let outputs = outputs(model, response);
+    let outputs = OutputRows::of_engine(model, response);
     let mut body = Writer::with_capacity(256);
     match form {
         Form::Json => body.object(|body| match &*outputs {
-            [(output, values)] => body
-                .key("predictions")
-                .nested_f32s(values, &output.with_rows(response.rows)),
+            [output] => output.write_rows(body.key("predictions")),
             outputs => body.key("predictions").array(|body| {
                 (0..response.rows).for_each(|row| prediction(body, outputs, row));
             }),
@@ -46,15 +53,18 @@ pub(super) fn answer(form: Form, model: &Model, response: &InferResponse) -> Res
             }
         }
         Form::Csv { has_header } => {
-            if has_header {
+            // Rows of tokens have no columns.
+            if has_header
+                && outputs
+                    .iter()
+                    .all(|output| output.spec().shape.axis().is_none())
+            {
                 header(&mut body, &model.signature, &outputs);
             }
             for row in 0..response.rows {
-                for (output, values) in &outputs {
-                    let elements = output.spec.shape.elements();
-                    let values = &values[row * elements..][..elements];
-                    values.iter().for_each(|value| body.f32(*value));
-                }
+                outputs
+                    .iter()
+                    .for_each(|output| output.write_cells(row, &mut body));
                 body.line();
             }
         }
@@ -66,26 +76,21 @@ pub(super) fn answer(form: Form, model: &Model, response: &InferResponse) -> Res
 }
 
 /// One row: the values of a single output, or an object with the values of each.
-fn prediction(body: &mut Writer, outputs: &[(&Output, &[f32])], row: usize) {
-    let one = |body: &mut Writer, (output, values): &(&Output, &[f32])| {
-        let elements = output.spec.shape.elements();
-        let values = &values[row * elements..][..elements];
-        body.nested_f32s(values, &output.spec.shape.extents);
-    };
+fn prediction(body: &mut Writer, outputs: &[OutputRows<'_>], row: usize) {
     match outputs {
-        [output] => one(body, output),
+        [output] => output.write_row(row, body),
         outputs => body.object(|body| {
             for output in outputs {
-                one(body.key(&output.0.spec.name), output);
+                output.write_row(row, body.key(&output.spec().name));
             }
         }),
     }
 }
 
 /// The names of the columns.
-fn header(body: &mut Writer, signature: &Signature, outputs: &[(&Output, &[f32])]) {
-    for (output, _) in outputs {
-        let names = signature.cell_names(output);
+fn header(body: &mut Writer, signature: &Signature, outputs: &[OutputRows<'_>]) {
+    for output in outputs {
+        let names = signature.cell_names(output.output);
         names.iter().for_each(|name| body.cell(name));
     }
     body.line();

@@ -13,7 +13,6 @@ mod infer;
 mod inputs;
 mod metadata;
 mod outputs;
-mod shape;
 mod stats;
 
 #[cfg(feature = "grpc")]

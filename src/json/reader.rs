@@ -187,6 +187,82 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
+    /// Reads an integer with a sign; `1.0` and `1e3` are none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Type`] if something else comes, [`ErrorKind::Range`] if it does not fit 64 bits.
+    pub fn i64(&mut self) -> Result<i64, Error> {
+        if self.peek()? != Kind::Number {
+            return Err(self.expected("an integer"));
+        }
+        let text = &self.text[self.at..];
+        // A sign and up to 18 digits fit.
+        let digits = usize::from(text.first() == Some(&b'-'));
+        let mut end = digits;
+        let mut value = 0;
+        while let Some(digit @ b'0'..=b'9') = text.get(end)
+            && end - digits < 18
+        {
+            value = 10 * value + i64::from(digit - b'0');
+            end += 1;
+        }
+        let is_plain = end > digits && (text[digits] != b'0' || end == digits + 1);
+        if is_plain && matches!(text.get(end), Some(b',' | b']')) {
+            self.at += end;
+            return Ok(if digits == 1 { -value } else { value });
+        }
+        self.unusual_i64()
+    }
+
+    #[cold]
+    fn unusual_i64(&mut self) -> Result<i64, Error> {
+        let end = number_end(self.text, self.at).map_err(|bad| self.bad_number(bad))?;
+        let digits = std::str::from_utf8(&self.text[self.at..end]).expect("a number is ASCII");
+        if digits.contains(['.', 'e', 'E']) {
+            return Err(self.expected("an integer"));
+        }
+        let Ok(value) = digits.parse() else {
+            let message = format!(
+                "expected an integer of 64 bits with a sign, found {}",
+                self.found()
+            );
+            return Err(self.fault(ErrorKind::Range, self.at, message));
+        };
+        self.at = end;
+        Ok(value)
+    }
+
+    /// Reads the `f64` nearest to a number.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Type`] if something else comes, [`ErrorKind::NotFinite`] if it is beyond the
+    /// range of `f64` (unless [allowed](Self::allowing_non_finite)).
+    pub fn f64(&mut self) -> Result<f64, Error> {
+        self.skip_blanks();
+        let is_token = self.comes(b"-Infinity");
+        match self.text.get(self.at) {
+            Some(b'-' | b'0'..=b'9') if !is_token => {
+                let end = number_end(self.text, self.at).map_err(|bad| self.bad_number(bad))?;
+                let text = std::str::from_utf8(&self.text[self.at..end]);
+                let value: f64 = text
+                    .expect("a number is ASCII")
+                    .parse()
+                    .expect("JSON's numbers are a subset of Rust's");
+                if !value.is_finite() && !self.allow_non_finite {
+                    let message = format!(
+                        "expected a number that is finite as FP64 (at most 1.7976931348623157e308), \
+                         found {}; send a smaller one",
+                        self.found()
+                    );
+                    return Err(self.fault(ErrorKind::NotFinite, self.at, message));
+                }
+                self.at = end;
+                Ok(value)
+            }
+            _ => self.non_finite_token().map(f64::from),
+        }
+    }
+
     /// Reads the `f32` nearest to a number.
     ///
     /// # Errors
@@ -439,6 +515,13 @@ impl<'a> Reader<'a> {
     #[must_use]
     pub fn path(&self, mark: Mark) -> Path {
         path_at(self.text, mark.at)
+    }
+
+    /// The error of a value that is not what was expected, where it starts at `mark`.
+    #[must_use]
+    pub fn unexpected_at(&self, mark: Mark, what: &str) -> Error {
+        let message = format!("expected {what}, found {}", self.found_at(mark.at));
+        self.fault(ErrorKind::Type, mark.at, message)
     }
 
     /// The bytes of the body that are not read yet: no more values than these can come.

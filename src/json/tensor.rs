@@ -1,13 +1,111 @@
-//! Numbers in nested arrays, straight into one buffer.
+//! Numbers and strings in nested arrays, straight into one buffer.
 
 use std::ops::Deref;
 
 use super::number::read_run;
 use super::reader::Reader;
 use super::{Error, ErrorKind};
+use crate::tensor::ByteStrings;
 
-/// The most axes that nested arrays of numbers may have.
+/// The most axes that nested arrays may have.
 pub const MAX_RANK: usize = 16;
+
+/// A buffer that takes the elements of nested arrays, all of one type.
+pub trait Elements {
+    /// What an element is, for messages.
+    const NAME: &'static str;
+
+    /// How many elements there are.
+    fn count(&self) -> usize;
+
+    /// Reads the element that starts right here.
+    ///
+    /// # Errors
+    /// As of the reader's method for such elements.
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Error>;
+
+    /// Reads elements that have a comma after them from the start of `text`, up to the first that is
+    /// not as they mostly come, at most `max`; returns the position after the last comma.
+    fn read_run(&mut self, text: &[u8], max: usize) -> usize {
+        let _ = (text, max);
+        0
+    }
+}
+
+impl Elements for Vec<f32> {
+    const NAME: &'static str = "a number";
+
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    #[inline]
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        self.push(reader.f32_here()?);
+        Ok(())
+    }
+
+    #[inline]
+    fn read_run(&mut self, text: &[u8], max: usize) -> usize {
+        read_run(text, self, max)
+    }
+}
+
+impl Elements for Vec<f64> {
+    const NAME: &'static str = "a number";
+
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        self.push(reader.f64()?);
+        Ok(())
+    }
+}
+
+impl Elements for Vec<i64> {
+    const NAME: &'static str = "an integer";
+
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        self.push(reader.i64()?);
+        Ok(())
+    }
+}
+
+/// Truth values, as 1 and 0.
+#[derive(Debug)]
+pub struct Bools<'a>(pub &'a mut Vec<i64>);
+
+impl Elements for Bools<'_> {
+    const NAME: &'static str = "true or false";
+
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        self.0.push(reader.bool()?.into());
+        Ok(())
+    }
+}
+
+impl Elements for ByteStrings {
+    const NAME: &'static str = "a string";
+
+    fn count(&self) -> usize {
+        self.view().len()
+    }
+
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        self.push(reader.string()?.as_bytes());
+        Ok(())
+    }
+}
 
 /// The extents of nested arrays, outermost first; a bare number has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,30 +123,34 @@ impl Deref for Extents {
 }
 
 impl Reader<'_> {
-    /// Reads a number, or arrays of numbers nested to any depth, and appends the numbers to
+    /// Reads an element, or arrays of elements nested to any depth, and appends the elements to
     /// `values` in row-major order; returns the shape of the nesting.
     ///
-    /// At most `max_values` numbers are read. `values` grows as they come: a caller that knows their
+    /// At most `max_values` elements are read. `values` grows as they come: a caller that knows their
     /// number reserves room before.
     ///
     /// # Errors
     /// [`ErrorKind::Ragged`] if arrays of one level differ in length or depth,
-    /// [`ErrorKind::TooMany`] for more numbers than asked for, and as [`Reader::f32`].
-    pub fn numbers(&mut self, values: &mut Vec<f32>, max_values: usize) -> Result<Extents, Error> {
-        let end = values.len().saturating_add(max_values);
+    /// [`ErrorKind::TooMany`] for more elements than asked for, and as [`Elements::read`].
+    pub fn nested<E: Elements>(
+        &mut self,
+        values: &mut E,
+        max_values: usize,
+    ) -> Result<Extents, Error> {
+        let end = values.count().saturating_add(max_values);
         let mut nesting = Nesting::default();
         loop {
             // A value starts here: arrays open until the innermost one, whose numbers follow.
             self.skip_blanks();
             while self.text.get(self.at) == Some(&b'[') {
-                nesting.open(self)?;
+                nesting.open(self, E::NAME)?;
             }
             nesting.expect_innermost(self)?;
             if nesting.level == 0 {
-                if values.len() == end {
+                if values.count() == end {
                     return Err(self.too_many(max_values));
                 }
-                values.push(self.f32_here()?);
+                values.read(self)?;
                 return Ok(nesting.extents());
             }
             let row = &mut nesting.counts[nesting.level - 1];
@@ -69,29 +171,24 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads `1, 2, 3` up to the closing bracket; returns how many numbers there are.
-    fn row(&mut self, values: &mut Vec<f32>, end: usize, max: usize) -> Result<usize, Error> {
-        let start = values.len();
+    /// Reads `1, 2, 3` up to the closing bracket; returns how many elements there are.
+    fn row<E: Elements>(&mut self, values: &mut E, end: usize, max: usize) -> Result<usize, Error> {
+        let start = values.count();
         loop {
-            self.run(values, end);
+            self.at += values.read_run(&self.text[self.at..], end - values.count());
             self.skip_blanks();
-            if values.len() == end {
+            if values.count() == end {
                 return Err(self.too_many(max));
             }
-            values.push(self.f32_here()?);
+            values.read(self)?;
             if !self.eat(b',') {
                 if self.text.get(self.at) == Some(&b']') {
-                    return Ok(values.len() - start);
+                    return Ok(values.count() - start);
                 }
                 return Err(self.syntax("',' or ']'"));
             }
             self.skip_blanks();
         }
-    }
-
-    /// Reads numbers with a comma after them, up to the first that is not as they mostly come.
-    fn run(&mut self, values: &mut Vec<f32>, end: usize) {
-        self.at += read_run(&self.text[self.at..], values, end - values.len());
     }
 
     #[cold]
@@ -120,12 +217,12 @@ struct Nesting {
 }
 
 impl Nesting {
-    fn open(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn open(&mut self, reader: &mut Reader<'_>, element: &str) -> Result<(), Error> {
         if self.rank == Some(self.level) {
-            return Err(reader.expected("a number"));
+            return Err(reader.expected(element));
         }
         if self.level == MAX_RANK {
-            let message = format!("arrays of numbers are nested more than {MAX_RANK} deep");
+            let message = format!("arrays of values are nested more than {MAX_RANK} deep");
             return Err(reader.fault(ErrorKind::TooDeep, reader.at, message));
         }
         self.opened[self.level] = reader.at;

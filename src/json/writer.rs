@@ -2,6 +2,7 @@ use bytes::Bytes;
 
 use super::shortest;
 use super::text::plain_prefix;
+use crate::tensor::View;
 
 /// Writes one JSON document, front to back, into bytes.
 ///
@@ -133,16 +134,46 @@ impl Writer {
         self.len = len + 1;
     }
 
-    /// Writes row-major `values` as arrays nested by `extents`; a bare number if there are none.
-    pub fn nested_f32s(&mut self, values: &[f32], extents: &[usize]) {
+    /// Writes a number of double precision, with the fewest digits that read back as it. What is
+    /// not finite is written as by [`Self::f32`].
+    pub fn f64(&mut self, value: f64) {
+        self.separate();
+        match value {
+            f64::INFINITY => self.extend(b"Infinity"),
+            f64::NEG_INFINITY => self.extend(b"-Infinity"),
+            value => self.extend(format!("{value:?}").as_bytes()),
+        }
+    }
+
+    /// Writes values as one array: numbers, or texts as strings.
+    pub fn values(&mut self, values: View<'_>) {
+        match values {
+            View::F32(values) => self.f32s(values),
+            values => self.array(|writer| {
+                (0..values.len()).for_each(|index| writer.value(values, index));
+            }),
+        }
+    }
+
+    fn value(&mut self, values: View<'_>, index: usize) {
+        match values {
+            View::F32(values) => self.f32(values[index]),
+            View::F64(values) => self.f64(values[index]),
+            View::I64(values) => self.integer(values[index]),
+            View::Bytes(texts) => self.string(&String::from_utf8_lossy(texts.get(index))),
+        }
+    }
+
+    /// Writes row-major `values` as arrays nested by `extents`; a bare value if there are none.
+    pub fn nested(&mut self, values: View<'_>, extents: &[usize]) {
         match extents {
-            [] => self.f32(values[0]),
-            [_] => self.f32s(values),
+            [] => self.value(values, 0),
+            [_] => self.values(values),
             &[rows, ref inner @ ..] => self.array(|writer| {
                 let row_elements: usize = inner.iter().product();
                 for row in 0..rows {
                     let start = row * row_elements;
-                    writer.nested_f32s(&values[start..start + row_elements], inner);
+                    writer.nested(values.slice(start..start + row_elements), inner);
                 }
             }),
         }
@@ -303,13 +334,32 @@ mod tests {
     #[test]
     fn the_shape_of_a_tensor_is_its_nesting() {
         let values: Vec<f32> = (0..6).map(|value| value as f32).collect();
-        let nested = |extents: &[usize]| written(|w| w.nested_f32s(&values, extents));
+        let nested = |extents: &[usize]| written(|w| w.nested(View::F32(&values), extents));
         assert_eq!(nested(&[3, 2]), "[[0.0,1.0],[2.0,3.0],[4.0,5.0]]");
         assert_eq!(
             nested(&[1, 3, 2, 1]),
             "[[[[0.0],[1.0]],[[2.0],[3.0]],[[4.0],[5.0]]]]"
         );
-        assert_eq!(written(|w| w.nested_f32s(&[7.0], &[])), "7.0");
+        assert_eq!(written(|w| w.nested(View::F32(&[7.0]), &[])), "7.0");
+        let integers = View::I64(&[1, -2, (1 << 53) + 1, i64::MIN]);
+        assert_eq!(
+            written(|w| w.nested(integers, &[2, 2])),
+            "[[1,-2],[9007199254740993,-9223372036854775808]]"
+        );
+    }
+
+    #[test]
+    fn double_precision_reads_back() {
+        for (value, text) in [
+            (0.1, "0.1"),
+            (-0.0, "-0.0"),
+            (1e300, "1e300"),
+            (f64::from_bits(1), "5e-324"),
+            (f64::NEG_INFINITY, "-Infinity"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(written(|w| w.f64(value)), text);
+        }
     }
 
     #[test]

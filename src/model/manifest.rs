@@ -1,11 +1,13 @@
 //! The part of `config.json` that all families share: what the numbers mean.
 
+use super::classes;
 use super::columns::Columns;
 use super::error::LoadError;
 use super::json::{Field, Fields, JsonError};
 use super::names::{is_name, not_a_name};
-use super::signature::{Output, OutputSource, Signature, Task, class_outputs};
-use crate::tensor::TensorSpec;
+use super::program::FinishStep;
+use super::signature::{Output, OutputSource, Signature, Task};
+use crate::tensor::{DataType, Domain, TensorSpec};
 
 /// What a model's inputs and outputs mean, as its configuration says it.
 #[derive(Clone, Debug)]
@@ -44,12 +46,15 @@ impl Description {
         }
     }
 
-    /// The signature of a model with this description whose engine has these inputs and outputs.
+    /// The signature of a model with this description that takes these inputs, whose engine has these
+    /// outputs; and the step after the engine. `finish` is the one of its family, if it has one; else
+    /// a classifier's names the classes.
     pub(super) fn signature(
         self,
         inputs: &[TensorSpec],
         outputs: &[TensorSpec],
-    ) -> Result<Signature, LoadError> {
+        finish: Option<FinishStep>,
+    ) -> Result<(Signature, Option<FinishStep>), LoadError> {
         let feature_names = self.feature_names(inputs)?;
         if let Some(spec) = inputs
             .iter()
@@ -59,20 +64,21 @@ impl Description {
             return Err(refuse("inputs, outputs", not_a_name(&spec.name)));
         }
         let labels = self.labels(outputs)?;
-        let mut all: Vec<Output> = outputs
-            .iter()
-            .enumerate()
-            .map(|(index, spec)| Output {
-                spec: spec.clone(),
-                source: OutputSource::Engine(index),
-            })
-            .collect();
-        if self.task.is_classification() {
-            all.extend(class_outputs());
+        let is_classifier = self.task.is_classification();
+        let finish = finish.or_else(|| is_classifier.then(|| classes::finish(self.task, &labels)));
+        let of = |specs: &[TensorSpec], source| {
+            let outputs = specs.iter().cloned();
+            outputs
+                .map(|spec| Output { spec, source })
+                .collect::<Vec<_>>()
+        };
+        let mut all = of(outputs, OutputSource::Engine);
+        if let Some(finish) = &finish {
+            all.extend(of(&finish.outputs, OutputSource::Finish));
         }
         let specs: Vec<TensorSpec> = all.iter().map(|output| output.spec.clone()).collect();
         distinct(&specs)?;
-        Ok(Signature {
+        let signature = Signature {
             inputs: inputs.to_vec(),
             outputs: all,
             task: self.task,
@@ -81,7 +87,8 @@ impl Description {
             columns: self.columns,
             description: self.text,
             allow_non_finite: self.allow_non_finite,
-        })
+        };
+        Ok((signature, finish))
     }
 
     /// The features' names: the configuration's, or those that its columns make.
@@ -91,7 +98,7 @@ impl Description {
             None if self.feature_names.is_empty() => return Ok(Vec::new()),
             None => "feature_names",
         };
-        let [TensorSpec { shape, .. }] = inputs else {
+        let [spec] = inputs else {
             return Err(refuse(
                 key,
                 format!(
@@ -100,6 +107,16 @@ impl Description {
                 ),
             ));
         };
+        let shape = &spec.shape;
+        if spec.datatype != DataType::Fp32 || shape.domain != Domain::Rows {
+            return Err(refuse(
+                key,
+                format!(
+                    "features are FP32 numbers, as many a row; input {:?} is {spec}",
+                    spec.name
+                ),
+            ));
+        }
         let names = match &self.columns {
             Some(columns) => columns.feature_names(),
             None => self.feature_names.clone(),

@@ -3,16 +3,35 @@
 use std::sync::Arc;
 
 use crate::engine::Graph;
-use crate::request::Prepare;
+use crate::request::{Finish, Prepare};
+use crate::tensor::TensorSpec;
 
-/// The steps from a request's rows to the engine's outputs.
+/// The steps from what requests send to what answers hold.
 #[derive(Debug)]
 pub(super) struct Program {
-    /// Makes the engine's inputs of what requests send, on the threads that compute; `None` if they
-    /// are the same, as numbers are.
-    pub(super) prepare: Option<Arc<dyn Prepare>>,
+    /// The step before the engine; `None` if requests send what the engine takes.
+    pub(super) prepare: Option<PrepareStep>,
     /// What the engine computes.
     pub(super) graph: Graph,
+    /// The step after the engine; `None` if answers hold what it computes, and the classes of a
+    /// classifier.
+    pub(super) finish: Option<FinishStep>,
+}
+
+/// The step that makes the engine's inputs, with what it makes them of.
+#[derive(Clone, Debug)]
+pub(super) struct PrepareStep {
+    /// What requests send.
+    pub(super) inputs: Vec<TensorSpec>,
+    pub(super) step: Arc<dyn Prepare>,
+}
+
+/// The step that makes outputs of the engine's, with what these are.
+#[derive(Clone, Debug)]
+pub(super) struct FinishStep {
+    /// The outputs that it makes.
+    pub(super) outputs: Vec<TensorSpec>,
+    pub(super) step: Arc<dyn Finish>,
 }
 
 impl From<Graph> for Program {
@@ -21,6 +40,7 @@ impl From<Graph> for Program {
         Self {
             prepare: None,
             graph,
+            finish: None,
         }
     }
 }

@@ -1,13 +1,12 @@
 //! What requests send to a model and what answers hold.
 
 use super::columns::Columns;
-use crate::request::InferResponse;
-use crate::tensor::{DataType, Domain, Shape, TensorSpec};
+use crate::tensor::TensorSpec;
 
 /// What requests send and what answers hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Signature {
-    /// The inputs, in the engine's order.
+    /// The inputs: the engine's, or those that the model's first step makes the engine's of.
     pub inputs: Vec<TensorSpec>,
     /// The outputs that clients can ask for, the engine's own first.
     pub outputs: Vec<Output>,
@@ -31,29 +30,17 @@ pub struct Signature {
 pub struct Output {
     /// Its name, datatype and shape.
     pub spec: TensorSpec,
-    /// How it comes from the engine's outputs.
+    /// Which step of the model's program makes it.
     pub source: OutputSource,
 }
 
-impl Output {
-    /// The shape of so many rows of it.
-    #[must_use]
-    pub fn with_rows(&self, rows: usize) -> Vec<usize> {
-        let mut shape = vec![rows];
-        shape.extend(&self.spec.shape.extents);
-        shape
-    }
-}
-
-/// How an output comes from the engine's outputs.
+/// The step of a model's program that makes an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputSource {
-    /// The engine's output of this index, as it is.
-    Engine(usize),
-    /// The index of the class, one a row.
-    ClassId,
-    /// The label of the class, one a row.
-    Label,
+    /// The engine.
+    Engine,
+    /// The step after the engine: the class of a row and its label, for example.
+    Finish,
 }
 
 /// What a model's first output means.
@@ -121,24 +108,10 @@ impl Task {
 }
 
 impl Signature {
-    /// Whether requests and files of rows can carry what the model takes: they are read into single
-    /// precision, as many numbers for each row.
-    ///
-    /// # Errors
-    /// The first input of which that is not so, and what can be sent.
-    pub fn check_inputs_can_be_sent(&self) -> Result<(), String> {
-        let mut inputs = self.inputs.iter();
-        let fits = |spec: &&TensorSpec| {
-            spec.datatype == DataType::Fp32 && spec.shape.domain == Domain::Rows
-        };
-        match inputs.find(|spec| !fits(spec)) {
-            None => Ok(()),
-            Some(spec) => Err(format!(
-                "input {:?}: expected FP32 of a fixed shape, got {spec}; neither requests nor files can \
-                 carry whole numbers or tokens yet",
-                spec.name
-            )),
-        }
+    /// The outputs that the engine computes, which come first.
+    pub fn engine_outputs(&self) -> impl Iterator<Item = &Output> {
+        let outputs = self.outputs.iter();
+        outputs.take_while(|output| output.source == OutputSource::Engine)
     }
 
     /// The position of the output with this name.
@@ -159,52 +132,17 @@ impl Signature {
             return vec![name.clone()];
         }
         // The task is the first output's.
-        let is_scores = output.source == OutputSource::Engine(0)
-            && self.task.is_classification()
-            && self.labels.len() == elements;
+        let is_first = self
+            .outputs
+            .first()
+            .is_some_and(|first| first.spec.name == *name);
+        let is_scores = is_first && self.task.is_classification() && self.labels.len() == elements;
         let of = |element: usize| match is_scores {
             true => format!("{name}[{}]", self.labels[element]),
             false => format!("{name}[{element}]"),
         };
         (0..elements).map(of).collect()
     }
-
-    /// The classes of an answer's rows, or `None` if the task has no classes.
-    #[must_use]
-    pub fn classes(&self, response: &InferResponse) -> Option<Vec<usize>> {
-        let columns = self.outputs.first()?.spec.shape.elements();
-        response
-            .outputs
-            .first()?
-            .chunks_exact(columns)
-            .map(|scores| self.task.classify(scores))
-            .collect()
-    }
-}
-
-/// The outputs that a classifier has besides the engine's own: `class_id` and `label`.
-pub(crate) fn class_outputs() -> [Output; 2] {
-    let output = |name: &str, datatype, description: &str, source| Output {
-        spec: TensorSpec {
-            description: description.to_owned(),
-            ..TensorSpec::new(name, datatype, Shape::rows([]))
-        },
-        source,
-    };
-    [
-        output(
-            "class_id",
-            DataType::Int64,
-            "index of the class",
-            OutputSource::ClassId,
-        ),
-        output(
-            "label",
-            DataType::Bytes,
-            "name of the class",
-            OutputSource::Label,
-        ),
-    ]
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Joining the rows of several calls into one forward pass, and splitting its outputs again.
 
-use super::call::ForwardPass;
+use super::call::{Answer, ForwardPass};
 use super::queue::Part;
 use crate::engine::Batch;
-use crate::request::{InferError, extend_offsets};
+use crate::request::{InferError, InferRequest, InferResponse, extend_offsets};
 use crate::tensor::{TensorSpec, Values, View};
 
 /// Where the rows of several calls are joined: one buffer an input, and one list of offsets an axis.
@@ -103,7 +103,8 @@ pub(super) fn with_views<'a, R>(
 ///
 /// `specs` are the engine's outputs; `output(i)` is the engine's output `i`, of `pass.batch_rows`
 /// rows in the order of the parts, with these `offsets`. Unless `allow_non_finite`, a part with NaN
-/// or an infinity in its own rows fails its call, and no other.
+/// or an infinity in its own rows fails its call, and no other. `finish` makes the answer of a
+/// request from what the engine computed for all of its rows.
 pub(super) fn split<'a>(
     parts: &[Part],
     specs: &[TensorSpec],
@@ -111,6 +112,7 @@ pub(super) fn split<'a>(
     output: impl Fn(usize) -> &'a [f32],
     allow_non_finite: bool,
     pass: ForwardPass,
+    finish: impl Fn(&InferRequest, InferResponse) -> Answer,
 ) {
     let mut first_row = 0;
     for part in parts {
@@ -126,7 +128,12 @@ pub(super) fn split<'a>(
                     row: part.rows.start + row - rows.start,
                 });
             }
-            _ => part.call.deliver(part.rows.clone(), specs, own(), pass),
+            _ => {
+                let call = &part.call;
+                if let Some(response) = call.deliver(part.rows.clone(), specs, own(), pass) {
+                    call.reply(finish(call.request(), response));
+                }
+            }
         }
     }
 }

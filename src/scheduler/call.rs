@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::place::Handover;
 use super::sync::{Mutex, MutexGuard};
 use crate::request::{InferError, InferRequest, InferResponse, Load, Prepared, Timing};
-use crate::tensor::{Shape, TensorSpec, View};
+use crate::tensor::{Shape, TensorSpec, Values, View};
 
 /// What a call's caller gets.
 pub(super) type Answer = Result<InferResponse, InferError>;
@@ -156,7 +156,8 @@ impl Call {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Takes in the answer for some of the call's rows, and answers if none are missing.
+    /// Takes in the answer for some of the call's rows; gives the answer for all once none are
+    /// missing, unless no one waits for it any more.
     ///
     /// `specs` are the engine's outputs; `outputs` holds one slice for each, with exactly these rows.
     ///
@@ -168,16 +169,16 @@ impl Call {
         specs: &[TensorSpec],
         outputs: impl Iterator<Item = &'a [f32]>,
         pass: ForwardPass,
-    ) {
+    ) -> Option<InferResponse> {
         if rows.len() == self.request.rows {
             // The usual case: one batch held the whole call, and copying needs no lock.
             let outputs = outputs.map(<[f32]>::to_vec).collect();
-            return self.reply(Ok(self.response(outputs, self.timing(pass))));
+            return Some(self.response(outputs, self.timing(pass)));
         }
 
         let mut gathering = self.gather();
         if !gathering.is_awaited() {
-            return; // Another part failed, or no one listens.
+            return None; // Another part failed, or no one listens.
         }
         for ((index, part), spec) in outputs.enumerate().zip(specs) {
             let place = |rows| spec.shape.elements_of(rows, &self.request.offsets);
@@ -187,11 +188,9 @@ impl Call {
             }
             gathering.outputs[index][place(rows.clone())].copy_from_slice(part);
         }
-        if let Some(timing) = gathering.add(rows.len(), self.timing(pass)) {
-            let outputs = std::mem::take(&mut gathering.outputs);
-            drop(gathering);
-            self.reply(Ok(self.response(outputs, timing)));
-        }
+        let timing = gathering.add(rows.len(), self.timing(pass))?;
+        let outputs = std::mem::take(&mut gathering.outputs);
+        Some(self.response(outputs, timing))
     }
 
     /// Takes in some of the call's rows as they are prepared for the engine. Once none are missing
@@ -220,6 +219,7 @@ impl Call {
             rows: self.request.rows,
             offsets,
             inputs,
+            finish: self.request.finish,
             deadline: self.request.deadline,
         };
         let call = Self::for_caller(request, now, caller, timing, None);
@@ -234,9 +234,20 @@ impl Call {
         }
     }
 
+    /// Answers, unless the call was answered before.
+    pub(super) fn reply(&self, answer: Answer) {
+        if answer.is_err() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        let caller = self.gather().caller.take();
+        if let Some(caller) = caller {
+            // A caller that left meanwhile needs no answer.
+            let _ = caller.send(answer);
+        }
+    }
+
     /// Answers with an error, unless the call was answered before.
     pub(super) fn fail(&self, error: InferError) {
-        self.failed.store(true, Ordering::Relaxed);
         self.reply(Err(error));
     }
 
@@ -248,20 +259,13 @@ impl Call {
     fn response(&self, outputs: Vec<Vec<f32>>, timing: Timing) -> InferResponse {
         InferResponse {
             rows: self.request.rows,
-            outputs,
+            offsets: self.request.offsets.clone(),
+            outputs: outputs.into_iter().map(Values::F32).collect(),
             timing: Timing {
                 queue: timing.queue + self.preparation.queue,
                 compute: timing.compute + self.preparation.compute,
                 ..timing
             },
-        }
-    }
-
-    fn reply(&self, answer: Answer) {
-        let caller = self.gather().caller.take();
-        if let Some(caller) = caller {
-            // A caller that left meanwhile needs no answer.
-            let _ = caller.send(answer);
         }
     }
 

@@ -15,7 +15,9 @@ use super::queue::Part;
 use crate::engine::kernels::Team;
 use crate::engine::{Batch, Engine, Outputs, Workspace};
 use crate::metrics::{ModelMetrics, Release};
-use crate::request::{InferError, InferRequest, InferResponse, Load, Prepare, RowError, Timing};
+use crate::request::{
+    Computed, Finish, InferError, InferRequest, InferResponse, Load, Prepare, RowError, Timing,
+};
 use crate::tensor::Values;
 
 /// What a lane needs to know of its model, apart from the engine.
@@ -27,6 +29,8 @@ pub struct LaneSettings {
     pub allow_non_finite: bool,
     /// What makes the engine's inputs of a request's; `None` if they are the same.
     pub prepare: Option<Arc<dyn Prepare>>,
+    /// What makes further outputs of the engine's; `None` if there are none.
+    pub finish: Option<Arc<dyn Finish>>,
 }
 
 /// What a lane's rows are computed with. Batches hold it as the lane does, so that one that was
@@ -217,15 +221,19 @@ impl Forward {
                 let row = row_of(spec, element, &request.offsets);
                 return Err(InferError::NonFinite { output, row });
             }
-            Ok(InferResponse {
+            let response = InferResponse {
                 rows,
-                outputs: outputs().map(<[f32]>::to_vec).collect(),
+                offsets: request.offsets.clone(),
+                outputs: outputs()
+                    .map(|values| Values::F32(values.to_vec()))
+                    .collect(),
                 timing: Timing {
                     queue: Duration::ZERO,
                     compute,
                     batch_rows: rows,
                 },
-            })
+            };
+            self.finish(request, response)
         };
         self.metrics.batch_released(Release::Inline);
         WORKSPACE.with_borrow_mut(|workspace| {
@@ -243,6 +251,42 @@ impl Forward {
             )
             .unwrap_or(Err(InferError::Panicked))
         })
+    }
+
+    /// Adds the outputs that the last step of the model's program makes, if the request wants them;
+    /// a panic is caught and logged.
+    fn finish(&self, request: &InferRequest, mut response: InferResponse) -> Answer {
+        let Some(step) = self.settings.finish.as_ref().filter(|_| request.finish) else {
+            return Ok(response);
+        };
+        let started = Instant::now();
+        let outputs: Vec<&[f32]> = response
+            .outputs
+            .iter()
+            .map(|values| values.view().f32s())
+            .collect();
+        let computed = Computed {
+            rows: response.rows,
+            offsets: &response.offsets,
+            outputs: &outputs,
+        };
+        match catch_unwind(AssertUnwindSafe(|| step.finish(computed))) {
+            Ok(outputs) => {
+                response.outputs.extend(outputs);
+                response.timing.compute += started.elapsed();
+                Ok(response)
+            }
+            Err(panic) => {
+                self.metrics.panics_total().inc();
+                tracing::error!(
+                    model = %self.settings.name,
+                    rows = response.rows,
+                    panic = panic_message(&*panic),
+                    "finishing rows panicked"
+                );
+                Err(InferError::Panicked)
+            }
+        }
     }
 
     /// Computes a batch and answers its calls; other workers help if there is a team.
@@ -267,7 +311,16 @@ impl Forward {
                     let specs = self.engine.outputs();
                     let allow_non_finite = self.settings.allow_non_finite;
                     let output = |i| outputs.get(i);
-                    split(parts, specs, offsets, output, allow_non_finite, pass);
+                    let finish = |request: &InferRequest, response| self.finish(request, response);
+                    split(
+                        parts,
+                        specs,
+                        offsets,
+                        output,
+                        allow_non_finite,
+                        pass,
+                        finish,
+                    );
                 })
             })
         };

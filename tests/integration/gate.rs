@@ -93,6 +93,7 @@ fn occupy(lane: Lane) {
             rows: 1,
             offsets: Vec::new(),
             inputs: vec![Values::F32(vec![0.0])],
+            finish: false,
             deadline: None,
         })
         .await

@@ -4,4 +4,5 @@ mod extensions;
 mod infer;
 mod server;
 mod tensorflow;
+mod tokens;
 mod transport;

@@ -13,5 +13,6 @@ mod refusals;
 #[cfg(feature = "grpc")]
 mod secrets;
 pub(crate) mod server;
+pub(crate) mod tokens;
 mod v1;
 mod v2;

@@ -2,7 +2,6 @@
 
 use safeserve::engine::{Batch, Workspace};
 use safeserve::model::{Model, Output, OutputSource, Signature, Task};
-use safeserve::request::{InferResponse, Timing};
 use safeserve::tensor::View;
 
 use crate::model_files::{Stored, directory};
@@ -14,14 +13,6 @@ fn echo(columns: usize, keys: &str) -> Model {
             "layers": [{{"type": "dropout"}}]}}"#
     );
     Model::load("echo", 1, directory(&config, &[]).path()).unwrap()
-}
-
-fn response(columns: usize, scores: &[f32]) -> InferResponse {
-    InferResponse {
-        rows: scores.len() / columns,
-        outputs: vec![scores.to_vec()],
-        timing: Timing::default(),
-    }
 }
 
 fn output_names(signature: &Signature) -> Vec<&str> {
@@ -60,26 +51,6 @@ fn the_task_names_the_output() {
 }
 
 #[test]
-fn class_one_needs_more_than_the_threshold() {
-    let keys = r#""task": {"type": "binary-classification", "threshold": 0.25},"#;
-    let model = echo(1, keys);
-    let classes = model
-        .signature
-        .classes(&response(1, &[0.0, 0.25, 0.25001, 1.0]));
-    assert_eq!(classes, Some(vec![0, 0, 1, 1]));
-}
-
-#[test]
-fn the_class_has_the_highest_score_the_first_among_equals() {
-    let model = echo(3, r#""task": "multiclass-classification","#);
-    let scores = [
-        0.1, 0.5, 0.4, 0.5, 0.5, 0.0, 0.2, 0.2, 0.2, -3.0, -2.0, -1.0,
-    ];
-    let classes = model.signature.classes(&response(3, &scores));
-    assert_eq!(classes, Some(vec![1, 0, 0, 2]));
-}
-
-#[test]
 fn classes_without_labels_are_named_by_their_index() {
     let model = echo(3, r#""task": "multiclass-classification","#);
     assert_eq!(model.signature.labels, ["0", "1", "2"]);
@@ -98,23 +69,13 @@ fn a_classifier_offers_its_classes_and_their_labels_beside_the_scores() {
     assert_eq!(
         outputs,
         [
-            (
-                "probabilities",
-                "FP32 [-1, 1]".into(),
-                OutputSource::Engine(0)
-            ),
-            ("class_id", "INT64 [-1]".into(), OutputSource::ClassId),
-            ("label", "BYTES [-1]".into(), OutputSource::Label),
+            ("probabilities", "FP32 [-1, 1]".into(), OutputSource::Engine),
+            ("class_id", "INT64 [-1]".into(), OutputSource::Finish),
+            ("label", "BYTES [-1]".into(), OutputSource::Finish),
         ]
     );
     assert_eq!(signature.output("label"), Some(2));
     assert_eq!(signature.output("class"), None);
-    let classes = signature.classes(&response(1, &[0.75, 0.25])).unwrap();
-    let labels: Vec<&str> = classes
-        .iter()
-        .map(|class| signature.labels[*class].as_str())
-        .collect();
-    assert_eq!((classes, labels), (vec![1, 0], vec!["yes", "no"]));
 }
 
 #[test]

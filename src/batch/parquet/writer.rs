@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
-use parquet::data_type::{ByteArray, ByteArrayType, FloatType, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, FloatType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
@@ -15,7 +15,7 @@ use parquet::schema::types::Type;
 
 use crate::batch::encode::{Answers, Encoder};
 use crate::batch::error::BatchError;
-use crate::model::OutputSource;
+use crate::tensor::{Values, View};
 
 /// What a row group may hold, in values and rows: it is in memory until it is whole.
 const GROUP_VALUES: usize = 4 << 20;
@@ -31,6 +31,7 @@ pub(in crate::batch) struct Predictions {
 enum Cells {
     Integers(Vec<i64>),
     Numbers(Vec<f32>),
+    Doubles(Vec<f64>),
     Texts(Texts),
 }
 
@@ -48,11 +49,12 @@ fn columns(encoder: &Encoder<'_>) -> Vec<Cells> {
     let mut columns = Vec::new();
     columns.extend(encoder.has_line.then(integers));
     columns.extend(encoder.keep.iter().map(|_| texts()));
-    for output in &encoder.outputs {
-        let column = || match output.source {
-            OutputSource::Engine(_) => Cells::Numbers(Vec::new()),
-            OutputSource::ClassId => integers(),
-            OutputSource::Label => texts(),
+    for (_, output) in &encoder.outputs {
+        let column = || match Values::empty(output.spec.datatype) {
+            Values::F32(_) => Cells::Numbers(Vec::new()),
+            Values::F64(_) => Cells::Doubles(Vec::new()),
+            Values::I64(_) => integers(),
+            Values::Bytes(_) => texts(),
         };
         columns.extend((0..output.spec.shape.elements()).map(|_| column()));
     }
@@ -65,6 +67,7 @@ fn schema(columns: impl Iterator<Item = (String, Cells)>) -> Result<Type, Parque
         let (physical, logical) = match cells {
             Cells::Integers(_) => (Physical::INT64, None),
             Cells::Numbers(_) => (Physical::FLOAT, None),
+            Cells::Doubles(_) => (Physical::DOUBLE, None),
             Cells::Texts(_) => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
         };
         let field = Type::primitive_type_builder(&name, physical);
@@ -83,6 +86,7 @@ impl Cells {
         match (self, other) {
             (Self::Integers(cells), Self::Integers(mut more)) => cells.append(&mut more),
             (Self::Numbers(cells), Self::Numbers(mut more)) => cells.append(&mut more),
+            (Self::Doubles(cells), Self::Doubles(mut more)) => cells.append(&mut more),
             (Self::Texts(cells), Self::Texts(mut more)) => {
                 let start = cells.bytes.len();
                 cells.bytes.append(&mut more.bytes);
@@ -102,6 +106,11 @@ impl Cells {
             }
             Self::Numbers(cells) => {
                 let column = column.typed::<FloatType>();
+                column.write_batch(cells, None, None)?;
+                cells.clear();
+            }
+            Self::Doubles(cells) => {
+                let column = column.typed::<DoubleType>();
                 column.write_batch(cells, None, None)?;
                 cells.clear();
             }
@@ -148,16 +157,14 @@ impl Predictions {
             self.integer(answers.lines[row] as i64);
         }
         for cell in 0..encoder.keep.len() {
-            self.text(answers.kept.get(row * encoder.keep.len() + cell));
+            self.text(answers.kept.get(row * encoder.keep.len() + cell).as_bytes());
         }
-        for output in &encoder.outputs {
-            match output.source {
-                OutputSource::Engine(index) => {
-                    let values = answers.of_row(index, output, row);
-                    values.iter().for_each(|value| self.number(*value));
-                }
-                OutputSource::ClassId => self.integer(encoder.class(answers, row) as i64),
-                OutputSource::Label => self.text(encoder.label(answers, row)),
+        for (position, output) in &encoder.outputs {
+            match answers.of_row(*position, output, row) {
+                View::F32(values) => values.iter().for_each(|value| self.number(*value)),
+                View::F64(values) => values.iter().for_each(|value| self.double(*value)),
+                View::I64(values) => values.iter().for_each(|value| self.integer(*value)),
+                View::Bytes(texts) => texts.iter().for_each(|text| self.text(text)),
             }
         }
         self.rows += 1;
@@ -180,9 +187,15 @@ impl Predictions {
         }
     }
 
-    fn text(&mut self, text: &str) {
+    fn double(&mut self, value: f64) {
+        if let Cells::Doubles(cells) = self.next() {
+            cells.push(value);
+        }
+    }
+
+    fn text(&mut self, text: &[u8]) {
         if let Cells::Texts(cells) = self.next() {
-            cells.bytes.extend_from_slice(text.as_bytes());
+            cells.bytes.extend_from_slice(text);
             cells.ends.push(cells.bytes.len());
         }
     }
@@ -285,7 +298,7 @@ mod tests {
                 piece.at = 0;
                 piece.integer(row as i64);
                 piece.number(row as f32 / 2.0);
-                piece.text(&"x".repeat(row));
+                piece.text("x".repeat(row).as_bytes());
                 piece.rows += 1;
             }
             piece

@@ -212,7 +212,7 @@ fn stop(refusal: &mut Option<Refusal>, fault: Refusal) -> Stop {
 
 /// Appends the values of an input.
 fn values(reader: &mut Reader<'_>, spec: &TensorSpec, into: &mut Vec<f32>) -> Result<(), Refusal> {
-    let extents = reader.numbers(into, spec.shape.elements());
+    let extents = reader.nested(into, spec.shape.elements());
     let extents = extents.map_err(|error| Refusal::of_column(&spec.name)(told(error)))?;
     if *extents == *spec.shape.extents {
         return Ok(());

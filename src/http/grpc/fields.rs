@@ -152,31 +152,40 @@ impl<'b> Value<'b> {
     }
 }
 
-/// The bytes of a repeated `float`, little-endian as they come: without a copy if they came in one
-/// field, as every client sends them.
+/// The bytes of repeated numbers of `N` bytes each, little-endian as they come: without a copy if they
+/// came in one field, as every client sends them.
 #[derive(Clone, Debug, Default)]
-pub(in crate::http) struct Floats<'b>(Option<Cow<'b, [u8]>>);
+pub(in crate::http) struct Packed<'b, const N: usize>(Option<Cow<'b, [u8]>>);
 
-impl<'b> Floats<'b> {
+/// A repeated `float`.
+pub(in crate::http) type Floats<'b> = Packed<'b, 4>;
+
+/// A repeated `double`.
+pub(in crate::http) type Doubles<'b> = Packed<'b, 8>;
+
+impl<'b, const N: usize> Packed<'b, N> {
     /// Adds a field, with one number or with many.
     pub(in crate::http) fn add(&mut self, value: Value<'b>) -> Result<(), Malformed> {
-        match (value, &mut self.0) {
-            (Value::Bytes(packed), _) if packed.len() % size_of::<f32>() != 0 => {
-                return Err(Malformed);
-            }
-            (Value::Bytes(packed), None) => self.0 = Some(Cow::Borrowed(packed)),
-            (Value::Bytes(packed), Some(all)) => all.to_mut().extend_from_slice(packed),
-            (Value::Fixed32(one), all) => {
-                all.get_or_insert_default().to_mut().extend_from_slice(&one)
-            }
+        let one = match &value {
+            Value::Bytes(packed) if packed.len() % N == 0 => match &mut self.0 {
+                None => {
+                    self.0 = Some(Cow::Borrowed(packed));
+                    return Ok(());
+                }
+                Some(_) => packed,
+            },
+            Value::Fixed32(one) if N == 4 => &one[..],
+            Value::Fixed64(one) if N == 8 => &one[..],
             _ => return Err(Malformed),
-        }
+        };
+        let all = self.0.get_or_insert_default();
+        all.to_mut().extend_from_slice(one);
         Ok(())
     }
 
-    /// The bytes; `None` if no such field came.
-    pub(in crate::http) fn bytes(&self) -> Option<&[u8]> {
-        self.0.as_deref()
+    /// The bytes; none if no such field came.
+    pub(in crate::http) fn bytes(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
     }
 }
 
@@ -227,8 +236,12 @@ mod tests {
         apart.add(Value::Fixed32(1.0f32.to_le_bytes())).unwrap();
         apart.add(Value::Bytes(&one[4..])).unwrap();
         assert_eq!(packed.bytes(), apart.bytes());
-        assert_eq!(packed.bytes(), Some(&one[..]));
+        assert_eq!(packed.bytes(), one);
         assert_eq!(packed.add(Value::Bytes(&one[1..])), Err(Malformed));
-        assert_eq!(Floats::default().bytes(), None);
+        assert_eq!(Floats::default().bytes(), [0u8; 0]);
+        assert_eq!(
+            Doubles::default().add(Value::Fixed32([0; 4])),
+            Err(Malformed)
+        );
     }
 }

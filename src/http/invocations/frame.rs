@@ -2,12 +2,12 @@
 //! tensors (`instances`, `inputs`); and a bare list of rows, as SageMaker's containers take it.
 
 use crate::http::error::{ApiError, ErrorCode};
-use crate::http::predict::Rows;
+use crate::http::intake::{InputRows, Rows, count, too_many_rows};
 use crate::http::rows::{self, Columns};
 use crate::json::{self, ErrorKind, Kind, Reader};
 use crate::model::Signature;
 use crate::spelling::excerpt;
-use crate::tensor::{Shape, TensorSpec};
+use crate::tensor::{Shape, TensorSpec, Values};
 
 const FORMS: &str = "\"dataframe_split\", \"dataframe_records\", \"instances\" or \"inputs\"";
 
@@ -69,11 +69,15 @@ fn split(
     max_rows: usize,
 ) -> Result<Rows, ApiError> {
     const PLACE: &str = "dataframe_split";
-    let spec = rows::single_input(signature, PLACE)?;
     let (mut columns, mut data) = (None, None);
+    let width: usize = signature
+        .inputs
+        .iter()
+        .map(|spec| spec.shape.elements())
+        .sum();
     reader.object(|reader, key| {
         match key {
-            "columns" => columns = Some(names(reader, spec.shape.elements())?),
+            "columns" => columns = Some(names(reader, width)?),
             "data" => {
                 data = Some(reader.mark());
                 reader.skip()?;
@@ -90,7 +94,12 @@ fn split(
     };
     let data = data.ok_or_else(|| missing("data", "a list of rows"))?;
     let features = Columns::of(signature);
-    let width = spec.shape.elements();
+    if let Some(columns) = &columns
+        && let Some(order) = inputs_of(signature, columns)
+    {
+        return reader.revisit(data, |reader| by_input(reader, signature, &order, max_rows));
+    }
+    let spec = rows::single_input(signature, PLACE)?;
     let order = match (&columns, features.features()) {
         (Some(columns), [_, ..]) => {
             Some(features.order("dataframe_split.columns", columns.iter())?)
@@ -102,27 +111,82 @@ fn split(
         (_, []) => None,
     };
     // A cell a value, whatever the shape of a row.
-    let flat = TensorSpec {
-        shape: Shape::rows(vec![width]),
-        ..spec.clone()
+    let flat;
+    let spec = match spec.shape.axis() {
+        Some(_) => spec,
+        None => {
+            flat = TensorSpec {
+                shape: Shape::rows(vec![width]),
+                ..spec.clone()
+            };
+            &flat
+        }
     };
-    let mut values = Vec::new();
-    let read = reader.revisit(data, |reader| {
-        rows::tensor(reader, &flat, max_rows, &mut values)
-    });
-    let count = read.map_err(|error| {
+    let mut input = InputRows::none(spec);
+    let read = reader.revisit(data, |reader| input.read(reader, max_rows));
+    read.map_err(|error| {
         in_column(
             error,
             columns.map_or_else(Vec::new, |columns| columns.names),
         )
     })?;
     if let Some(order) = order.filter(|order| !order.is_sorted()) {
-        let mut scratch = vec![0.0; width];
-        for row in values.chunks_exact_mut(width) {
-            rows::reorder(row, &order, &mut scratch);
-        }
+        input.reorder(0, &order);
     }
-    rows::rows("dataframe_split.data", count, max_rows, vec![values])
+    Rows::join("dataframe_split.data", vec![input], max_rows)
+}
+
+/// The input that each column of a frame holds, if each input has one and nothing else does. A single
+/// input with features of its own is told from one that is a column by its name.
+fn inputs_of(signature: &Signature, columns: &ColumnNames) -> Option<Vec<usize>> {
+    let position = |name: &str| signature.inputs.iter().position(|spec| spec.name == name);
+    let order: Vec<usize> = columns.iter().map(position).collect::<Option<_>>()?;
+    let mut sorted = order.clone();
+    sorted.sort_unstable();
+    sorted
+        .iter()
+        .copied()
+        .eq(0..signature.inputs.len())
+        .then_some(order)
+}
+
+/// Reads `[[row of an input, ...], ...]`; `order` is the input of each column.
+fn by_input(
+    reader: &mut Reader<'_>,
+    signature: &Signature,
+    order: &[usize],
+    max_rows: usize,
+) -> Result<Rows, ApiError> {
+    const PLACE: &str = "dataframe_split.data";
+    let mut inputs = rows::none(signature);
+    let all = reader.mark();
+    reader.array(|reader, row| {
+        if row == max_rows {
+            return Err(too_many_rows(PLACE, count(reader, all)?, max_rows));
+        }
+        let place = reader.mark();
+        let mut cells = 0;
+        reader.array(|reader, column| {
+            cells += 1;
+            match order.get(column) {
+                Some(&input) => inputs[input].read_row(reader),
+                None => Ok(reader.skip()?),
+            }
+        })?;
+        match cells == order.len() {
+            true => Ok(()),
+            false => Err(ApiError::invalid(
+                ErrorCode::ShapeMismatch,
+                format!(
+                    "{}: expected {} cells, one a column, got {cells}",
+                    reader.path(place),
+                    order.len()
+                ),
+            )
+            .at(reader.path(place))),
+        }
+    })?;
+    Rows::join(PLACE, inputs, max_rows)
 }
 
 /// Reads `[{name: cell, ...}, ...]`. Without names in the model, the first row's keys are the names,
@@ -230,15 +294,15 @@ fn by_feature(
 ) -> Result<Rows, ApiError> {
     const PLACE: &str = "inputs";
     let width = order.len();
-    let mut columns = Vec::new();
+    let feature = TensorSpec {
+        shape: Shape::rows([]),
+        ..input.clone()
+    };
+    let mut columns = InputRows::none(&feature);
     let mut count = None;
     reader.object(|reader, _| {
         let place = reader.mark();
-        let feature = TensorSpec {
-            shape: Shape::rows([]),
-            ..input.clone()
-        };
-        let rows = rows::tensor(reader, &feature, max_rows, &mut columns)?;
+        let rows = columns.read(reader, max_rows)?;
         let first = *count.get_or_insert(rows);
         if rows != first {
             return Err(ApiError::invalid(
@@ -254,6 +318,8 @@ fn by_feature(
         Ok(())
     })?;
     let count = count.unwrap_or(0);
+    // Only an input of single precision has names for its features.
+    let columns = columns.values().f32s();
     let mut values = vec![0.0; columns.len()];
     if count > 0 {
         for (column, &feature) in columns.chunks_exact(count).zip(order) {
@@ -262,7 +328,8 @@ fn by_feature(
             }
         }
     }
-    rows::rows(PLACE, count, max_rows, vec![values])
+    let input = InputRows::whole(input, count, Values::F32(values));
+    Rows::join(PLACE, vec![input], max_rows)
 }
 
 /// Reads the names of columns; numbers, as pandas gives them to columns without names, are names too.

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::http::limits::HttpLimits;
-use crate::model::{OutputSource, Signature};
-use crate::tensor::TensorSpec;
+use crate::model::Signature;
+use crate::tensor::{DataType, Extent, TensorSpec, Values};
 
 /// A schema of the document's own, by its name.
 pub(super) fn reference(name: &str) -> Value {
@@ -41,11 +41,34 @@ fn list(items: Value) -> Value {
     json!({"type": "array", "items": items})
 }
 
-/// An array nested as deep as there are extents, each of them as long as its extent says.
-fn nested(extents: &[usize], value: Value) -> Value {
-    extents.iter().rev().fold(value, |items, extent| {
-        json!({"type": "array", "items": items, "minItems": extent, "maxItems": extent})
-    })
+/// One value of a tensor.
+fn value(spec: &TensorSpec) -> Value {
+    match Values::empty(spec.datatype) {
+        Values::F32(_) => number(),
+        Values::F64(_) => json!({"type": "number"}),
+        Values::I64(_) if spec.datatype == DataType::Bool => json!({"type": "boolean"}),
+        Values::I64(_) => {
+            let all = spec.datatype.integers().unwrap_or(i64::MIN..=i64::MAX);
+            let range = spec.range.clone().unwrap_or(all);
+            json!({"type": "integer", "minimum": range.start(), "maximum": range.end()})
+        }
+        Values::Bytes(_) => text(),
+    }
+}
+
+/// A row of a tensor: arrays nested as deep as there are extents, each as long as its extent says; as
+/// long as the request says where tokens are.
+fn nested_row(spec: &TensorSpec) -> Value {
+    let extents: Vec<Extent> = spec.shape.row_extents().collect();
+    extents
+        .into_iter()
+        .rev()
+        .fold(value(spec), |items, extent| match extent {
+            Extent::Fixed(extent) => {
+                json!({"type": "array", "items": items, "minItems": extent, "maxItems": extent})
+            }
+            Extent::Any => list(items),
+        })
 }
 
 /// The schemas that are the same whatever models there are.
@@ -132,7 +155,7 @@ impl<'a> Predict<'a> {
 
     /// One row of an input.
     fn row(spec: &TensorSpec) -> Value {
-        nested(&spec.shape.extents, number())
+        nested_row(spec)
     }
 
     /// What `/invocations` takes.
@@ -189,11 +212,8 @@ impl<'a> Predict<'a> {
     }
 
     pub(super) fn v1_answer(&self) -> Value {
-        let outputs = self.signature.outputs.iter();
-        let outputs: Vec<&TensorSpec> = outputs
-            .filter(|output| matches!(output.source, OutputSource::Engine(_)))
-            .map(|output| &output.spec)
-            .collect();
+        let outputs = self.signature.engine_outputs();
+        let outputs: Vec<&TensorSpec> = outputs.map(|output| &output.spec).collect();
         let row = match &*outputs {
             [output] => Self::row(output),
             _ => json!({"type": "object"}),
@@ -268,12 +288,10 @@ fn closed(mut object: Value) -> Value {
 
 fn v2_input(spec: &TensorSpec) -> Value {
     let mut shape = vec![json!({"type": "integer", "minimum": 1})];
-    shape.extend(
-        spec.shape
-            .extents
-            .iter()
-            .map(|extent| json!({"const": extent})),
-    );
+    shape.extend(spec.shape.row_extents().map(|extent| match extent {
+        Extent::Fixed(extent) => json!({"const": extent}),
+        Extent::Any => integer(),
+    }));
     let rank = shape.len();
     let shape = json!({
         "type": "array",
@@ -281,9 +299,10 @@ fn v2_input(spec: &TensorSpec) -> Value {
         "minItems": rank,
         "maxItems": rank,
     });
-    let flat = json!({"type": "array", "items": number(), "minItems": 1});
-    let rows =
-        json!({"type": "array", "items": nested(&spec.shape.extents, number()), "minItems": 1});
+    // Rows without tokens have no values.
+    let least = usize::from(spec.shape.axis().is_none());
+    let flat = json!({"type": "array", "items": value(spec), "minItems": least});
+    let rows = json!({"type": "array", "items": nested_row(spec), "minItems": 1});
     let mut input = object(&[
         ("name", json!({"const": spec.name})),
         ("datatype", json!({"const": spec.datatype.as_str()})),

@@ -1,8 +1,8 @@
 //! Rows by columns: the tensor of each input.
 
-use super::{buffers, missing_input, object_of, tensor, unknown};
+use super::{missing_input, none, object_of, unknown};
 use crate::http::error::{ApiError, ErrorCode};
-use crate::http::predict::Rows;
+use crate::http::intake::{Rows, is_base64};
 use crate::json::{Kind, Reader};
 use crate::model::Signature;
 use crate::tensor::TensorSpec;
@@ -16,12 +16,12 @@ pub(in crate::http) fn columns(
     max_rows: usize,
     place: &str,
 ) -> Result<Rows, ApiError> {
-    let mut inputs = buffers(signature);
-    if let [spec] = &*signature.inputs
-        && reader.peek()? != Kind::Object
+    let mut inputs = none(signature);
+    if let [input] = &mut *inputs
+        && (reader.peek()? != Kind::Object || is_base64(reader, signature))
     {
-        let rows = tensor(reader, spec, max_rows, &mut inputs[0])?;
-        return super::rows(place, rows, max_rows, inputs);
+        input.read(reader, max_rows)?;
+        return Rows::join(place, inputs, max_rows);
     }
     if reader.peek()? == Kind::Array {
         return Err(ApiError::invalid(
@@ -33,29 +33,13 @@ pub(in crate::http) fn columns(
         ));
     }
     let mut taken = vec![false; inputs.len()];
-    let mut rows = None;
     named(reader, signature, &mut taken, |reader, index| {
-        let here = reader.mark();
-        let spec = &signature.inputs[index];
-        let its_rows = tensor(reader, spec, max_rows, &mut inputs[index])?;
-        let first_rows = *rows.get_or_insert(its_rows);
-        if its_rows != first_rows {
-            return Err(ApiError::invalid(
-                ErrorCode::ShapeMismatch,
-                format!(
-                    "{}: expected {first_rows} rows as in the input before it, got {its_rows}; send as \
-                     many of each",
-                    reader.path(here)
-                ),
-            )
-            .at(reader.path(here)));
-        }
-        Ok(())
+        inputs[index].read(reader, max_rows).map(|_| ())
     })?;
     if let Some(spec) = first_missing(signature, &taken) {
         return Err(missing_input(place, spec, format_args!("{spec}")));
     }
-    super::rows(place, rows.unwrap_or(0), max_rows, inputs)
+    Rows::join(place, inputs, max_rows)
 }
 
 /// Reads an object whose keys are inputs' names.

@@ -1,10 +1,11 @@
 //! A list of rows; each is its values or an object that holds them by name.
 
-use super::{Columns, Row, buffers, count, object_of, rows, tensor, too_many_rows};
+use super::{Columns, Row, none, object_of};
 use crate::http::error::{ApiError, ErrorCode};
-use crate::http::predict::Rows;
+use crate::http::intake::{Rows, count, is_base64, too_many_rows};
 use crate::json::{Kind, Reader};
 use crate::model::Signature;
+use crate::tensor::DataType;
 
 /// Reads a list of rows: for a single input a row may be its values, and always an object with each
 /// input by its name, or with each feature of a model that has names for them.
@@ -16,10 +17,14 @@ pub(in crate::http) fn list(
     max_rows: usize,
     place: &str,
 ) -> Result<Rows, ApiError> {
-    if reader.peek_element()? == Some(Kind::Object) {
+    let takes_bytes = matches!(&*signature.inputs, [spec] if spec.datatype == DataType::Bytes);
+    if reader.peek_element()? == Some(Kind::Object)
+        && !(takes_bytes && is_list_of_base64(reader, signature)?)
+    {
         return objects(reader, &Columns::of(signature), None, max_rows, place);
     }
-    let [spec] = &*signature.inputs else {
+    let mut inputs = none(signature);
+    let [input] = &mut *inputs else {
         return Err(ApiError::invalid(
             ErrorCode::WrongType,
             format!(
@@ -28,9 +33,23 @@ pub(in crate::http) fn list(
             ),
         ));
     };
-    let mut inputs = buffers(signature);
-    let count = tensor(reader, spec, max_rows, &mut inputs[0])?;
-    rows(place, count, max_rows, inputs)
+    input.read(reader, max_rows)?;
+    Rows::join(place, inputs, max_rows)
+}
+
+/// Whether the rows of a list are byte strings of the only input, and no objects of named inputs.
+fn is_list_of_base64(reader: &mut Reader<'_>, signature: &Signature) -> Result<bool, ApiError> {
+    let mut is_first_base64 = false;
+    let place = reader.mark();
+    reader.revisit(place, |reader| {
+        reader.array(|reader, index| {
+            if index == 0 {
+                is_first_base64 = is_base64(reader, signature);
+            }
+            Ok::<_, ApiError>(reader.skip()?)
+        })
+    })?;
+    Ok(is_first_base64)
 }
 
 /// Reads a list of objects, each over what all of them share.
@@ -41,23 +60,21 @@ pub(in crate::http) fn objects(
     max_rows: usize,
     place: &str,
 ) -> Result<Rows, ApiError> {
-    let mut inputs = buffers(columns.signature());
+    let mut inputs = none(columns.signature());
     let mut row = match shared {
         Some(shared) => shared.clone(),
         None => Row::empty(columns),
     };
-    let mut came = 0;
     let all = reader.mark();
     reader.array(|reader, index| {
         if index == max_rows {
             return Err(too_many_rows(place, count(reader, all)?, max_rows));
         }
-        came += 1;
         match shared {
             Some(shared) => row.reset_to(shared),
             None => row.forget(),
         }
         row.read_whole(reader, columns, &mut inputs)
     })?;
-    rows(place, came, max_rows, inputs)
+    Rows::join(place, inputs, max_rows)
 }

@@ -3,12 +3,14 @@
 use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 
-use super::{missing_input, row, unknown};
+use super::{missing_input, unknown};
 use crate::http::error::{ApiError, ErrorCode};
+use crate::http::intake::{InputRows, read_row};
 use crate::json::{Kind, Mark, Reader};
 use crate::model::Signature;
 use crate::spelling::excerpt;
 use crate::spelling::nearest;
+use crate::tensor::{DataType, Values};
 
 /// The keys that a row may have: each input's name, and the names of the single input's features if
 /// the model has names for them.
@@ -50,6 +52,12 @@ impl<'a> Columns<'a> {
     /// How many inputs there are; the features come after them.
     pub(in crate::http) fn inputs(&self) -> usize {
         self.signature.inputs.len()
+    }
+
+    /// Whether the rows of an input have all one size.
+    #[cfg(feature = "grpc")]
+    pub(in crate::http) fn has_fixed_rows(&self, input: usize) -> bool {
+        self.signature.inputs[input].shape.axis().is_none()
     }
 
     /// Where keys in their own order begin.
@@ -177,7 +185,7 @@ impl<'a> Columns<'a> {
 #[derive(Clone, Debug)]
 pub(in crate::http) struct Row {
     /// The values of each input.
-    values: Vec<Vec<f32>>,
+    values: Vec<Values>,
     /// Which columns came.
     taken: Vec<bool>,
     /// Which of them came in the object that is being read.
@@ -190,7 +198,7 @@ impl Row {
         let inputs = columns.signature.inputs.iter();
         Self {
             values: inputs
-                .map(|spec| vec![0.0; spec.shape.elements()])
+                .map(|spec| Values::zeros(spec.datatype, spec.shape.elements()))
                 .collect(),
             taken: vec![false; columns.names.len()],
             fresh: vec![false; columns.names.len()],
@@ -200,7 +208,8 @@ impl Row {
     /// As another of the same model is.
     pub(in crate::http) fn reset_to(&mut self, other: &Self) {
         for (values, others) in self.values.iter_mut().zip(&other.values) {
-            values.clone_from(others);
+            values.clear();
+            values.extend(others.view());
         }
         self.taken.copy_from_slice(&other.taken);
     }
@@ -215,7 +224,7 @@ impl Row {
         &mut self,
         reader: &mut Reader<'_>,
         columns: &Columns<'_>,
-        inputs: &mut [Vec<f32>],
+        inputs: &mut [InputRows<'_>],
     ) -> Result<(), ApiError> {
         let place = reader.mark();
         let read = self.read(reader, columns);
@@ -227,23 +236,48 @@ impl Row {
     pub(in crate::http) fn append(
         &self,
         columns: &Columns<'_>,
-        inputs: &mut [Vec<f32>],
+        inputs: &mut [InputRows<'_>],
         place: impl Fn() -> String,
     ) -> Result<(), ApiError> {
         self.expect_whole(columns, place)?;
-        for (buffer, values) in inputs.iter_mut().zip(&self.values) {
-            buffer.extend_from_slice(values);
+        for (input, values) in inputs.iter_mut().zip(&self.values) {
+            input.push(values.view());
         }
         Ok(())
     }
 
-    /// Where the values of a column go, which has come with that.
+    /// Where the values of an input go, which has come with that, and its features' too.
     #[cfg(feature = "grpc")]
-    pub(in crate::http) fn column(&mut self, columns: &Columns<'_>, index: usize) -> &mut [f32] {
+    pub(in crate::http) fn input(&mut self, columns: &Columns<'_>, index: usize) -> &mut Values {
         self.taken[index] = true;
-        match index.checked_sub(columns.inputs()) {
-            None => &mut self.values[index],
-            Some(feature) => &mut self.values[0][feature..=feature],
+        &mut self.values[index.min(columns.inputs() - 1)]
+    }
+
+    /// Checks a row that others share: what it holds is numbers, as many as each row has. Anything
+    /// else would make a long body of a short one.
+    ///
+    /// # Errors
+    /// 400 if not.
+    pub(in crate::http) fn expect_shareable(
+        &self,
+        columns: &Columns<'_>,
+        place: &'static str,
+    ) -> Result<(), ApiError> {
+        let inputs = columns.signature.inputs.iter().zip(&self.taken);
+        let mut taken = inputs.filter(|(_, taken)| **taken);
+        let found =
+            taken.find(|(spec, _)| spec.shape.axis().is_some() || spec.datatype == DataType::Bytes);
+        match found {
+            None => Ok(()),
+            Some((spec, _)) => Err(ApiError::invalid(
+                ErrorCode::NotServed,
+                format!(
+                    "{place}: input {:?} is {spec}, and only numbers of a fixed shape can be shared; \
+                     send it in each example",
+                    spec.name
+                ),
+            )
+            .at(place)),
         }
     }
 
@@ -278,10 +312,13 @@ impl Row {
                 None => {
                     let spec = &columns.signature.inputs[index];
                     values[index].clear();
-                    row(reader, spec, &mut values[index])
+                    read_row(reader, spec, &mut values[index])
                 }
                 Some(feature) => {
-                    values[0][feature] = feature_value(reader)?;
+                    // Only an input of single precision has names for its features.
+                    if let Values::F32(values) = &mut values[0] {
+                        values[feature] = feature_value(reader)?;
+                    }
                     Ok(())
                 }
             },
@@ -327,7 +364,8 @@ impl Row {
             && (features.is_empty() || inputs.contains(&true))
         {
             let spec = &columns.signature.inputs[first];
-            let expected = format_args!("{} {:?}", spec.datatype, spec.shape.extents);
+            let shape: Vec<i64> = spec.wire_shape().skip(1).collect();
+            let expected = format_args!("{} {shape:?}", spec.datatype);
             return Err(missing_input(&place, spec, expected));
         }
         let mut misfit = Misfit::new(columns);
@@ -344,7 +382,7 @@ fn feature_value(reader: &mut Reader<'_>) -> Result<f32, ApiError> {
     }
     let place = reader.mark();
     let mut values = Vec::with_capacity(1);
-    let extents = reader.numbers(&mut values, 1)?;
+    let extents = reader.nested(&mut values, 1)?;
     match (&*extents, &*values) {
         ([1], &[value]) => Ok(value),
         _ => Err(ApiError::invalid(

@@ -2,7 +2,8 @@
 
 use super::signature::signature_name;
 use crate::http::error::{ApiError, ErrorCode};
-use crate::http::predict::{MinBytes, Rows};
+use crate::http::intake::Rows;
+use crate::http::predict::MinBytes;
 use crate::http::rows::{self, Columns, Row};
 use crate::model::Signature;
 
@@ -45,6 +46,7 @@ pub(super) fn decode(
     let mut shared = Row::empty(&columns);
     if let Some(context) = context {
         reader.revisit(context, |reader| shared.read(reader, &columns))?;
+        shared.expect_shareable(&columns, "context")?;
     }
     reader.revisit(examples, |reader| {
         rows::objects(reader, &columns, Some(&shared), max_rows, PLACE)

@@ -5,8 +5,10 @@ use http::{HeaderMap, StatusCode};
 use super::signature::signature_name;
 use crate::http::answer;
 use crate::http::error::{ApiError, ErrorCode};
+use crate::http::intake::Rows;
 use crate::http::media::{self, Form};
-use crate::http::predict::{Format, Rows};
+use crate::http::outputs::OutputRows;
+use crate::http::predict::Format;
 use crate::http::predictions;
 use crate::http::rows;
 use crate::json::Writer;
@@ -47,6 +49,7 @@ impl Format for Predict {
         signature: &Signature,
         max_rows: usize,
     ) -> Result<(Self, Rows), ApiError> {
+        predictions::expect_holds(form, signature)?;
         let mut reader = rows::reader(body, signature)?;
         let mut decoded = None;
         reader.object(|reader, key| {
@@ -86,17 +89,13 @@ impl Format for Predict {
         if self.by == By::Rows || self.form != Form::Json {
             return Ok(predictions::answer(self.form, model, response));
         }
-        let outputs = predictions::outputs(model, response);
+        let outputs = OutputRows::of_engine(model, response);
         let mut body = Writer::with_capacity(256);
         body.object(|body| match &*outputs {
-            [(output, values)] => {
-                body.key("outputs")
-                    .nested_f32s(values, &output.with_rows(response.rows));
-            }
+            [output] => output.write_rows(body.key("outputs")),
             outputs => body.key("outputs").object(|body| {
-                for (output, values) in outputs {
-                    body.key(&output.spec.name)
-                        .nested_f32s(values, &output.with_rows(response.rows));
+                for output in outputs {
+                    output.write_rows(body.key(&output.spec().name));
                 }
             }),
         });

@@ -5,7 +5,8 @@ use http::{HeaderMap, StatusCode};
 use super::examples;
 use crate::http::answer;
 use crate::http::error::{ApiError, ErrorCode};
-use crate::http::predict::{Format, MinBytes, Rows};
+use crate::http::intake::Rows;
+use crate::http::predict::{Format, MinBytes};
 use crate::json::Writer;
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature, Task};
@@ -99,7 +100,7 @@ impl Format for Regress {
         response: &InferResponse,
     ) -> Result<http::Response<Vec<u8>>, ApiError> {
         let mut body = Writer::with_capacity(256);
-        body.object(|body| body.key("results").f32s(&response.outputs[0]));
+        body.object(|body| body.key("results").values(response.outputs[0].view()));
         Ok(answer::json(StatusCode::OK, body.into_bytes()))
     }
 }
@@ -111,7 +112,7 @@ pub(super) fn each_row(
     mut see: impl FnMut(&[f32]),
 ) {
     let columns = signature.outputs[0].spec.shape.elements();
-    for scores in response.outputs[0].chunks_exact(columns) {
+    for scores in response.outputs[0].view().f32s().chunks_exact(columns) {
         let both = signature.task.probabilities(scores[0]);
         see(both.as_ref().map_or(scores, |both| &both[..]));
     }

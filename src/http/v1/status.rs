@@ -8,7 +8,6 @@ use crate::http::health::ready_status;
 use crate::http::state::Server;
 use crate::json::Writer;
 use crate::metrics::ModelState;
-use crate::model::OutputSource;
 use crate::model::repository::{IndexEntry, LookupError};
 use crate::tensor::{DataType, TensorSpec};
 
@@ -93,8 +92,7 @@ pub(super) fn metadata(
 ) -> Result<Response, ApiError> {
     let served = server.app.repository.find(name, version)?;
     let model = &served.model;
-    let outputs = model.signature.outputs.iter();
-    let outputs = outputs.filter(|output| matches!(output.source, OutputSource::Engine(_)));
+    let outputs = model.signature.engine_outputs();
     Ok(answer::object(|body| {
         body.key("model_spec").object(|body| {
             body.key("name").string(&model.name);

@@ -5,8 +5,9 @@ use http::HeaderMap;
 use crate::http::body;
 use crate::http::coding::Coding;
 use crate::http::error::ApiError;
+use crate::http::intake::Rows;
 use crate::http::media::{self, BodyForm, Form};
-use crate::http::predict::{Format, Rows};
+use crate::http::predict::{Format, MinBytes};
 use crate::http::{csv, ndjson, predictions};
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature};
@@ -18,6 +19,8 @@ pub(super) struct Table(Form);
 
 impl Format for Table {
     const PROTOCOL: Protocol = Protocol::Table;
+
+    const MIN_BYTES: MinBytes = csv::MIN_BYTES;
 
     /// The form of the body, and that of the answer if the client says one.
     type Layout = (BodyForm, Option<Form>);
@@ -45,7 +48,9 @@ impl Format for Table {
                 (Form::Ndjson, ndjson::decode(body, signature, max_rows)?)
             }
         };
-        Ok((Self(accepted.unwrap_or(form)), rows))
+        let form = accepted.unwrap_or(form);
+        predictions::expect_holds(form, signature)?;
+        Ok((Self(form), rows))
     }
 
     fn encode(

@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::http::answer;
 use crate::http::error::{ApiError, ErrorCode};
-use crate::http::numbers;
+use crate::http::intake::binary::{append, bytes_of};
+use crate::http::outputs::TensorValues;
 use crate::json::Writer;
 use crate::spelling::excerpt;
 
@@ -100,95 +101,16 @@ impl<'b> Blobs<'b> {
     }
 }
 
-/// The values of an output, whichever way they go out.
-#[derive(Debug)]
-pub(super) enum Values<'a> {
-    /// FP32.
-    Numbers(&'a [f32]),
-    /// INT64.
-    ClassIds(&'a [usize]),
-    /// BYTES: of each class its label.
-    Labels(&'a [String], &'a [usize]),
-    /// BYTES.
-    Texts(Vec<String>),
-}
-
-impl Values<'_> {
-    /// Writes them as a JSON array.
-    pub(super) fn write(&self, body: &mut Writer) {
-        match self {
-            Self::Numbers(values) => body.f32s(values),
-            Self::ClassIds(classes) => {
-                body.array(|body| classes.iter().for_each(|&class| body.integer(class)));
-            }
-            Self::Labels(..) | Self::Texts(_) => {
-                body.array(|body| self.texts().for_each(|text| body.string(text)));
-            }
-        }
-    }
-
-    /// How many values there are.
-    pub(super) fn count(&self) -> usize {
-        match self {
-            Self::Numbers(values) => values.len(),
-            Self::ClassIds(classes) | Self::Labels(_, classes) => classes.len(),
-            Self::Texts(texts) => texts.len(),
-        }
-    }
-
-    /// How many bytes [`Self::append_to`] appends.
-    pub(super) fn binary_bytes(&self) -> usize {
-        match self {
-            Self::Numbers(values) => size_of_val(*values),
-            Self::ClassIds(classes) => size_of::<i64>() * classes.len(),
-            Self::Labels(..) | Self::Texts(_) => {
-                self.texts().map(|text| size_of::<u32>() + text.len()).sum()
-            }
-        }
-    }
-
-    /// Writes them as binary data.
-    pub(super) fn append_to(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Numbers(values) => numbers::append(values, out),
-            Self::ClassIds(classes) => {
-                for &class in *classes {
-                    out.extend((class as i64).to_le_bytes());
-                }
-            }
-            Self::Labels(..) | Self::Texts(_) => {
-                for text in self.texts() {
-                    // The configuration that labels come from is shorter than 4 GiB.
-                    out.extend((text.len() as u32).to_le_bytes());
-                    out.extend(text.as_bytes());
-                }
-            }
-        }
-    }
-
-    fn texts(&self) -> impl Iterator<Item = &str> {
-        let none: (&[String], &[usize], &[String]) = (&[], &[], &[]);
-        let (labels, classes, texts) = match self {
-            Self::Labels(labels, classes) => (*labels, *classes, none.2),
-            Self::Texts(texts) => (none.0, none.1, &**texts),
-            Self::Numbers(_) | Self::ClassIds(_) => none,
-        };
-        let labels = classes.iter().map(|&class| labels[class].as_str());
-        labels.chain(texts.iter().map(String::as_str))
-    }
-}
-
 /// The answer of a document and the binary data of the outputs in it, in their order.
-pub(super) fn answer(document: Writer, blobs: &[Values<'_>]) -> Response<Vec<u8>> {
+pub(super) fn answer(document: Writer, blobs: &[TensorValues<'_>]) -> Response<Vec<u8>> {
     if blobs.is_empty() {
         return answer::json(StatusCode::OK, document.into_bytes());
     }
     let mut body = document.into_bytes();
     let json_bytes = body.len();
-    body.reserve_exact(blobs.iter().map(Values::binary_bytes).sum());
-    for blob in blobs {
-        blob.append_to(&mut body);
-    }
+    let blobs = || blobs.iter().map(TensorValues::view);
+    body.reserve_exact(blobs().map(bytes_of).sum());
+    blobs().for_each(|blob| append(blob, &mut body));
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     let media_type = HeaderValue::from_static("application/octet-stream");

@@ -4,7 +4,8 @@
 
 use std::fmt::Write;
 
-use crate::model::{OutputSource, Signature};
+use crate::model::Signature;
+use crate::tensor::ByteStrings;
 
 /// The classes of an output's rows, best first, as `"score:index"` or `"score:index:label"`.
 #[derive(Debug)]
@@ -12,7 +13,7 @@ pub(super) struct Ranked {
     /// How many classes of each row there are: those asked for, or all if that is fewer.
     pub(super) classes: usize,
     /// The classes of all rows, row by row.
-    pub(super) texts: Vec<String>,
+    pub(super) texts: ByteStrings,
 }
 
 impl Ranked {
@@ -22,11 +23,11 @@ impl Ranked {
     /// there, and has both of its classes here, each with its probability.
     pub(super) fn of(signature: &Signature, position: usize, values: &[f32], most: usize) -> Self {
         let output = &signature.outputs[position];
-        let has_labels = output.source == OutputSource::Engine(0);
+        let has_labels = position == 0;
         let labels = if has_labels { &*signature.labels } else { &[] };
         let mut ranked = Self {
             classes: 0,
-            texts: Vec::new(),
+            texts: ByteStrings::default(),
         };
         for row in values.chunks_exact(output.spec.shape.elements().max(1)) {
             match signature.task.probabilities(row[0]) {
@@ -48,13 +49,15 @@ impl Ranked {
             classes.truncate(self.classes);
         }
         classes.sort_unstable_by(order);
-        self.texts.extend(classes.iter().map(|&class| {
-            let mut text = format!("{:?}:{class}", scores[class]);
+        let mut text = String::new();
+        for class in classes {
+            text.clear();
+            write!(text, "{:?}:{class}", scores[class]).expect("text takes any text");
             if let Some(label) = labels.get(class) {
-                write!(text, ":{label}").expect("text takes any text");
+                text.extend([":", label]);
             }
-            text
-        }));
+            self.texts.push(text.as_bytes());
+        }
     }
 }
 
@@ -66,11 +69,15 @@ mod tests {
         let labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
         let mut ranked = Ranked {
             classes: 0,
-            texts: Vec::new(),
+            texts: ByteStrings::default(),
         };
         ranked.add(scores, &labels, most);
-        assert_eq!(ranked.classes, ranked.texts.len());
-        ranked.texts
+        let texts = ranked.texts.view();
+        assert_eq!(ranked.classes, texts.len());
+        let texts = texts
+            .iter()
+            .map(|text| str::from_utf8(text).unwrap().to_owned());
+        texts.collect()
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `POST .../infer`: the request to rows, and the outputs to an answer.
 
-use std::cell::OnceCell;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -9,7 +8,9 @@ use super::binary::{Blobs, Layout, answer};
 use super::inputs::{Inputs, raw};
 use super::outputs::{OutputValues, RequestedOutput};
 use crate::http::error::{ApiError, ErrorCode};
-use crate::http::predict::{Format, Rows};
+use crate::http::intake::Rows;
+use crate::http::intake::binary::bytes_of;
+use crate::http::predict::Format;
 use crate::json::{Kind, Reader, Writer};
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature};
@@ -63,12 +64,8 @@ impl Format for Infer {
                     outputs: RequestedOutput::all(signature).collect(),
                     is_binary: true,
                 };
-                let (rows, inputs) = raw(body, signature, max_rows)?;
-                let rows = Rows {
-                    rows,
-                    inputs,
-                    timeout: None,
-                };
+                let mut rows = raw(body, signature, max_rows)?;
+                rows.finish = RequestedOutput::any_finished(&format.outputs, signature);
                 return Ok((format, rows));
             }
         };
@@ -110,16 +107,16 @@ impl Format for Infer {
         if outputs.is_empty() {
             outputs.extend(RequestedOutput::all(signature));
         }
-        let (rows, inputs) = inputs.finish()?;
+        let rows = inputs.finish()?;
         let format = Self {
             id,
             outputs,
             is_binary: parameters.is_binary,
         };
         let rows = Rows {
-            rows,
-            inputs,
             timeout: parameters.timeout,
+            finish: RequestedOutput::any_finished(&format.outputs, signature),
+            ..rows
         };
         Ok((format, rows))
     }
@@ -131,14 +128,13 @@ impl Format for Infer {
     ) -> Result<http::Response<Vec<u8>>, ApiError> {
         let signature = &model.signature;
         let is_binary = |asked: &RequestedOutput| asked.is_binary.unwrap_or(self.is_binary);
-        let classes = OnceCell::new();
         let mut json_values = 0;
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for asked in &self.outputs {
-            let output = OutputValues::of(asked, signature, response, &classes)?;
+            let output = OutputValues::of(asked, model, response)?;
             if !is_binary(asked) {
                 output.expect_finite(signature)?;
-                json_values += output.values.count();
+                json_values += output.values.view().len();
             }
             outputs.push((output, is_binary(asked)));
         }
@@ -163,13 +159,13 @@ impl Format for Infer {
                         });
                         if is_binary {
                             body.key("parameters").object(|body| {
-                                let bytes = output.values.binary_bytes();
+                                let bytes = bytes_of(output.values.view());
                                 body.key("binary_data_size").integer(bytes);
                             });
                             return blobs.push(output.values);
                         }
                         body.key("data");
-                        output.values.write(body);
+                        body.values(output.values.view());
                     });
                 }
             });

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use super::binary::{Blobs, bad_length};
-use super::shape::{Declared, Form, check, needs_values};
 use crate::http::error::{ApiError, ErrorCode};
-use crate::http::numbers::{Element, finite};
-use crate::json::{Kind, Mark, Reader};
+use crate::http::intake::binary::{check_length, strings_in};
+use crate::http::intake::{
+    Declared, Form, InputRows, ReceivedInputs, Rows, Size, check, named, too_many_rows,
+};
+use crate::json::{Mark, Reader};
 use crate::model::Signature;
-use crate::spelling::excerpt;
 
 /// The inputs that came so far.
 pub(super) struct Inputs<'a, 'b> {
@@ -19,35 +20,23 @@ pub(super) struct Inputs<'a, 'b> {
     taken: ReceivedInputs<'a>,
 }
 
-/// The data of each input of a signature that came so far, in whatever format.
-pub(super) struct ReceivedInputs<'a> {
-    signature: &'a Signature,
-    data: Vec<Option<Data>>,
-}
-
 /// One tensor of `inputs`, its members in whatever order they come.
 #[derive(Default)]
-struct Tensor<'b> {
+struct Tensor<'a, 'b> {
     name: Option<Cow<'b, str>>,
     datatype: Option<Cow<'b, str>>,
     shape: Option<Declared>,
     /// Where the data is, if it came before what it must be checked against.
     unread: Option<Mark>,
-    data: Option<Data>,
+    data: Option<Data<'a>>,
     /// `binary_data_size`, and where it is.
     binary: Option<(u64, Mark)>,
 }
 
-/// The values of one input.
-#[derive(Clone)]
-pub(super) struct Data {
-    /// The input's position in the signature.
-    pub(super) index: usize,
-    pub(super) rows: usize,
-    pub(super) values: Vec<f32>,
-}
+/// The rows of the input at this position in the signature.
+type Data<'a> = (usize, InputRows<'a>);
 
-impl Tensor<'_> {
+impl Tensor<'_, '_> {
     /// Whether its data can be checked as it comes.
     fn is_described(&self) -> bool {
         self.name.is_some() && self.datatype.is_some() && self.shape.is_some()
@@ -68,12 +57,12 @@ impl<'a, 'b> Inputs<'a, 'b> {
     pub(super) fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), ApiError> {
         let place = reader.mark();
         let data = self.tensor(reader, place);
-        data.and_then(|data| self.taken.put(data))
+        data.and_then(|(index, rows)| self.taken.put(index, rows))
             .map_err(|error| error.at(reader.path(place)))
     }
 
-    fn tensor<'j>(&mut self, reader: &mut Reader<'j>, place: Mark) -> Result<Data, ApiError> {
-        let mut tensor = Tensor::<'j>::default();
+    fn tensor<'j>(&mut self, reader: &mut Reader<'j>, place: Mark) -> Result<Data<'a>, ApiError> {
+        let mut tensor = Tensor::<'a, 'j>::default();
         reader.object(|reader, key| {
             match key {
                 "name" => tensor.name = Some(reader.string()?),
@@ -100,7 +89,7 @@ impl<'a, 'b> Inputs<'a, 'b> {
             (None, None, Some((bytes, at))) => self.binary(reader, &tensor, place, bytes, at),
             (None, None, None) => {
                 // What else is wrong comes first: it may be why there is no data.
-                self.check(reader, &tensor, place, Form::Json)?;
+                self.check(reader, &tensor, place, Form::Typed)?;
                 Err(missing(reader, place, "data"))
             }
             (_, _, Some(_)) => Err(ApiError::invalid(
@@ -114,50 +103,38 @@ impl<'a, 'b> Inputs<'a, 'b> {
         }
     }
 
-    /// The tensor's position in the signature and its rows.
+    /// The tensor's position in the signature and its size.
     fn check(
         &self,
         reader: &Reader<'_>,
-        tensor: &Tensor<'_>,
+        tensor: &Tensor<'_, '_>,
         place: Mark,
         form: Form,
-    ) -> Result<(usize, usize), ApiError> {
+    ) -> Result<(usize, Size), ApiError> {
         let missing = |key| missing(reader, place, key);
         let inputs = &self.signature.inputs;
         let name = tensor.name.as_deref().ok_or_else(|| missing("name"))?;
         let index = self
             .taken
-            .index_of(name, || reader.path(place).to_string())?;
+            .index_of(name, || format!("{}.name", reader.path(place)))?;
         let datatype = tensor.datatype.as_deref();
         let datatype = datatype.ok_or_else(|| missing("datatype"))?;
         let shape = tensor.shape.as_ref().ok_or_else(|| missing("shape"))?;
-        let rows = check(&inputs[index], datatype, shape, self.max_rows, form)?;
-        Ok((index, rows))
+        let size = check(&inputs[index], named(datatype), shape, self.max_rows, form)?;
+        Ok((index, size))
     }
 
     /// Reads the data of a tensor whose other members are known.
     fn json(
         &self,
         reader: &mut Reader<'_>,
-        tensor: &Tensor<'_>,
+        tensor: &Tensor<'_, '_>,
         place: Mark,
-    ) -> Result<Data, ApiError> {
-        let (index, rows) = self.check(reader, tensor, place, Form::Json)?;
-        let spec = &self.signature.inputs[index];
-        if reader.peek()? != Kind::Array {
-            return Err(reader.expected("an array of numbers").into());
-        }
-        // The shape was checked, so that this cannot overflow; and no body makes more room than
-        // its own bytes could fill, two for a number and its comma.
-        let count = rows * spec.shape.elements();
-        let mut values = Vec::with_capacity(count.min(reader.bytes_left() / 2 + 1));
-        let extents = reader.numbers(&mut values, count)?;
-        needs_values(spec, rows, values.len(), &extents)?;
-        Ok(Data {
-            index,
-            rows,
-            values,
-        })
+    ) -> Result<Data<'a>, ApiError> {
+        let (index, size) = self.check(reader, tensor, place, Form::Typed)?;
+        let mut rows = InputRows::none(&self.signature.inputs[index]);
+        rows.read_declared(reader, size)?;
+        Ok((index, rows))
     }
 
     /// Takes the next binary data for a tensor whose members are all known. `at` is where it says
@@ -165,57 +142,41 @@ impl<'a, 'b> Inputs<'a, 'b> {
     fn binary(
         &mut self,
         reader: &Reader<'_>,
-        tensor: &Tensor<'_>,
+        tensor: &Tensor<'_, '_>,
         place: Mark,
         bytes: u64,
         at: Mark,
-    ) -> Result<Data, ApiError> {
-        let (index, rows) = self.check(reader, tensor, place, Form::Binary)?;
+    ) -> Result<Data<'a>, ApiError> {
+        let (index, size) = self.check(reader, tensor, place, Form::Binary)?;
         let spec = &self.signature.inputs[index];
-        let datatype = tensor.datatype.as_deref().unwrap_or_default();
-        let element = Element::named(datatype).expect("`check` takes no other datatype");
-        // The shape was checked, so that this cannot overflow 128 bits.
-        let expected = rows as u128 * spec.shape.elements() as u128 * element.bytes() as u128;
+        let here = || reader.path(at).to_string();
         let Some(blobs) = &mut self.blobs else {
             return Err(bad_length(&format!(
                 "expected it, as {} announces binary data, got none",
-                reader.path(at)
+                here()
             )));
         };
-        if u128::from(bytes) != expected {
-            return Err(ApiError::invalid(
-                ErrorCode::BinarySizeMismatch,
-                format!(
-                    "{}: input {:?}: {datatype} of this shape takes {expected} bytes, got {bytes}; \
-                     send {} bytes a value",
-                    reader.path(at),
-                    spec.name,
-                    element.bytes()
-                ),
-            ));
-        }
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        check_length(spec, size, bytes, here)?;
         let left = blobs.left();
-        let blob = usize::try_from(bytes).ok().and_then(|n| blobs.take(n));
-        let Some(blob) = blob else {
+        let Some(blob) = blobs.take(bytes) else {
             return Err(ApiError::invalid(
                 ErrorCode::BinarySizeMismatch,
                 format!(
                     "{}: input {:?}: expected {bytes} bytes after the JSON and the inputs before, \
                      got {left}; send all inputs' data, in the order of \"inputs\"",
-                    reader.path(at),
+                    here(),
                     spec.name
                 ),
             ));
         };
-        Ok(Data {
-            index,
-            rows,
-            values: finite(self.signature, spec, element, blob)?,
-        })
+        let mut rows = InputRows::none(spec);
+        rows.read_binary(size, blob, self.signature.allow_non_finite, here)?;
+        Ok((index, rows))
     }
 
-    /// The rows of all inputs, and their buffers in the order of the signature.
-    pub(super) fn finish(self) -> Result<(usize, Vec<Vec<f32>>), ApiError> {
+    /// The rows of all inputs.
+    pub(super) fn finish(self) -> Result<Rows, ApiError> {
         if let Some(left @ 1..) = self.blobs.as_ref().map(Blobs::left) {
             return Err(ApiError::invalid(
                 ErrorCode::BinarySizeMismatch,
@@ -225,130 +186,62 @@ impl<'a, 'b> Inputs<'a, 'b> {
                 ),
             ));
         }
-        self.taken.finish()
+        self.taken.finish("inputs", self.max_rows)
     }
 }
 
-impl<'a> ReceivedInputs<'a> {
-    pub(super) fn none(signature: &'a Signature) -> Self {
-        Self {
-            signature,
-            data: vec![None; signature.inputs.len()],
-        }
-    }
-
-    /// The position of the input of this name; `place` is where the tensor is.
-    pub(super) fn index_of(
-        &self,
-        name: &str,
-        place: impl Fn() -> String,
-    ) -> Result<usize, ApiError> {
-        let inputs = &self.signature.inputs;
-        if let Some(index) = inputs.iter().position(|spec| spec.name == name) {
-            return Ok(index);
-        }
-        let known: Vec<_> = inputs
-            .iter()
-            .map(|spec| format!("{:?}", spec.name))
-            .collect();
-        Err(ApiError::invalid(
-            ErrorCode::UnknownInput,
-            format!(
-                "{}.name: the model has no input {}; it takes {}",
-                place(),
-                excerpt(name, 40),
-                known.join(", ")
-            ),
-        ))
-    }
-
-    /// Takes an input's data.
-    ///
-    /// # Errors
-    /// 400 if it came before.
-    pub(super) fn put(&mut self, data: Data) -> Result<(), ApiError> {
-        let index = data.index;
-        match self.data[index].replace(data) {
-            None => Ok(()),
-            Some(_) => Err(ApiError::invalid(
-                ErrorCode::DuplicateInput,
-                format!("input {:?} comes twice", self.signature.inputs[index].name),
-            )),
-        }
-    }
-
-    /// The rows of all inputs, and their buffers in the order of the signature.
-    ///
-    /// # Errors
-    /// 400 if one did not come, or with other rows than the first.
-    pub(super) fn finish(self) -> Result<(usize, Vec<Vec<f32>>), ApiError> {
-        let mut rows = None;
-        let mut buffers = Vec::with_capacity(self.data.len());
-        for (taken, spec) in self.data.into_iter().zip(&self.signature.inputs) {
-            let Some(data) = taken else {
-                return Err(ApiError::invalid(
-                    ErrorCode::MissingInput,
-                    format!(
-                        "inputs: input {:?}: expected {spec}, got none; add it to \"inputs\"",
-                        spec.name
-                    ),
-                ));
-            };
-            let (first, first_rows) = *rows.get_or_insert((&spec.name, data.rows));
-            if data.rows != first_rows {
-                return Err(ApiError::invalid(
-                    ErrorCode::ShapeMismatch,
-                    format!(
-                        "input {:?} has {} rows, but input {first:?} has {first_rows}; send as many of \
-                         each",
-                        spec.name, data.rows
-                    ),
-                ));
-            }
-            buffers.push(data.values);
-        }
-        let (_, rows) = rows.expect("a model has at least one input");
-        Ok((rows, buffers))
-    }
-}
-
-/// The rows of a body that is the only input's values, in the model's own datatype.
-pub(super) fn raw(
-    body: &[u8],
-    signature: &Signature,
-    max_rows: usize,
-) -> Result<(usize, Vec<Vec<f32>>), ApiError> {
+/// The rows of a body that is the only input's values, in the model's own datatype: as many as its
+/// bytes hold, or one row of as many tokens.
+pub(super) fn raw(body: &[u8], signature: &Signature, max_rows: usize) -> Result<Rows, ApiError> {
     let [spec] = &*signature.inputs else {
         return Err(bad_length(&format!(
             "0 says that the body is the model's only input, but it has {}",
             signature.inputs.len()
         )));
     };
-    let element = Element::named(spec.datatype.as_str()).expect("models take FP32");
-    let row_bytes = spec.shape.elements() * element.bytes();
-    let rows = body.len() / row_bytes.max(1);
-    if rows == 0 || rows * row_bytes != body.len() {
+    let values = match spec.datatype.bytes() {
+        Some(bytes) => body.len() / bytes,
+        None => strings_in(body),
+    };
+    let items = values / spec.shape.elements().max(1);
+    let (rows, tokens) = match spec.shape.axis() {
+        None => (items, 1),
+        Some(_) => (1, items),
+    };
+    if rows > max_rows {
+        return Err(too_many_rows("the body", rows, max_rows));
+    }
+    let size = Size {
+        rows,
+        tokens,
+        datatype: spec.datatype,
+    };
+    let is_whole = values == size.values(spec)
+        && spec
+            .datatype
+            .bytes()
+            .is_none_or(|bytes| values * bytes == body.len());
+    if rows == 0 || !is_whole {
+        let what = spec.shape.axis().map_or("rows", |_| "tokens");
+        let elements = spec.shape.elements();
+        let each = match spec.datatype.bytes() {
+            Some(bytes) => format!("{} bytes", bytes * elements),
+            None => format!("{elements} byte strings"),
+        };
         return Err(ApiError::invalid(
             ErrorCode::BinarySizeMismatch,
             format!(
-                "the body: input {:?}: expected rows of {row_bytes} bytes, as it is {spec}, got {} \
-                 bytes; send whole rows, at least 1",
+                "the body: input {:?}: expected {what} of {each}, as it is {spec}, got {} bytes; send \
+                 whole {what}, at least 1 row",
                 spec.name,
                 body.len()
             ),
         ));
     }
-    if rows > max_rows {
-        return Err(ApiError::invalid(
-            ErrorCode::TooManyRows,
-            format!(
-                "the body: input {:?}: expected {spec}, got {rows} rows; send at most {max_rows} \
-                 rows a request, or raise limits.max_request_rows",
-                spec.name
-            ),
-        ));
-    }
-    Ok((rows, vec![finite(signature, spec, element, body)?]))
+    let mut input = InputRows::none(spec);
+    let place = || "the body".to_owned();
+    input.read_binary(size, body, signature.allow_non_finite, place)?;
+    Rows::join("the body", vec![input], max_rows)
 }
 
 /// Reads the parameters of an input: how many bytes of binary data it has, and where it says so.

@@ -1,17 +1,16 @@
 //! The outputs that a request asks for, and how it wants each.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
 
-use super::binary::Values;
 use super::classes::Ranked;
 use super::inputs::missing;
 use crate::http::error::{ApiError, ErrorCode};
+use crate::http::outputs::{OutputRows, TensorValues};
 use crate::json::{Mark, Reader};
-use crate::model::{OutputSource, Signature};
+use crate::model::{Model, OutputSource, Signature};
 use crate::request::InferResponse;
 use crate::spelling::excerpt;
-use crate::tensor::DataType;
+use crate::tensor::{DataType, Domain, Values, View};
 
 /// An output that is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +40,12 @@ impl RequestedOutput {
             is_binary: None,
             classes: None,
         })
+    }
+
+    /// Whether any of these is made by the step after the engine.
+    pub(super) fn any_finished(outputs: &[Self], signature: &Signature) -> bool {
+        let mut outputs = outputs.iter();
+        outputs.any(|asked| signature.outputs[asked.position].source == OutputSource::Finish)
     }
 
     /// Reads one of `outputs`.
@@ -104,8 +109,10 @@ impl RequestedOutput {
             ));
         }
         let Parameters { is_binary, classes } = parameters;
-        let source = signature.outputs[position].source;
-        if classes.is_some() && !matches!(source, OutputSource::Engine(_)) {
+        let output = &signature.outputs[position];
+        let has_scores =
+            output.source == OutputSource::Engine && output.spec.shape.domain == Domain::Rows;
+        if classes.is_some() && !has_scores {
             return Err(ApiError::invalid(
                 ErrorCode::WrongTask,
                 format!(
@@ -182,45 +189,41 @@ pub(super) struct OutputValues<'a> {
     pub(super) datatype: DataType,
     /// The extents of one row.
     pub(super) row_shape: Cow<'a, [usize]>,
-    pub(super) values: Values<'a>,
+    pub(super) values: TensorValues<'a>,
 }
 
 impl<'a> OutputValues<'a> {
-    /// Takes an output that is asked for from a model's answer. `classes` are of all rows, worked out
-    /// once for the two outputs that show them.
+    /// Takes an output that is asked for from a model's answer.
     ///
     /// # Errors
     /// 422 if classes are to be ranked by what is not finite.
     pub(super) fn of(
         asked: &RequestedOutput,
-        signature: &'a Signature,
+        model: &'a Model,
         response: &'a InferResponse,
-        classes: &'a OnceCell<Vec<usize>>,
     ) -> Result<Self, ApiError> {
-        let output = &signature.outputs[asked.position];
-        let classes = || classes.get_or_init(|| signature.classes(response).unwrap_or_default());
+        let rows = OutputRows::at(asked.position, model, response);
+        let rows = rows.expect("a request says whether it wants what the last step makes");
         let mut chosen = Self {
-            name: &output.spec.name,
-            datatype: output.spec.datatype,
-            row_shape: Cow::Borrowed(&output.spec.shape.extents),
-            values: match output.source {
-                OutputSource::Engine(index) => Values::Numbers(&response.outputs[index]),
-                OutputSource::ClassId => Values::ClassIds(classes()),
-                OutputSource::Label => Values::Labels(&signature.labels, classes()),
-            },
+            name: &rows.spec().name,
+            datatype: rows.spec().datatype,
+            row_shape: rows.row_shape(),
+            values: rows.padded(),
         };
-        if let (Some(most), Values::Numbers(values)) = (asked.classes, &chosen.values) {
-            if !is_finite(signature, values) {
-                return Err(ApiError::NonFiniteAnswer {
-                    output: output.spec.name.clone(),
-                    is_ranked: true,
-                });
-            }
-            let ranked = Ranked::of(signature, asked.position, values, most);
-            chosen.datatype = DataType::Bytes;
-            chosen.row_shape = Cow::Owned(vec![ranked.classes]);
-            chosen.values = Values::Texts(ranked.texts);
+        let Some(most) = asked.classes else {
+            return Ok(chosen);
+        };
+        let signature = &model.signature;
+        if !is_finite(signature, rows.values()) {
+            return Err(ApiError::NonFiniteAnswer {
+                output: chosen.name.to_owned(),
+                is_ranked: true,
+            });
         }
+        let ranked = Ranked::of(signature, asked.position, rows.values().f32s(), most);
+        chosen.datatype = DataType::Bytes;
+        chosen.row_shape = Cow::Owned(vec![ranked.classes]);
+        chosen.values = TensorValues::Owned(Values::Bytes(ranked.texts));
         Ok(chosen)
     }
 
@@ -229,19 +232,20 @@ impl<'a> OutputValues<'a> {
     /// # Errors
     /// 422 if not.
     pub(super) fn expect_finite(&self, signature: &Signature) -> Result<(), ApiError> {
-        match &self.values {
-            Values::Numbers(values) if !is_finite(signature, values) => {
-                Err(ApiError::NonFiniteAnswer {
-                    output: self.name.to_owned(),
-                    is_ranked: false,
-                })
-            }
-            _ => Ok(()),
+        match is_finite(signature, self.values.view()) {
+            true => Ok(()),
+            false => Err(ApiError::NonFiniteAnswer {
+                output: self.name.to_owned(),
+                is_ranked: false,
+            }),
         }
     }
 }
 
 /// The engine's own answers are finite unless the model allows others.
-fn is_finite(signature: &Signature, values: &[f32]) -> bool {
+fn is_finite(signature: &Signature, values: View<'_>) -> bool {
+    let View::F32(values) = values else {
+        return true;
+    };
     !signature.allow_non_finite || values.iter().fold(true, |all, v| all & v.is_finite())
 }

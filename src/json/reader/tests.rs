@@ -17,9 +17,9 @@ fn refused(text: &str) -> Error {
 }
 
 fn numbers(text: &str) -> Result<(Vec<f32>, Vec<usize>), Error> {
-    let mut values = Vec::new();
+    let mut values: Vec<f32> = Vec::new();
     let mut reader = reader(text);
-    let extents = reader.numbers(&mut values, 100)?;
+    let extents = reader.nested(&mut values, 100)?;
     reader.end()?;
     Ok((values, extents.to_vec()))
 }
@@ -120,7 +120,7 @@ fn ragged_numbers_are_refused_with_the_path_of_the_odd_one() {
 fn no_more_numbers_are_read_than_asked_for() {
     let mut values = vec![9.0];
     let error = reader("[[1,2],[3,4]]")
-        .numbers(&mut values, 3)
+        .nested(&mut values, 3)
         .expect_err("there are four");
     assert_eq!(
         error.to_string(),
@@ -131,10 +131,10 @@ fn no_more_numbers_are_read_than_asked_for() {
 
 #[test]
 fn tokens_that_are_not_finite_need_permission() {
-    let mut values = Vec::new();
+    let mut values: Vec<f32> = Vec::new();
     reader("[NaN, Infinity,-Infinity ,1e39]")
         .allowing_non_finite(true)
-        .numbers(&mut values, 4)
+        .nested(&mut values, 4)
         .expect("they are allowed");
     assert!(values[0].is_nan());
     assert_eq!(
@@ -155,12 +155,12 @@ fn tokens_that_are_not_finite_need_permission() {
 
 #[test]
 fn an_error_says_where_what_was_expected_and_what_came() {
-    let mut values = Vec::new();
+    let mut values: Vec<f32> = Vec::new();
     let mut reader = reader(r#"{"inputs":[{"data":[1,2,3,"abc"]}]}"#);
     let error = reader
         .object(|reader, _| {
             reader.array(|reader, _| {
-                reader.object(|reader, _| reader.numbers(&mut values, 9).map(|_| ()))
+                reader.object(|reader, _| reader.nested(&mut values, 9).map(|_| ()))
             })
         })
         .expect_err("a string is not a number");
@@ -341,8 +341,8 @@ fn an_earlier_place_can_be_read_again() {
             let mark = data.expect("data comes first");
             assert_eq!(reader.path(mark).to_string(), "data");
             reader.revisit(mark, |reader| {
-                let mut values = Vec::new();
-                reader.numbers(&mut values, 9)?;
+                let mut values: Vec<f32> = Vec::new();
+                reader.nested(&mut values, 9)?;
                 sum = values.iter().sum();
                 Ok::<_, Error>(())
             })?;

@@ -11,7 +11,7 @@ use crate::engine::{GraphBuilder, Kernel, OpError, Operand, Operator, Run};
 use crate::model::LoadError;
 use crate::model::json::{Field, Fields};
 use crate::model::manifest::Description;
-use crate::model::program::Program;
+use crate::model::program::{PrepareStep, Program};
 use crate::model::weights::Weights;
 use crate::request::{InferRequest, Prepare, Prepared, RowError};
 use crate::tensor::{DataType, Shape, TensorSpec, Values};
@@ -46,17 +46,20 @@ pub(super) fn build(
         _ => {}
     }
     let mut graph = GraphBuilder::new();
-    let x = graph.input(TensorSpec::new("x", DataType::Fp32, Shape::rows(vec![1])));
+    let spec = TensorSpec::new("x", DataType::Fp32, Shape::rows(vec![1]));
+    let x = graph.input(spec.clone());
     let y = graph
         .node("fault", Fault, &[x])
         .expect("one input of any shape");
     graph.output("x", y).expect("computed from the input");
     let prepares = config.take("prepare").map(Field::bool).transpose()?;
     let program = Program {
-        prepare: prepares
-            .unwrap_or_default()
-            .then(|| Arc::new(Fault) as Arc<dyn Prepare>),
+        prepare: prepares.unwrap_or_default().then(|| PrepareStep {
+            inputs: vec![spec],
+            step: Arc::new(Fault),
+        }),
         graph: graph.build(),
+        finish: None,
     };
     Ok((program, weights))
 }

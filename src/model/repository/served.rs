@@ -62,8 +62,7 @@ pub(super) fn read(name: &str, version: u64, directory: &Path) -> Result<(Model,
     }
 }
 
-/// Opens the lane of a loaded model and tries it; the reason if that fails, or if requests cannot
-/// carry its inputs. What serves under the
+/// Opens the lane of a loaded model and tries it; the reason if that fails. What serves under the
 /// same name and version counts into the same series.
 pub(super) fn serve(
     model: Model,
@@ -72,13 +71,13 @@ pub(super) fn serve(
     scheduler: &Arc<Scheduler>,
     metrics: &Metrics,
 ) -> Result<Served, String> {
-    model.signature.check_inputs_can_be_sent()?;
     let is_new = !metrics.knows(&model.name, model.version);
     let series = metrics.model(&model.name, model.version);
     let settings = LaneSettings {
         name: model.name.clone(),
         allow_non_finite: model.signature.allow_non_finite,
         prepare: model.prepare.clone(),
+        finish: model.finish.clone(),
     };
     let lane = scheduler.lane(Arc::clone(&model.engine), series.clone(), settings);
     let WarmUp { non_finite_output } = lane.warm_up().map_err(|error: InferError| {

@@ -13,6 +13,7 @@ fn call(rows: usize, deadline: Option<Instant>) -> Arc<Call> {
         rows,
         offsets: Vec::new(),
         inputs: vec![Values::F32(vec![0.0; rows])],
+        finish: false,
         deadline,
     };
     Call::new(request, Instant::now(), None).0
@@ -28,6 +29,7 @@ fn texts(units: &[usize]) -> Arc<Call> {
         rows: units.len(),
         offsets: vec![offsets],
         inputs: Vec::new(),
+        finish: false,
         deadline: None,
     };
     Call::new(request, Instant::now(), None).0

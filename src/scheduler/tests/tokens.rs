@@ -45,6 +45,7 @@ fn texts(lengths: &[usize]) -> InferRequest {
         rows: lengths.len(),
         offsets: vec![offsets],
         inputs: vec![Values::I64(ids)],
+        finish: false,
         deadline: None,
     }
 }
@@ -92,7 +93,8 @@ fn texts_of_any_length_get_their_own_bits_in_any_company() {
     drop(gate);
     for (request, submitted) in requests.iter().zip(submitted) {
         let response = wait(submitted).unwrap();
-        let outputs: Vec<_> = response.outputs.iter().map(|output| bits(output)).collect();
+        let outputs = response.outputs.iter();
+        let outputs: Vec<_> = outputs.map(|output| bits(output.view().f32s())).collect();
         assert_eq!(outputs, alone(request), "{:?}", request.offsets);
     }
     assert!(wait(blocking).is_ok());
@@ -108,7 +110,8 @@ fn texts_that_run_inline_get_the_same_bits() {
     lane.warm_up().unwrap();
     let request = texts(&[4, 0, 9]);
     let response = wait(lane.submit(request.clone())).unwrap();
-    let outputs: Vec<_> = response.outputs.iter().map(|output| bits(output)).collect();
+    let outputs = response.outputs.iter();
+    let outputs: Vec<_> = outputs.map(|output| bits(output.view().f32s())).collect();
     assert_eq!(outputs, alone(&request));
     assert_eq!(response.timing.queue, std::time::Duration::ZERO);
 }
@@ -177,6 +180,7 @@ fn an_answer_that_is_not_finite_names_the_text_that_the_token_is_of() {
             rows: 3,
             offsets: vec![vec![0, 2, 2, 5]],
             inputs: vec![Values::I64(ids)],
+            finish: false,
             deadline: None,
         };
         assert!(wait(lane.submit(request(vec![1, 2, 3, 4, 5]))).is_ok());

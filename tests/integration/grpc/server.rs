@@ -27,6 +27,7 @@ use tonic::{Code, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use crate::http::server::{MODELS, add_model};
+use crate::http::tokens::add_token_models;
 use crate::parts;
 
 /// The messages, as the server's own build makes them of the same files.
@@ -60,6 +61,7 @@ impl Serving {
         for (path, config) in MODELS {
             add_model(&models.path().join(path), config);
         }
+        add_token_models(&models);
         let mut assignments = vec!["grpc.bind=127.0.0.1:0".to_owned()];
         assignments.extend(settings.iter().map(|&setting| setting.to_owned()));
         let config = Settings::load(Overrides {

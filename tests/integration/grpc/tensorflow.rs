@@ -216,9 +216,11 @@ async fn what_does_not_fit_is_refused() {
             "got DT_FLOAT [1, 3]; send 2 values a row",
             &|r| x(r).tensor_shape = shape(&[1, 3]),
         ),
-        (Code::InvalidArgument, "the shape is [rows, 2]", &|r| {
-            x(r).tensor_shape = None
-        }),
+        (
+            Code::InvalidArgument,
+            "write the shape as [rows, 2]",
+            &|r| x(r).tensor_shape = None,
+        ),
         (Code::InvalidArgument, "at least 1 row", &|r| {
             x(r).tensor_shape = shape(&[0, 2])
         }),

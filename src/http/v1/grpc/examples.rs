@@ -2,10 +2,12 @@
 
 use crate::http::error::{ApiError, ErrorCode, Place};
 use crate::http::grpc::{Fields, Floats, Malformed};
-use crate::http::predict::{MinBytes, Rows};
-use crate::http::rows::{Columns, Row, buffers, rows, too_many_rows};
+use crate::http::intake::{Rows, row_hint, too_many_rows};
+use crate::http::predict::MinBytes;
+use crate::http::rows::{Columns, Row, none};
 use crate::http::v1::examples::PLACE;
 use crate::model::Signature;
+use crate::tensor::{DataType, TensorSpec, Values};
 
 /// An empty example, whose values are all in the context: its tag and its length.
 pub(super) const MIN_BYTES: MinBytes = MinBytes::PerRow(2);
@@ -44,7 +46,8 @@ pub(super) fn decode(
     if examples.len() > max_rows {
         return Err(too_many_rows(PLACE, examples.len(), max_rows));
     }
-    let mut inputs = buffers(signature);
+    shared.expect_shareable(&columns, "context")?;
+    let mut inputs = none(signature);
     let mut row = shared.clone();
     for (index, example) in examples.iter().enumerate() {
         let place = || format!("{PLACE}[{index}]");
@@ -53,7 +56,7 @@ pub(super) fn decode(
         read.and_then(|()| row.append(&columns, &mut inputs, place))
             .map_err(|error| error.at(Place::Item(PLACE, index)))?;
     }
-    rows(PLACE, examples.len(), max_rows, inputs)
+    Rows::join(PLACE, inputs, max_rows)
 }
 
 /// Reads an `Example` over what is there.
@@ -77,11 +80,22 @@ fn read(
             let index = columns.index_of(name, guess);
             let index = index.ok_or_else(|| columns.unknown_key(name, &place()))?;
             guess = index + 1;
+            let place = || format!("{}.{name}", place());
             let allow_non_finite = columns.signature().allow_non_finite;
-            let values = row.column(columns, index);
-            numbers(feature, values, allow_non_finite, || {
-                format!("{}.{name}", place())
-            })?;
+            let values = row.input(columns, index);
+            match (index.checked_sub(columns.inputs()), values) {
+                // Only an input of single precision has names for its features.
+                (Some(at), Values::F32(values)) => {
+                    singles(feature, &mut values[at..=at], allow_non_finite, place)?;
+                }
+                (_, Values::F32(values)) if columns.has_fixed_rows(index) => {
+                    singles(feature, values, allow_non_finite, place)?;
+                }
+                (_, values) => {
+                    let spec = &columns.signature().inputs[index];
+                    any(feature, spec, values, allow_non_finite, place)?;
+                }
+            }
         }
     }
     Ok(())
@@ -100,8 +114,8 @@ fn entry(mut fields: Fields<'_>) -> Result<(&str, Fields<'_>), Malformed> {
     Ok((name, feature))
 }
 
-/// Reads a `Feature` into as many values as it shall have.
-fn numbers(
+/// Reads a `Feature` into as many values of single precision as it shall have.
+fn singles(
     mut feature: Fields<'_>,
     values: &mut [f32],
     allow_non_finite: bool,
@@ -135,7 +149,7 @@ fn numbers(
             }
         }
     }
-    let (bytes, _) = floats.bytes().unwrap_or_default().as_chunks();
+    let (bytes, _) = floats.bytes().as_chunks();
     let found = bytes.len() + integer_count;
     if found != values.len() {
         return Err(ApiError::invalid(
@@ -156,13 +170,102 @@ fn numbers(
     }
     match allow_non_finite || values.iter().all(|value| value.is_finite()) {
         true => Ok(()),
-        false => Err(ApiError::invalid(
-            ErrorCode::NotFinite,
+        false => Err(not_finite(&place())),
+    }
+}
+
+/// Reads a `Feature` into values of any type, as many as it has if the input's rows have tokens.
+fn any(
+    mut feature: Fields<'_>,
+    spec: &TensorSpec,
+    values: &mut Values,
+    allow_non_finite: bool,
+    place: impl Fn() -> String,
+) -> Result<(), ApiError> {
+    values.clear();
+    let wrong = |list: &str| {
+        let expected = match spec.datatype {
+            DataType::Bytes => "bytes_list",
+            _ if spec.datatype.integers().is_some() => "int64_list",
+            _ => "float_list or int64_list",
+        };
+        ApiError::invalid(
+            ErrorCode::WrongType,
             format!(
-                "{}: expected finite numbers, got NaN or an infinity; replace it before sending, or \
-                 set \"allow_non_finite\" in the model's config.json",
-                place()
+                "{}: expected {expected}, as input {:?} is {spec}, got {list}; send its values there",
+                place(),
+                spec.name
+            ),
+        )
+    };
+    let mut floats = Floats::default();
+    while let Some((kind, value)) = feature.next()? {
+        let mut list = value.fields()?;
+        while let Some((number, value)) = list.next()? {
+            match (kind, number, &mut *values) {
+                (1, 1, Values::Bytes(strings)) => strings.push(value.bytes()?),
+                (1, 1, _) => return Err(wrong("bytes_list")),
+                (2, 1, Values::F32(_) | Values::F64(_)) => floats.add(value)?,
+                (2, 1, _) => return Err(wrong("float_list")),
+                (3, 1, Values::I64(integers)) => value.integers(|integer| {
+                    integers.push(integer);
+                    Ok::<_, ApiError>(())
+                })?,
+                (3, 1, Values::F32(all)) => value.integers(|integer| {
+                    all.push(integer as f32);
+                    Ok::<_, ApiError>(())
+                })?,
+                (3, 1, Values::F64(all)) => value.integers(|integer| {
+                    all.push(integer as f64);
+                    Ok::<_, ApiError>(())
+                })?,
+                (3, 1, Values::Bytes(_)) => return Err(wrong("int64_list")),
+                _ => {}
+            }
+        }
+    }
+    let (singles, _) = floats.bytes().as_chunks();
+    let singles = singles.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    let is_finite = match values {
+        Values::F32(all) => {
+            all.extend(singles);
+            all.iter().all(|value| value.is_finite())
+        }
+        Values::F64(all) => {
+            all.extend(singles.map(f64::from));
+            all.iter().all(|value| value.is_finite())
+        }
+        Values::I64(_) | Values::Bytes(_) => true,
+    };
+    if !is_finite && !allow_non_finite {
+        return Err(not_finite(&place()));
+    }
+    let elements = spec.shape.elements();
+    let fits = match spec.shape.axis() {
+        None => values.len() == elements,
+        Some(_) => values.len().is_multiple_of(elements),
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(ApiError::invalid(
+            ErrorCode::ShapeMismatch,
+            format!(
+                "{}: input {:?}: expected {spec}, got {} values; {}",
+                place(),
+                spec.name,
+                values.len(),
+                row_hint(spec)
             ),
         )),
     }
+}
+
+fn not_finite(place: &str) -> ApiError {
+    ApiError::invalid(
+        ErrorCode::NotFinite,
+        format!(
+            "{place}: expected finite numbers, got NaN or an infinity; replace it before sending, or \
+             set \"allow_non_finite\" in the model's config.json"
+        ),
+    )
 }

@@ -5,14 +5,18 @@ use crate::http::answer::Response;
 use crate::http::body::RequestBody;
 use crate::http::error::ApiError;
 use crate::http::grpc::{Call, MessagePart, Messages, receive};
-use crate::http::predict::{Admitted, MinBytes, Rows, Sizes};
+use crate::http::intake::Rows;
+use crate::http::predict::{Admitted, MinBytes, Sizes};
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;
 
 /// A method's two directions. The value is what the request says about the answer.
 pub(super) trait Method: Sized + Send + 'static {
     /// The least that a message takes. A number may be a whole one of one byte.
-    const MIN_BYTES: MinBytes = MinBytes::PerNumber(1);
+    const MIN_BYTES: MinBytes = MinBytes::PerValue {
+        single: 1,
+        other: 1,
+    };
 
     /// Reads a request.
     fn decode(

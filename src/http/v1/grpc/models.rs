@@ -14,7 +14,6 @@ use crate::http::state::Server;
 use crate::http::v1::signature::SIGNATURE_NAME;
 use crate::http::v1::target::version_of;
 use crate::metrics::ModelState;
-use crate::model::OutputSource;
 use crate::model::repository::{IndexEntry, LookupError};
 use crate::spelling::excerpt;
 use crate::tensor::{DataType, TensorSpec};
@@ -107,8 +106,7 @@ pub(super) fn metadata(
     let (name, version) = target(server, request.model_spec)?;
     let served = server.app.repository.find(&name, version.as_deref())?;
     let signature = &served.model.signature;
-    let outputs = signature.outputs.iter();
-    let outputs = outputs.filter(|output| matches!(output.source, OutputSource::Engine(_)));
+    let outputs = signature.engine_outputs();
     let definition = tensorflow::SignatureDef {
         inputs: signature.inputs.iter().map(tensor).collect(),
         outputs: outputs.map(|output| tensor(&output.spec)).collect(),

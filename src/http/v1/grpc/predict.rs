@@ -8,9 +8,10 @@ use super::spec::model_spec;
 use super::tensor::{self, Output};
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::grpc::{Fields, prefixed, tensorflow};
-use crate::http::predict::Rows;
-use crate::http::rows::{self, missing_input, unknown};
-use crate::model::{Model, OutputSource, Signature};
+use crate::http::intake::Rows;
+use crate::http::outputs::OutputRows;
+use crate::http::rows::{missing_input, unknown};
+use crate::model::{Model, Signature};
 use crate::request::InferResponse;
 use crate::spelling::excerpt;
 
@@ -56,42 +57,22 @@ impl Method for Predict {
         if outputs.is_empty() {
             outputs.extend(engine_outputs(signature));
         }
-        let mut rows = None;
-        let mut buffers = Vec::with_capacity(inputs.len());
+        let mut rows = Vec::with_capacity(inputs.len());
         for (spec, tensor) in inputs.iter().zip(tensors) {
             let Some(tensor) = tensor else {
                 return Err(missing_input(PLACE, spec, format_args!("{spec}")));
             };
             let read = tensor::read(tensor, signature, spec, max_rows);
-            let (its_rows, values) = read.map_err(|error| error.at(PLACE))?;
-            let (first, first_rows) = *rows.get_or_insert((&spec.name, its_rows));
-            if its_rows != first_rows {
-                return Err(ApiError::invalid(
-                    ErrorCode::ShapeMismatch,
-                    format!(
-                        "{PLACE}.{}: {its_rows} rows, but {first:?} has {first_rows}; send as many \
-                         of each",
-                        spec.name
-                    ),
-                ));
-            }
-            buffers.push(values);
+            rows.push(read.map_err(|error| error.at(PLACE))?);
         }
-        let (_, rows) = rows.expect("a model has at least one input");
-        Ok((Self(outputs), rows::rows(PLACE, rows, max_rows, buffers)?))
+        let rows = Rows::join(PLACE, rows, max_rows).map_err(|error| error.at(PLACE))?;
+        Ok((Self(outputs), rows))
     }
 
     fn encode(self, model: &Model, response: &InferResponse) -> Vec<u8> {
         let outputs = self.0.iter().filter_map(|&position| {
-            let output = &model.signature.outputs[position];
-            match output.source {
-                OutputSource::Engine(index) => {
-                    let values = &response.outputs[index];
-                    let tensor = Output::of(&output.spec, response.rows, values);
-                    Some((&output.spec.name, tensor))
-                }
-                OutputSource::ClassId | OutputSource::Label => None,
-            }
+            let output = OutputRows::at(position, model, response)?;
+            Some((&output.spec().name, Output::of(output, response.rows)))
         });
         let outputs: Vec<_> = outputs.collect();
         let field = |bytes: usize| encoded_len_varint(bytes as u64) + bytes;
@@ -138,10 +119,7 @@ fn entry(mut fields: Fields<'_>) -> Result<(&str, Fields<'_>), ApiError> {
 
 /// The outputs of the network: classes have their own call.
 fn engine_outputs(signature: &Signature) -> impl Iterator<Item = usize> {
-    let outputs = signature.outputs.iter().enumerate();
-    outputs
-        .filter(|(_, output)| matches!(output.source, OutputSource::Engine(_)))
-        .map(|(position, _)| position)
+    0..signature.engine_outputs().count()
 }
 
 /// The position of an output that is asked for.

@@ -5,7 +5,8 @@ use super::method::Method;
 use super::spec::model_spec;
 use crate::http::error::ApiError;
 use crate::http::grpc::{framed, tensorflow};
-use crate::http::predict::{MinBytes, Rows};
+use crate::http::intake::Rows;
+use crate::http::predict::MinBytes;
 use crate::http::v1::score::{each_row, expect_classifier, expect_regression};
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;
@@ -64,7 +65,7 @@ impl Method for Regress {
     }
 
     fn encode(self, model: &Model, response: &InferResponse) -> Vec<u8> {
-        let values = response.outputs[0].iter();
+        let values = response.outputs[0].view().f32s().iter();
         let regressions = values.map(|&value| serving::Regression { value });
         framed(&serving::RegressionResponse {
             result: Some(serving::RegressionResult {

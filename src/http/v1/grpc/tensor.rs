@@ -6,118 +6,133 @@ use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use crate::http::error::{ApiError, ErrorCode};
-use crate::http::grpc::{Fields, Floats, Value, tensorflow};
-use crate::http::numbers::{self, Element, finite};
-use crate::http::predict::{row_hint, shape_with_rows};
-use crate::http::rows::too_many_rows;
+use crate::http::grpc::{Doubles, Fields, Floats, Value, tensorflow};
+use crate::http::intake::binary::{append, bytes_of};
+use crate::http::intake::{Declared, Form, InputRows, check};
+use crate::http::outputs::{OutputRows, TensorValues};
 use crate::json::MAX_RANK;
 use crate::model::Signature;
-use crate::tensor::TensorSpec;
+use crate::tensor::{ByteStrings, DataType as Element, TensorSpec, View};
 use tensorflow::{DataType, TensorShapeProto};
 
 /// The number of `float_val`, in which TensorFlow Serving answers and its clients read.
 const FLOAT_VAL: u32 = 5;
 
-/// Reads an input's tensor: its rows and its values.
+/// Reads an input's tensor.
 ///
 /// # Errors
 /// 400 with the place and what to do.
-pub(super) fn read(
-    mut fields: Fields<'_>,
-    signature: &Signature,
-    spec: &TensorSpec,
+pub(super) fn read<'a>(
+    message: Fields<'_>,
+    signature: &'a Signature,
+    spec: &'a TensorSpec,
     max_rows: usize,
-) -> Result<(usize, Vec<f32>), ApiError> {
-    let mut dtype = 0;
-    let mut shape = Vec::with_capacity(4);
-    let (mut content, mut floats, mut halves): (&[u8], Floats<'_>, Vec<u8>) = Default::default();
+) -> Result<InputRows<'a>, ApiError> {
+    let (mut dtype, mut shape) = (0, Vec::with_capacity(4));
+    let mut content: &[u8] = &[];
+    let mut fields = message;
     while let Some((number, value)) = fields.next()? {
         match number {
             1 => dtype = value.number()?,
             2 => read_shape(value.fields()?, spec, &mut shape)?,
             4 => content = value.bytes()?,
+            _ => {}
+        }
+    }
+    let dtype = i32::try_from(dtype)
+        .ok()
+        .and_then(|dtype| DataType::try_from(dtype).ok());
+    let shown = dtype.map_or("no type that is known", |dtype| dtype.as_str_name());
+    let given = (dtype.and_then(element), Cow::Borrowed(shown));
+    let place = || format!("inputs.{}", spec.name);
+    let size = check(spec, given, &Declared::of(shape), max_rows, Form::Binary)?;
+    let mut rows = InputRows::none(spec);
+    let allow_non_finite = signature.allow_non_finite;
+    if !content.is_empty() && size.datatype != Element::Bytes {
+        rows.read_binary(size, content, allow_non_finite, place)?;
+        return Ok(rows);
+    }
+    let most = size.values(spec);
+    let (mut floats, mut doubles) = (Floats::default(), Doubles::default());
+    let (mut halves, mut integers) = (Vec::new(), Vec::new());
+    let mut strings = ByteStrings::default();
+    let mut found = 0;
+    let expected = field_of(size.datatype);
+    let mut fields = message;
+    while let Some((number, value)) = fields.next()? {
+        if number != expected {
+            continue;
+        }
+        match number {
             5 => floats.add(value)?,
+            6 => doubles.add(value)?,
+            8 => strings.push(value.bytes()?),
             13 => value.integers(|half| {
                 // What is above the 16 bits is padding.
                 halves.extend((half as u16).to_le_bytes());
                 Ok::<_, ApiError>(())
             })?,
-            _ => {}
+            _ => value.integers(|integer| {
+                found += 1;
+                // Those that are too many are counted only.
+                if integers.len() <= most {
+                    integers.push(integer);
+                }
+                Ok::<_, ApiError>(())
+            })?,
         }
     }
-    let place = || format!("inputs.{}", spec.name);
-    let dtype = i32::try_from(dtype)
-        .ok()
-        .and_then(|dtype| DataType::try_from(dtype).ok());
-    let element = match dtype {
-        Some(DataType::DtFloat) => Element::Fp32,
-        Some(DataType::DtHalf) => Element::Fp16,
-        Some(DataType::DtBfloat16) => Element::Bf16,
-        other => {
-            return Err(ApiError::invalid(
-                ErrorCode::DatatypeMismatch,
-                format!(
-                    "{}: input {:?}: expected DT_FLOAT, DT_HALF or DT_BFLOAT16, as it is {spec}, got \
-                     {}; convert the values, for example with numpy's astype(\"float32\")",
-                    place(),
-                    spec.name,
-                    other.map_or("no type that is known", |other| other.as_str_name())
-                ),
-            ));
-        }
+    let bytes = match expected {
+        5 => floats.bytes(),
+        6 => doubles.bytes(),
+        _ => &halves,
     };
-    let row_shape = spec.shape.extents.iter().map(|&extent| extent as u64);
-    let rows = match *shape {
-        [rows, ref extents @ ..] if extents.iter().copied().eq(row_shape) => rows,
-        _ => {
-            let hint = match shape.len() == spec.shape.extents.len() + 1 {
-                true => row_hint(spec),
-                false => format!("the shape is {}", shape_with_rows(spec)),
-            };
-            return Err(ApiError::invalid(
-                ErrorCode::ShapeMismatch,
-                format!(
-                    "{}: input {:?}: expected {spec}, got {} {shape:?}; {hint}",
-                    place(),
-                    spec.name,
-                    dtype.map_or("", |dtype| dtype.as_str_name())
-                ),
-            ));
+    match (expected, size.datatype.bytes()) {
+        (5 | 6 | 13, Some(value)) if bytes.len() == most * value => {
+            rows.read_binary(size, bytes, allow_non_finite, place)?;
         }
-    };
-    let rows = match usize::try_from(rows) {
-        Ok(0) => {
-            return Err(ApiError::invalid(
-                ErrorCode::ShapeMismatch,
-                format!("{}: expected at least 1 row, got none", place()),
-            ));
-        }
-        Ok(rows) if rows <= max_rows => rows,
-        rows => {
-            let rows = rows.unwrap_or(usize::MAX);
-            return Err(too_many_rows(&place(), rows, max_rows));
-        }
-    };
-    let bytes: Cow<'_, [u8]> = match (content, floats.bytes()) {
-        ([], Some(floats)) if element == Element::Fp32 => floats.into(),
-        ([], _) if element != Element::Fp32 => halves.into(),
-        (content, _) => content.into(),
-    };
-    // No more than the largest request holds, which fits.
-    let expected = rows as u128 * spec.shape.elements() as u128;
-    if bytes.len() as u128 != expected * element.bytes() as u128 {
-        return Err(ApiError::invalid(
-            ErrorCode::ShapeMismatch,
-            format!(
-                "{}: input {:?}: shape {shape:?} needs {expected} values, got {}; send all values in \
-                 tensor_content, or in float_val (half_val for 16 bits)",
-                place(),
-                spec.name,
-                bytes.len() / element.bytes()
-            ),
-        ));
+        (5 | 6 | 13, Some(value)) => return Err(rows.wrong_count(size, bytes.len() / value)),
+        (8, _) => rows.take_declared(size, View::Bytes(strings.view()))?,
+        _ if found == most => rows.take_declared(size, View::I64(&integers))?,
+        _ => return Err(rows.wrong_count(size, found)),
     }
-    Ok((rows, finite(signature, spec, element, &bytes)?))
+    Ok(rows)
+}
+
+/// TensorFlow's datatype in the words of the models' signatures.
+fn element(dtype: DataType) -> Option<Element> {
+    match dtype {
+        DataType::DtFloat => Some(Element::Fp32),
+        DataType::DtHalf => Some(Element::Fp16),
+        DataType::DtBfloat16 => Some(Element::Bf16),
+        DataType::DtDouble => Some(Element::Fp64),
+        DataType::DtInt8 => Some(Element::Int8),
+        DataType::DtInt16 => Some(Element::Int16),
+        DataType::DtInt32 => Some(Element::Int32),
+        DataType::DtInt64 => Some(Element::Int64),
+        DataType::DtUint8 => Some(Element::Uint8),
+        DataType::DtUint16 => Some(Element::Uint16),
+        DataType::DtUint32 => Some(Element::Uint32),
+        DataType::DtUint64 => Some(Element::Uint64),
+        DataType::DtBool => Some(Element::Bool),
+        DataType::DtString => Some(Element::Bytes),
+        _ => None,
+    }
+}
+
+/// The field of a `TensorProto` that has the values of a datatype, if `tensor_content` does not.
+fn field_of(datatype: Element) -> u64 {
+    match datatype {
+        Element::Fp32 => 5,
+        Element::Fp64 => 6,
+        Element::Int8 | Element::Int16 | Element::Int32 | Element::Uint8 | Element::Uint16 => 7,
+        Element::Bytes => 8,
+        Element::Int64 => 10,
+        Element::Bool => 11,
+        Element::Fp16 | Element::Bf16 => 13,
+        Element::Uint32 => 16,
+        Element::Uint64 => 17,
+    }
 }
 
 fn read_shape(
@@ -154,13 +169,14 @@ fn read_shape(
 /// How an output's tensor is written.
 pub(super) struct Output<'a> {
     head: Vec<u8>,
-    values: &'a [f32],
+    values: TensorValues<'a>,
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn of(spec: &TensorSpec, rows: usize, values: &'a [f32]) -> Self {
-        let extents = spec.shape.extents.iter();
-        let extents = std::iter::once(&rows).chain(extents);
+    /// Of an output of the engine, whose values are of single precision.
+    pub(super) fn of(output: OutputRows<'a>, rows: usize) -> Self {
+        let row_shape = output.row_shape();
+        let extents = std::iter::once(&rows).chain(row_shape.iter());
         let head = tensorflow::TensorProto {
             dtype: DataType::DtFloat.into(),
             tensor_shape: Some(shape(extents.map(|&extent| extent as i64))),
@@ -168,20 +184,20 @@ impl<'a> Output<'a> {
         };
         Self {
             head: head.encode_to_vec(),
-            values,
+            values: output.padded(),
         }
     }
 
     pub(super) fn encoded_len(&self) -> usize {
-        let bytes = size_of_val(self.values);
+        let bytes = bytes_of(self.values.view());
         self.head.len() + key_len(FLOAT_VAL) + encoded_len_varint(bytes as u64) + bytes
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.head);
         encode_key(FLOAT_VAL, WireType::LengthDelimited, out);
-        encode_varint(size_of_val(self.values) as u64, out);
-        numbers::append(self.values, out);
+        encode_varint(bytes_of(self.values.view()) as u64, out);
+        append(self.values.view(), out);
     }
 }
 

@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use super::encode::AnswerOptions;
 use crate::http::error::{ApiError, ErrorCode, Place};
-use crate::http::grpc::{Fields, Floats, Malformed, Value};
-use crate::http::numbers::{Element, finite};
-use crate::http::predict::Rows;
+use crate::http::grpc::{Doubles, Fields, Floats, Malformed, Value};
+use crate::http::intake::{Declared, Form, InputRows, ReceivedInputs, Rows, Size, check, named};
 use crate::http::v2::infer::{expect_id, not_in_sequence, reserved};
-use crate::http::v2::inputs::{Data, ReceivedInputs};
 use crate::http::v2::outputs::{self, RequestedOutput, no_shared_memory};
-use crate::http::v2::shape::{Declared, Form, check, wrong_count};
 use crate::json::MAX_RANK;
 use crate::model::Signature;
 use crate::spelling::excerpt;
+use crate::tensor::{ByteStrings, DataType, TensorSpec, View};
 
 /// Reads a request.
 ///
@@ -82,17 +80,15 @@ pub(super) fn decode(
     let mut taken = ReceivedInputs::none(signature);
     for (index, tensor) in inputs.iter().enumerate() {
         let data = tensor.data(signature, &taken, raw.get(index).copied(), max_rows);
-        data.and_then(|data| taken.put(data))
+        data.and_then(|(index, rows)| taken.put(index, rows))
             .map_err(|error| error.at(Place::Item("inputs", index)))?;
     }
-    let (rows, inputs) = taken.finish()?;
-    let answering = AnswerOptions { id, outputs };
     let rows = Rows {
-        rows,
-        inputs,
         timeout,
+        finish: RequestedOutput::any_finished(&outputs, signature),
+        ..taken.finish("inputs", max_rows)?
     };
-    Ok((answering, rows))
+    Ok((AnswerOptions { id, outputs }, rows))
 }
 
 /// One of `inputs`, without its raw data.
@@ -102,20 +98,15 @@ struct Tensor<'b> {
     name: &'b str,
     datatype: &'b str,
     shape: Declared,
-    /// `contents`, if there are any.
-    contents: Option<Contents<'b>>,
-}
-
-#[derive(Default)]
-struct Contents<'b> {
-    fp32: Floats<'b>,
-    /// The name of another field that has values.
-    other: Option<&'static str>,
+    /// The message itself, for its `contents`: they can be read once it is known what they are.
+    message: Fields<'b>,
+    has_contents: bool,
 }
 
 impl<'b> Tensor<'b> {
-    fn read(mut fields: Fields<'b>, place: usize) -> Result<Self, ApiError> {
-        let (mut name, mut datatype, mut contents) = ("", "", None);
+    fn read(message: Fields<'b>, place: usize) -> Result<Self, ApiError> {
+        let (mut name, mut datatype, mut has_contents) = ("", "", false);
+        let mut fields = message;
         let mut extents = Vec::with_capacity(4);
         while let Some((number, value)) = fields.next()? {
             match number {
@@ -152,9 +143,7 @@ impl<'b> Tensor<'b> {
                         ));
                     }
                 }
-                5 => contents
-                    .get_or_insert_with(Contents::default)
-                    .read(value.fields()?)?,
+                5 => has_contents = true,
                 _ => {}
             }
         }
@@ -163,30 +152,35 @@ impl<'b> Tensor<'b> {
             name,
             datatype,
             shape: Declared::of(extents),
-            contents,
+            message,
+            has_contents,
         })
     }
 
-    /// Its values, once it fits the model.
-    fn data(
+    /// The position of its input and its rows, once it fits the model.
+    fn data<'a>(
         &self,
-        signature: &Signature,
-        taken: &ReceivedInputs<'_>,
+        signature: &'a Signature,
+        taken: &ReceivedInputs<'a>,
         raw: Option<&[u8]>,
         max_rows: usize,
-    ) -> Result<Data, ApiError> {
+    ) -> Result<(usize, InputRows<'a>), ApiError> {
         let place = self.place;
-        let index = taken.index_of(self.name, || format!("inputs[{place}]"))?;
+        let index = taken.index_of(self.name, || format!("inputs[{place}].name"))?;
         let spec = &signature.inputs[index];
         let form = match raw {
             Some(_) => Form::Binary,
-            None => Form::Json,
+            None => Form::Typed,
         };
-        let rows = check(spec, self.datatype, &self.shape, max_rows, form)?;
-        let element = Element::named(self.datatype).expect("`check` takes no other datatype");
-        let bytes = match (raw, &self.contents) {
-            (Some(raw), None) => raw,
-            (Some(_), Some(_)) => {
+        let size = check(spec, named(self.datatype), &self.shape, max_rows, form)?;
+        let mut rows = InputRows::none(spec);
+        match (raw, self.has_contents) {
+            (Some(raw), false) => {
+                let place = || format!("raw_input_contents[{place}]");
+                rows.read_binary(size, raw, signature.allow_non_finite, place)?;
+            }
+            (None, true) => self.contents(size, &mut rows, signature)?,
+            (Some(_), true) => {
                 return Err(ApiError::invalid(
                     ErrorCode::AmbiguousRequest,
                     format!(
@@ -195,21 +189,7 @@ impl<'b> Tensor<'b> {
                     ),
                 ));
             }
-            (None, Some(Contents { fp32, other })) => match (fp32.bytes(), other) {
-                (Some(bytes), None) => bytes,
-                (_, Some(other)) => {
-                    return Err(ApiError::invalid(
-                        ErrorCode::DatatypeMismatch,
-                        format!(
-                            "inputs[{place}].contents: expected fp32_contents, as input {:?} is \
-                             {spec}, got {other}; send its values there",
-                            spec.name
-                        ),
-                    ));
-                }
-                (None, None) => &[],
-            },
-            (None, None) => {
+            (None, false) => {
                 return Err(ApiError::invalid(
                     ErrorCode::MissingField,
                     format!(
@@ -219,54 +199,108 @@ impl<'b> Tensor<'b> {
                     ),
                 ));
             }
-        };
-        // The shape was checked, so that this cannot overflow 128 bits.
-        let expected = rows as u128 * spec.shape.elements() as u128 * element.bytes() as u128;
-        if bytes.len() as u128 != expected {
-            return Err(match raw {
-                None => wrong_count(spec, rows, bytes.len() / element.bytes()),
-                Some(_) => ApiError::invalid(
-                    ErrorCode::BinarySizeMismatch,
-                    format!(
-                        "raw_input_contents[{place}]: input {:?}: {} {} takes {expected} bytes, got \
-                         {}; send {} bytes a value",
-                        spec.name,
-                        self.datatype,
-                        self.shape,
-                        bytes.len(),
-                        element.bytes()
-                    ),
-                ),
-            });
         }
-        Ok(Data {
-            index,
-            rows,
-            values: finite(signature, spec, element, bytes)?,
-        })
+        Ok((index, rows))
+    }
+
+    /// Reads the values in `contents`.
+    fn contents(
+        &self,
+        size: Size,
+        rows: &mut InputRows<'_>,
+        signature: &Signature,
+    ) -> Result<(), ApiError> {
+        let expected = field_of(size.datatype);
+        let most = size.values(rows.spec());
+        let (mut floats, mut doubles) = (Floats::default(), Doubles::default());
+        let (mut integers, mut strings) = (Vec::new(), ByteStrings::default());
+        let mut found = 0;
+        let mut tensor = self.message;
+        while let Some((number, value)) = tensor.next()? {
+            if number != 5 {
+                continue;
+            }
+            let mut contents = value.fields()?;
+            while let Some((number, value)) = contents.next()? {
+                let Some((_, name)) = FIELDS.iter().find(|(field, _)| *field == number) else {
+                    continue;
+                };
+                if number != expected {
+                    return Err(self.other_field(name, expected, rows.spec()));
+                }
+                match number {
+                    6 => floats.add(value)?,
+                    7 => doubles.add(value)?,
+                    8 => strings.push(value.bytes()?),
+                    _ => value.integers(|integer| {
+                        found += 1;
+                        // Those that are too many are counted only.
+                        if integers.len() <= most {
+                            integers.push(integer);
+                        }
+                        Ok::<_, ApiError>(())
+                    })?,
+                }
+            }
+        }
+        let place = || format!("inputs[{}].contents", self.place);
+        let allow_non_finite = signature.allow_non_finite;
+        match expected {
+            6 | 7 => {
+                let (bytes, value) = match expected {
+                    6 => (floats.bytes(), size_of::<f32>()),
+                    _ => (doubles.bytes(), size_of::<f64>()),
+                };
+                match bytes.len() / value == most {
+                    true => rows.read_binary(size, bytes, allow_non_finite, place),
+                    false => Err(rows.wrong_count(size, bytes.len() / value)),
+                }
+            }
+            8 => rows.take_declared(size, View::Bytes(strings.view())),
+            _ if found == most => rows.take_declared(size, View::I64(&integers)),
+            _ => Err(rows.wrong_count(size, found)),
+        }
+    }
+
+    /// The refusal of values in the field of another datatype.
+    fn other_field(&self, found: &str, expected: u64, spec: &TensorSpec) -> ApiError {
+        let expected = FIELDS.iter().find(|(field, _)| *field == expected);
+        ApiError::invalid(
+            ErrorCode::DatatypeMismatch,
+            format!(
+                "inputs[{}].contents: expected {}, as input {:?} is {spec}, got {found}; send its values \
+                 there",
+                self.place,
+                expected.map_or("", |(_, name)| name),
+                spec.name
+            ),
+        )
     }
 }
 
-impl<'b> Contents<'b> {
-    fn read(&mut self, mut fields: Fields<'b>) -> Result<(), Malformed> {
-        while let Some((number, value)) = fields.next()? {
-            let other = match number {
-                6 => {
-                    self.fp32.add(value)?;
-                    continue;
-                }
-                1 => "bool_contents",
-                2 => "int_contents",
-                3 => "int64_contents",
-                4 => "uint_contents",
-                5 => "uint64_contents",
-                7 => "fp64_contents",
-                8 => "bytes_contents",
-                _ => continue,
-            };
-            self.other = Some(other);
-        }
-        Ok(())
+/// The fields of `InferTensorContents`.
+const FIELDS: [(u64, &str); 8] = [
+    (1, "bool_contents"),
+    (2, "int_contents"),
+    (3, "int64_contents"),
+    (4, "uint_contents"),
+    (5, "uint64_contents"),
+    (6, "fp32_contents"),
+    (7, "fp64_contents"),
+    (8, "bytes_contents"),
+];
+
+/// The field that has the values of a datatype. Halves have none, and are refused before.
+fn field_of(datatype: DataType) -> u64 {
+    match datatype {
+        DataType::Bool => 1,
+        DataType::Int8 | DataType::Int16 | DataType::Int32 => 2,
+        DataType::Int64 => 3,
+        DataType::Uint8 | DataType::Uint16 | DataType::Uint32 => 4,
+        DataType::Uint64 => 5,
+        DataType::Fp16 | DataType::Bf16 | DataType::Fp32 => 6,
+        DataType::Fp64 => 7,
+        DataType::Bytes => 8,
     }
 }
 

@@ -1,12 +1,11 @@
 //! The outputs to a `ModelInferResponse`.
 
-use std::cell::OnceCell;
-
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use crate::http::error::ApiError;
 use crate::http::grpc::{inference, prefixed};
+use crate::http::intake::binary::{append, bytes_of};
 use crate::http::v2::outputs::{OutputValues, RequestedOutput};
 use crate::model::Model;
 use crate::request::InferResponse;
@@ -44,10 +43,8 @@ impl AnswerOptions {
         response: &InferResponse,
         place: Place,
     ) -> Result<http::Response<Vec<u8>>, ApiError> {
-        let signature = &model.signature;
-        let classes = OnceCell::new();
         let outputs = self.outputs.iter();
-        let outputs = outputs.map(|asked| OutputValues::of(asked, signature, response, &classes));
+        let outputs = outputs.map(|asked| OutputValues::of(asked, model, response));
         let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
         let described = outputs.iter().map(|output| {
             let extents = output.row_shape.iter();
@@ -67,7 +64,7 @@ impl AnswerOptions {
             ..Default::default()
         };
         let raw_bytes = outputs.iter().map(|output| {
-            let bytes = output.values.binary_bytes();
+            let bytes = bytes_of(output.values.view());
             key_len(RAW) + encoded_len_varint(bytes as u64) + bytes
         });
         let bytes = head.encoded_len() + raw_bytes.sum::<usize>();
@@ -85,8 +82,9 @@ impl AnswerOptions {
             .expect("a vector takes what there is memory for");
         for output in &outputs {
             encode_key(RAW, WireType::LengthDelimited, &mut out);
-            encode_varint(output.values.binary_bytes() as u64, &mut out);
-            output.values.append_to(&mut out);
+            let values = output.values.view();
+            encode_varint(bytes_of(values) as u64, &mut out);
+            append(values, &mut out);
         }
         Ok(http::Response::new(out))
     }

@@ -18,8 +18,11 @@ use crate::http::predict::{Admitted, MinBytes, Sizes};
 use crate::metrics::Route;
 use crate::request::InferError;
 
-/// The bytes of the shortest value: a half.
-const VALUE_BYTES: usize = 2;
+/// The least that a message takes: a half, or an integer of one byte.
+const MIN_BYTES: MinBytes = MinBytes::PerValue {
+    single: 2,
+    other: 1,
+};
 
 /// Answers `ModelInfer`.
 pub(super) async fn answer(
@@ -46,7 +49,7 @@ async fn infer(
     share: Share<'_>,
     place: Place,
 ) -> Result<Response, ApiError> {
-    let sizes = Sizes::of(&admitted, message.len(), MinBytes::PerNumber(VALUE_BYTES));
+    let sizes = Sizes::of(&admitted, message.len(), MIN_BYTES);
     admitted
         .answer(
             share,

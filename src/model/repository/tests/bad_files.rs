@@ -49,25 +49,6 @@ fn weights_that_are_cut_off_anywhere_are_never_served() {
 }
 
 #[test]
-fn a_model_whose_inputs_no_request_can_carry_is_not_served() {
-    let stage = Stage::of(&[("m/1", 2.0)]);
-    let config = r#"{"model_type": "sequential",
-        "inputs": [{"name": "ids", "shape": [null], "datatype": "INT64"}],
-        "layers": [{"type": "embedding", "name": "words"}, {"type": "mean_pooling"}]}"#;
-    let header = r#"{"words.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}}"#;
-    let weights = safetensors(header, &1.0_f32.to_le_bytes());
-    write_model(&stage.path("m/2"), config.as_bytes(), &weights);
-    stage.repository.rescan();
-    let (state, reason) = stage.entry("m", 2);
-    assert_eq!(state, ModelState::Unavailable);
-    assert!(
-        reason.starts_with("input \"ids\": expected FP32 of a fixed shape, got INT64 [-1, -1]"),
-        "{reason}"
-    );
-    assert_eq!(stage.entry("m", 1), (ModelState::Ready, String::new()));
-}
-
-#[test]
 fn weights_that_are_garbled_are_never_served() {
     let data = [1.0_f32.to_le_bytes(), 0.0_f32.to_le_bytes()].concat();
     let bias = r#""1.bias":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}"#;
