@@ -6,8 +6,8 @@
 //!                        └─ ... a thread a core ... ─┘
 //! ```
 //!
-//! Memory is constant: so many blocks are on their way and no more, and the rows of one pass are few.
-//! Each row is accounted for: it is scored, or it stands among the bad rows with its line.
+//! Memory is constant: the number of blocks in flight is fixed, and so is the number of rows a pass.
+//! Each row is accounted for: it is scored, or it is listed among the bad rows with its line.
 
 mod encode;
 mod error;
@@ -66,7 +66,7 @@ pub enum Event<'a> {
     Progress {
         /// What became of the rows until now.
         tally: Tally,
-        /// How much of the input is behind, in bytes or rows.
+        /// How much of the input is done, in bytes or rows.
         done: u64,
         /// How much the input has of them, if that can be told.
         total: Option<u64>,
@@ -86,7 +86,7 @@ pub enum Done {
 ///
 /// # Errors
 /// [`BatchError`] if files cannot be read or written, do not fit the model, or an output is in the way;
-/// not for rows that are bad, of which the tally tells.
+/// not for bad rows, which the tally counts.
 pub fn score(
     model: &Model,
     settings: &Settings,
@@ -162,7 +162,7 @@ fn check_parquet(path: &Path) -> Result<(), BatchError> {
     }
     if path == Path::new(STANDARD) {
         return Err(BatchError::refused(format!(
-            "{STANDARD}: expected a file of Parquet, got a stream, in which one cannot go to and fro; \
+            "{STANDARD}: expected a file of Parquet, got a stream, which has no random access; \
              give it a name"
         )));
     }
@@ -224,7 +224,7 @@ impl Run<'_> {
                 let (taken, scored) = (taken.clone(), scored.clone());
                 scope.spawn(move || self.work(&taken, &scored));
             }
-            // Nobody waits for blocks that no worker is there to take.
+            // No one waits for blocks that no worker is left to take.
             drop(taken);
             scope.spawn(move || {
                 for index in 0.. {
@@ -235,7 +235,7 @@ impl Run<'_> {
                         Ok(Some(block)) => waiting.send((index, block)).is_ok(),
                         Ok(None) => false,
                         Err(error) => {
-                            // Without a writer there is nobody to tell.
+                            // Without a writer there is no one to tell.
                             let _ = scored.send((index, Err(error)));
                             false
                         }
@@ -254,7 +254,7 @@ impl Run<'_> {
         let mut workspace = Workspace::new();
         let mut rows = Rows::new(self.table);
         loop {
-            let next = taken.lock().expect("nobody panics with it").recv();
+            let next = taken.lock().expect("no one panics while holding it").recv();
             let Ok((index, block)) = next else {
                 return;
             };

@@ -50,7 +50,7 @@ pub use target::TargetError;
 /// The most connections of a step.
 pub const MAX_CONNECTIONS: usize = 10_000;
 
-/// What the process has open beside its connections, with some to spare.
+/// The files that the process has open apart from its connections, with some to spare.
 const OTHER_FILES: usize = 64;
 
 /// Why nothing was measured.
@@ -65,7 +65,7 @@ pub enum BenchError {
         /// What happened.
         reason: String,
     },
-    /// It speaks HTTP, and not the protocol.
+    /// It speaks HTTP, but not the protocol.
     NoServer {
         /// The server.
         url: String,
@@ -269,7 +269,7 @@ fn model_path(settings: &Settings) -> String {
     format!("/models/{}{version}", escaped(&settings.model))
 }
 
-/// A segment of a path: what may not stand in one is escaped.
+/// A segment of a path, with what may not appear in one escaped.
 fn escaped(segment: &str) -> String {
     let mut text = String::new();
     for byte in segment.bytes() {
@@ -287,7 +287,7 @@ fn uri(path: &str) -> Uri {
     path.parse().expect("its segments are escaped")
 }
 
-/// Asks a question before the load, or beside it.
+/// Sends a request before the load or during it.
 async fn get(client: &mut Client, path: &str, headers: &HeaderMap) -> Result<Reply, Failed> {
     let mut request = Request::new(Full::<Bytes>::default());
     *request.uri_mut() = uri(path);

@@ -170,7 +170,7 @@ pub struct Models {
     pub max_weight_bytes: u64,
 }
 
-/// Paths of Vertex AI, beside those that there always are.
+/// Paths of Vertex AI, in addition to the default ones.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vertex {
@@ -292,15 +292,15 @@ impl Limits {
         if self.max_inflight_body_bytes > 0 {
             return self.max_inflight_body_bytes;
         }
-        // Beside the weights, which may take four fifths, and the process itself.
+        // The rest is for the weights, which may take four fifths, and the process itself.
         let eighth = memory.map_or(u64::MAX, |bytes| bytes / 8);
         let eighth = usize::try_from(eighth).unwrap_or(usize::MAX);
         eighth.min(MOST_INFLIGHT_BYTES).max(self.max_body_bytes)
     }
 }
 
-/// The threads that 0 stands for: the cores that this process may use, its affinity and its
-/// cgroup's quota counted.
+/// The number of threads that 0 means: the cores that this process may use, by its affinity and its
+/// cgroup's quota.
 #[must_use]
 pub fn cpu_budget() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

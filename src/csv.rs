@@ -1,7 +1,7 @@
 //! CSV (RFC 4180): lines into cells, and cells into numbers.
 //!
 //! Numbers are read as those of JSON are, to the same bits. Lines that hold nothing but plain numbers,
-//! as nearly all do, are read where they stand; what is quoted goes through `csv-core`.
+//! as nearly all do, are read in place; quoted cells go through `csv-core`.
 
 mod cells;
 
@@ -12,9 +12,9 @@ use memchr::{memchr, memchr2, memrchr};
 use crate::json::{parse_f32, read_run};
 use crate::spelling::excerpt;
 
-/// Reads a line of `width` plain numbers; returns the position behind it.
+/// Reads a line of `width` plain numbers; returns the position after it.
 ///
-/// `None` if it is no such line; the numbers that were appended to `values` till then stay.
+/// `None` if it is no such line; the numbers appended to `values` until then stay.
 pub(crate) fn plain_row(
     text: &[u8],
     at: usize,
@@ -22,7 +22,7 @@ pub(crate) fn plain_row(
     values: &mut Vec<f32>,
 ) -> Option<usize> {
     let start = values.len();
-    // All but the last have a comma behind.
+    // A comma follows all but the last.
     let mut at = at + read_run(&text[at..], values, width.saturating_sub(1));
     loop {
         let (value, end) = parse_f32(text, at).ok()?;
@@ -79,13 +79,13 @@ pub(crate) fn last_record_end(text: &[u8]) -> Option<usize> {
     last
 }
 
-/// Where in a record a character stands.
+/// Where in a record a character is.
 #[derive(Clone, Copy)]
 enum Place {
     CellStart,
     Plain,
     Quoted,
-    /// Behind a quote inside of quotes: the end of them, or half of one that is meant.
+    /// After a quote inside quotes: the closing quote, or the first half of an escaped one.
     QuoteInQuoted,
 }
 

@@ -55,8 +55,8 @@ impl Engine {
         Self::compile_releasing(graph, isa, &mut drop)
     }
 
-    /// As [`Engine::compile_for`]. Gives the constants away, one after the other, as soon as the
-    /// last kernel that needs it has what it needs of it, and before the next kernel is prepared.
+    /// As [`Engine::compile_for`]. Hands over each constant as soon as the last kernel that needs it is
+    /// prepared, and before the next kernel is.
     #[must_use]
     pub fn compile_releasing(
         mut graph: Graph,

@@ -1,7 +1,7 @@
 //! API keys: who may ask, by name.
 //!
 //! The file has a name and a key a line. Several keys are valid at once, so that one can be
-//! replaced while clients still use the other; a name may have several. A key may stand as
+//! replaced while clients still use the other; a name may have several. A key may be given as
 //! `sha256:HEX`, the digest of what clients send, so that the file holds no secret.
 //!
 //! ```text
@@ -19,7 +19,7 @@ use crate::metrics::Counter;
 
 /// The fewest characters of a key in plain text: 16 random ones cannot be guessed.
 const MIN_KEY_CHARS: usize = 16;
-/// The most bytes of a key that is looked at; longer ones are none of ours.
+/// The most bytes of a key; longer ones cannot be valid and are refused unread.
 const MAX_KEY_BYTES: usize = 512;
 /// The most keys of a file. Each is compared with, and each name is a label of the metrics.
 const MAX_KEYS: usize = 1000;

@@ -32,7 +32,7 @@ impl Lifecycle {
 
     /// Reports the start as done. A process that drains already stays so.
     pub fn ready(&self) {
-        // A failed exchange means ready already, or a stop signal during the start: both stand.
+        // A failed exchange means ready already, or a stop signal during the start: both are kept.
         let _ = self
             .stage
             .compare_exchange(STARTING, READY, Ordering::AcqRel, Ordering::Acquire);
@@ -64,8 +64,8 @@ impl Lifecycle {
         }
     }
 
-    /// Whether the process does its work, however much of it there is. One that does not is best
-    /// started again.
+    /// Whether the process makes progress, however much work it has. One that does not should be
+    /// restarted.
     #[must_use]
     pub fn is_live(&self) -> bool {
         !self.has_stalled.load(Ordering::Acquire)

@@ -139,7 +139,7 @@ impl Metrics {
         self.0.process_state.follow(Box::new(ask));
     }
 
-    /// Shows where all model versions stand.
+    /// Shows the state of all model versions.
     pub fn show_states<'a>(
         &self,
         states: impl Iterator<Item = (&'a str, u64, ModelState)> + Clone,

@@ -49,7 +49,7 @@ pub struct Imported {
 /// Makes the next version of the model in directory `out` of the ONNX file at `path`.
 ///
 /// # Errors
-/// [`ImportError`]; then nothing is left behind.
+/// [`ImportError`]; nothing is written then.
 pub fn import(path: &Path, out: &Path, options: &Options) -> Result<Imported, ImportError> {
     let model = read(path)?;
     let network = Reader::new(&model, path, options)?.read()?;

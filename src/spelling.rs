@@ -1,4 +1,4 @@
-//! Names and texts from outside in messages: how they are shown, and what somebody may have meant.
+//! Names and texts from outside in messages: how they are shown, and what name a misspelled one may have meant.
 
 /// Shows text from outside in a message: quoted, escaped, and cut after `max_chars` characters.
 #[must_use]
@@ -45,7 +45,7 @@ pub(crate) fn edits(a: &str, b: &str) -> usize {
 const MAX_COMPARED_BYTES: usize = 64;
 const MAX_COMPARED_NAMES: usize = 1000;
 
-/// The known name that `name` is most likely a slip of; `None` if it is like none of them.
+/// The known name that `name` is most likely a misspelling of; `None` if it resembles none.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters wrong is another word, not a slip; case and separators are free.
     let plain = |text: &str| text.to_lowercase().replace(['-', ' ', '.'], "_");

@@ -18,15 +18,15 @@ use tracing_subscriber::{Registry, reload};
 
 use crate::config::{Format, Level, Log};
 
-/// Messages that may wait to be written: a burst of one for each of thousands of requests, about
-/// 2 MB at 300 bytes a message.
+/// The most messages that wait to be written: enough for a burst of one for each of thousands of
+/// requests, about 2 MB at 300 bytes a message.
 const QUEUED_LINES: usize = 8192;
 
 /// The longest message. What clients have a part in is cut where it is logged, so that only a fault
 /// of this server makes a longer one; it is dropped and counted.
 const MAX_LINE_BYTES: usize = 64 << 10;
 
-/// How long the end of the process waits for the last messages to be written.
+/// How long the process waits at its end until the last messages are written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Keeps the log being written; waits for the last messages when dropped, a second at most.

@@ -5,7 +5,7 @@
 //! table -> target, inputs -> split -> features -> fit -> save (-> model::Model) -> score, findings -> report
 //! ```
 //!
-//! Nothing here knows a terminal: whoever trains watches by an [`Observer`].
+//! Nothing here knows a terminal: the caller watches through an [`Observer`].
 
 mod digits;
 mod epoch;
@@ -62,7 +62,7 @@ pub struct Trained {
     pub version: u64,
     /// A body of a predict request.
     pub example: String,
-    /// What there is to say of it.
+    /// Its report.
     pub report: Report,
 }
 

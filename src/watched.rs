@@ -1,8 +1,8 @@
 //! Small files that are read again when they change: keys, certificates.
 //!
-//! A version that cannot be used changes nothing: what was read last goes on, the log and
-//! `safeserve_file_stale` say so. Looking is by what the system says of the file, so that a rename,
-//! a link that is set anew (Kubernetes' secrets) and a file written in place are all seen.
+//! A version that cannot be used changes nothing: the last one read stays in use, and the log and
+//! `safeserve_file_stale` say so. Changes are found by the file's identity in the system, so that a
+//! rename, a replaced link (Kubernetes' secrets) and a file written in place are all seen.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;

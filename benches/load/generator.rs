@@ -78,7 +78,7 @@ impl Client {
 /// # Panics
 /// If an answer is not 200.
 pub(crate) fn run(target: &Target<'_>, connections: usize, length: Duration) -> Cell {
-    // Whoever answers with more than this grows the buffers.
+    // A server that answers with more than this grows the buffers.
     let answer_bytes = Client::connect(target.address).exchange(&target.requests[0]) + 4096;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -18,7 +18,7 @@ pub enum BatchError {
     },
     /// The input, the output and the model do not fit what was asked for.
     Refused {
-        /// The place, what was expected, what is there, and the mend.
+        /// The place, what was expected, what is there, and how to fix it.
         message: String,
     },
     /// The count of rows does not come out. It is a fault of the program.

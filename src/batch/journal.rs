@@ -1,4 +1,4 @@
-//! How far a run has come, beside its output, so that another can go on with it.
+//! How far a run has come, stored next to its output, so that another run can continue it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -116,7 +116,7 @@ impl Journal {
         }
     }
 
-    /// Replaces what stands there, in one step.
+    /// Replaces the journal in one step.
     pub(super) fn write(&self, output: &Path) -> Result<(), BatchError> {
         let path = Self::path(output);
         let new = with_suffix(output, ".journal.new");

@@ -124,7 +124,7 @@ impl Batches {
         self.total
     }
 
-    /// Goes on behind so many rows.
+    /// Continues after this position's rows.
     pub(super) fn go_to(&mut self, position: Position) -> Result<(), BatchError> {
         (self.next_group, self.left) = (0, 0);
         let mut rows =
@@ -159,7 +159,7 @@ impl Batches {
         Ok(true)
     }
 
-    /// The next rows; `None` behind the last.
+    /// The next rows; `None` after the last.
     pub(super) fn next(&mut self) -> Result<Option<Batch>, BatchError> {
         while self.left == 0 {
             if self.next_group().map_err(bad(&self.path))? {
@@ -228,13 +228,13 @@ fn bad(path: &Path) -> impl Fn(ParquetError) -> BatchError {
     let path = path.display().to_string();
     move |error| {
         BatchError::refused(format!(
-            "{path}: expected a whole file of Parquet: {error}; write it anew"
+            "{path}: expected a whole file of Parquet: {error}; write it again"
         ))
     }
 }
 
 impl Batch {
-    /// The position behind it.
+    /// The position after it.
     pub(super) fn end(&self) -> Position {
         let rows = self.rows as u64;
         Position {
@@ -271,7 +271,7 @@ impl<'a> ParquetRows<'a> {
         self.first + self.at as u64
     }
 
-    /// Reads up to so many rows more; says whether any are left.
+    /// Reads up to `max_rows` more rows; returns whether any are left.
     pub(super) fn read(&mut self, max_rows: usize, rows: &mut Rows) -> bool {
         while self.at < self.count {
             if rows.count() + rows.faults.len() >= max_rows {

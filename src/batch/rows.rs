@@ -109,7 +109,7 @@ impl Rows {
     }
 }
 
-/// Cells of text, one behind the other.
+/// Cells of text, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     text: String,

@@ -55,7 +55,7 @@ pub struct Settings {
     pub output: PathBuf,
     /// Its form.
     pub to: Format,
-    /// The file of bad rows; `None` for the output's name with `.errors.csv` behind it.
+    /// The file of bad rows; `None` for the output's name followed by `.errors.csv`.
     pub errors: Option<PathBuf>,
     /// What to do if the output exists.
     pub existing: Existing,

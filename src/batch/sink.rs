@@ -62,8 +62,8 @@ pub(super) enum Opened {
 
 /// Opens the output, as its settings say what to do with what is there.
 ///
-/// While they are written both files have `.part` behind their names; they get their own when all of
-/// both is on the disk. An interrupted run leaves them, with its journal.
+/// While they are written, both files' names end in `.part`; they are renamed when all of both is on
+/// the disk. An interrupted run leaves them, with its journal.
 ///
 /// # Errors
 /// If there is an output and neither `--overwrite` nor `--resume` was said, if two of the files are one,
@@ -194,7 +194,7 @@ pub(super) fn open(
     Ok(Opened::Begin(Box::new(sink), start))
 }
 
-/// Where bad rows go beside a stream: to a file if one is named, else to standard error.
+/// Where bad rows go if the output is a stream: to a file if one is named, else to standard error.
 fn stream_faults(settings: &Settings) -> Result<Faults, BatchError> {
     let Some(path) = &settings.errors else {
         return Ok(Faults::Stderr(io::stderr()));
@@ -218,7 +218,7 @@ fn errors_there(path: &Path) -> BatchError {
     ))
 }
 
-/// Refuses a run of which two files are one: it would destroy what it reads or writes.
+/// Refuses a run in which two files are the same: it would destroy what it reads or writes.
 fn check_apart(settings: &Settings) -> Result<(), BatchError> {
     let is_stream = settings.output == Path::new(STANDARD);
     let stream = |path: &Path, name: &str| match path == Path::new(STANDARD) {
@@ -233,7 +233,7 @@ fn check_apart(settings: &Settings) -> Result<(), BatchError> {
     let errors = errors.or_else(|| (!is_stream).then(|| errors_path(&settings.output)));
     files.extend(errors.map(|errors| ("the file of --errors", errors)));
     if !is_stream {
-        // What is beside them while they are written.
+        // The files that exist next to them while they are written.
         for index in 1..files.len() {
             files.push(("a .part", with_suffix(&files[index].1, ".part")));
         }
@@ -275,7 +275,7 @@ fn are_one(first: &Path, second: &Path) -> bool {
         || place(first).is_some_and(|first| Some(first) == place(second))
 }
 
-/// Opens a file's part for this run alone, cut to so many bytes.
+/// Opens a file's part for this run alone, truncated to `bytes`.
 fn part_of(path: &Path, bytes: u64) -> Result<File, BatchError> {
     let part = with_suffix(path, ".part");
     let file = OpenOptions::new()

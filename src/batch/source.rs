@@ -143,7 +143,7 @@ impl Source {
         self.total
     }
 
-    /// The columns that nobody reads.
+    /// The columns that no one reads.
     pub(super) fn unused(&self) -> &[String] {
         match &self.layouts {
             Layouts::Csv(layout) => &layout.unused,
@@ -196,7 +196,7 @@ fn header_layout(header: &[u8], table: &Table) -> Result<Layout, BatchError> {
 }
 
 impl Blocks {
-    /// The next block; `None` behind the last.
+    /// The next block; `None` after the last.
     pub(super) fn next(&mut self) -> Result<Option<Body>, BatchError> {
         match self {
             Self::Text(text, path) => {
@@ -210,7 +210,7 @@ impl Blocks {
 }
 
 impl Body {
-    /// The position behind it.
+    /// The position after it.
     pub(super) fn end(&self) -> Position {
         match self {
             Self::Text(block) => block.end,
@@ -242,7 +242,7 @@ impl Layouts {
 }
 
 impl Records<'_> {
-    /// Reads up to so many rows more; says whether any are left.
+    /// Reads up to `max_rows` more rows; returns whether any are left.
     pub(super) fn read(&mut self, max_rows: usize, rows: &mut Rows) -> bool {
         match self {
             Self::Csv(records) => records.read(max_rows, rows),

@@ -113,7 +113,7 @@ pub(super) struct Layout {
     pub(super) cells: Vec<usize>,
     /// The cell of each column that is carried along.
     pub(super) keep: Vec<usize>,
-    /// The columns that nobody reads.
+    /// The columns that no one reads.
     pub(super) unused: Vec<String>,
 }
 
@@ -167,7 +167,7 @@ impl Layout {
             .collect();
         if cells.len() != table.columns.len() {
             return Err(BatchError::refused(format!(
-                "the header: expected {} columns beside those that are kept, as the model names none \
+                "the header: expected {} columns apart from those that are kept, as the model names none \
                  and takes {}, got {}; take the others out, or name the model's in \"feature_names\"",
                 table.columns.len(),
                 table.inputs[0],

@@ -22,7 +22,7 @@ pub struct Tally {
     pub rows: u64,
     /// Those that were scored.
     pub scored: u64,
-    /// Those that were not, of which the file of bad rows says why.
+    /// Rows that were not scored; the file of bad rows says why.
     pub bad: u64,
     /// Lines with nothing on them, which are no rows.
     pub blank: u64,

@@ -12,7 +12,7 @@ use super::client::Reply;
 use super::settings::Protocol;
 use super::tally::{Failed, Failure};
 
-/// The header that says where tensors begin behind the JSON.
+/// The header that says how long the JSON is, and so where the tensors begin.
 pub(super) const JSON_LENGTH: &str = "inference-header-content-length";
 
 /// Checks answers. The same rows have the same answer, so most are the bytes of one that was checked

@@ -24,7 +24,7 @@ const NUMBER_BYTES: usize = 8;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Body {
     pub(super) bytes: Bytes,
-    /// Its JSON's length, if tensors stand behind it.
+    /// The length of its JSON, if tensors follow.
     pub(super) json_bytes: Option<usize>,
     pub(super) rows: usize,
 }
@@ -269,7 +269,7 @@ impl Random {
     }
 }
 
-/// Reads the bodies of a file: JSON values one after the other, one a line or not, each sent as it stands.
+/// Reads the bodies of a file: JSON values, one a line or not, each sent unchanged.
 pub(super) fn read(file: &Path, protocol: Protocol) -> Result<Vec<Body>, BodyError> {
     let mut text = Vec::new();
     let limit = MAX_BODIES_BYTES as u64 + 1;
@@ -285,7 +285,7 @@ pub(super) fn read(file: &Path, protocol: Protocol) -> Result<Vec<Body>, BodyErr
 fn split(text: Bytes, protocol: Protocol) -> Result<Vec<Body>, String> {
     if text.len() > MAX_BODIES_BYTES {
         return Err(format!(
-            "longer than {MAX_BODIES_BYTES} bytes; a part of it will do"
+            "longer than {MAX_BODIES_BYTES} bytes; use a part of it"
         ));
     }
     let mut bodies = Vec::new();

@@ -91,7 +91,7 @@ pub struct Step {
     pub rows_per_second: f64,
     /// Of the correct answers; null without any.
     pub latency_ms: Option<Latency>,
-    /// The latency, in ms, that so many percent of the correct answers did not exceed.
+    /// For each percentile, the latency in ms that this share of the correct answers did not exceed.
     pub curve: Vec<(f64, f64)>,
     /// The generator's own CPU time; null where the system does not say.
     pub generator_cpu_seconds: Option<f64>,
@@ -129,7 +129,7 @@ impl Latency {
 /// The server's side of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ServerShare {
-    /// Requests of the model that it answered, whoever sent them.
+    /// Requests for the model that the server answered, from all clients.
     pub requests: u64,
     /// Its CPU time.
     pub cpu_seconds: f64,
@@ -345,8 +345,8 @@ impl Step {
             && server.requests > self.requests
         {
             notes.push(format!(
-                "At {connections} connections the server answered {} requests, of which {} were sent here: somebody \
-                 else loads it too.",
+                "At {connections} connections the server answered {} requests, and {} of them came from this \
+                command: another client loads it too.",
                 server.requests, self.requests
             ));
         }

@@ -54,7 +54,7 @@ impl Totals {
     }
 }
 
-/// What happened from the right to the left. A server that was started anew in between counts from zero.
+/// What happened between the right and the left. A server that restarted in between counts from zero.
 impl Sub for Totals {
     type Output = Self;
 

@@ -25,7 +25,7 @@ use super::tally::{Failed, Failure, Tally};
 /// is gone would be asked a hundred thousand times a second.
 const AFTER_NO_CONNECTION: Duration = Duration::from_millis(20);
 
-/// How often whoever watches is told.
+/// How often the observer is told.
 const TICK: Duration = Duration::from_millis(100);
 
 /// The load of one step.
@@ -69,7 +69,7 @@ pub struct Progress {
     pub failed: u64,
 }
 
-/// Counts for whoever watches, of one thread.
+/// One thread's counts for the observer.
 #[derive(Default)]
 struct Live {
     correct: AtomicU64,
@@ -146,7 +146,7 @@ struct Shared {
     live: Vec<Live>,
 }
 
-/// What a thread gives back.
+/// What a thread returns.
 struct Part {
     tally: Tally,
     end: Instant,
@@ -174,7 +174,7 @@ pub(super) async fn run(
         let (ready, done) = (ready.clone(), done.clone());
         thread::spawn(move || {
             let part = part(&shared, index, started, ready);
-            // Whoever does not wait for it any more does not need it.
+            // A receiver that no longer waits does not need it.
             let _ = done.blocking_send(part);
         });
     }

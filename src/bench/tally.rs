@@ -22,7 +22,7 @@ pub enum Failure {
     Overloaded,
     /// Another status than 200.
     Status(u16),
-    /// Nobody listens at the address.
+    /// Nothing listens at the address.
     Refused,
     /// No connection for another reason: no route, no TLS handshake.
     Unreachable,
@@ -49,7 +49,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A failure and what is known of it.
+/// A failure and what is known about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failed {
     pub(super) failure: Failure,
@@ -76,7 +76,7 @@ pub struct Failures {
     pub first: String,
 }
 
-/// All requests of one step, or of one thread of it.
+/// All requests of one step, or of one of its threads.
 #[derive(Clone)]
 pub struct Tally {
     /// Requests that were begun. Counted before anything is known of them, so that one that was lost
@@ -111,7 +111,7 @@ impl Tally {
         self.begun += 1;
     }
 
-    /// Counts what became of a request of so many rows.
+    /// Counts the outcome of a request: its rows, or why it failed.
     pub(super) fn end(&mut self, outcome: Result<usize, Failed>, latency: Duration) {
         match outcome {
             Ok(rows) => {
@@ -181,7 +181,7 @@ impl Tally {
         &self.failures
     }
 
-    /// Whether every request that was begun stands in exactly one class, and every correct one among the
+    /// Whether every request that was begun is in exactly one class, and every correct one is among the
     /// latencies.
     #[must_use]
     pub fn adds_up(&self) -> bool {

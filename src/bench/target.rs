@@ -32,7 +32,7 @@ pub(super) struct Target {
     addresses: Vec<SocketAddr>,
     /// The value of `Host`.
     pub(super) host: HeaderValue,
-    /// What stands before each path; empty or `/something`.
+    /// The prefix of each path; empty or `/something`.
     prefix: String,
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
@@ -64,7 +64,7 @@ impl fmt::Display for TargetError {
             Self::Url(url) => write!(
                 f,
                 "--url {url:?}: expected http://HOST:PORT or https://HOST:PORT, with a path if the server \
-                 stands below one"
+                is below one"
             ),
             Self::Name { name, error } => write!(f, "--url: no address of {name}: {error}"),
             Self::Authorities { file, reason } => write!(

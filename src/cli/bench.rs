@@ -272,7 +272,7 @@ pub(super) fn run(flags: &Flags) -> Exit {
     reason = "who signals twice does not want to wait for what is in flight"
 )]
 async fn interrupts(stop: Arc<Stop>) {
-    // Where signals cannot be had the system ends the process, as it does without this.
+    // If signals cannot be caught, the system ends the process, as it does without this.
     if tokio::signal::ctrl_c().await.is_ok() {
         stop.stop();
         let _ = tokio::signal::ctrl_c().await;

@@ -14,7 +14,7 @@ const HEADINGS: [&str; 7] = [
     "LOADED IN",
 ];
 
-/// Whether a column is of numbers, which stand at its right edge.
+/// Whether a column holds numbers, which are aligned right.
 const IS_NUMBER: [bool; 7] = [false, true, false, false, true, true, true];
 
 /// The models that serve, one line each, and the others, one line each with the reason.
@@ -67,8 +67,8 @@ fn tensors(specs: &[&TensorSpec]) -> String {
     shown.join(", ")
 }
 
-/// Puts rows under headings, each column as wide as its widest cell; empty without rows. Numbers stand at the
-/// right edge of their columns.
+/// Puts rows under headings, each column as wide as its widest cell; empty without rows. Numbers are
+/// aligned right.
 pub(super) fn align<const N: usize>(
     headings: [&str; N],
     is_number: [bool; N],

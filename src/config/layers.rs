@@ -225,7 +225,7 @@ impl Layers {
                     },
                     |given| format!("{} {given}", kind(&given)),
                 ),
-                mend: mend(&setting.value),
+                hint: hint(&setting.value),
                 origin,
             }),
         }
@@ -249,7 +249,7 @@ impl Layers {
                 key: key.to_owned(),
                 expected: kind(&setting.value).to_owned(),
                 actual: format!("{text:?}"),
-                mend: mend(&setting.value),
+                hint: hint(&setting.value),
                 origin,
             }),
         }
@@ -314,17 +314,17 @@ impl Layers {
                 .collect();
             config.insert(name.clone(), Value::Table(section));
         }
-        // Value by value first, so that what serde would refuse is told by its key.
+        // Value by value first, so that what serde would refuse is reported with its key.
         for (section, values) in &self.sections {
             for Setting { key, value, origin } in values {
                 let key = format!("{section}.{key}");
-                if let Some((expected, mend)) = refused_by_type(&key, value) {
+                if let Some((expected, hint)) = refused_by_type(&key, value) {
                     return Err(ConfigError::BadValue {
                         origin: origin.clone(),
                         key,
                         expected: expected.to_owned(),
                         actual: value.to_string(),
-                        mend,
+                        hint,
                     });
                 }
             }
@@ -346,7 +346,7 @@ impl Layers {
                 actual: settings.text(refusal.key),
                 key: refusal.key.to_owned(),
                 expected: refusal.expected,
-                mend: refusal.mend,
+                mend: refusal.hint,
             }),
         }
     }
@@ -424,7 +424,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-fn mend(default: &Value) -> &'static str {
+fn hint(default: &Value) -> &'static str {
     match default {
         Value::Integer(_) => "write digits only, without quotes, unit or fraction",
         Value::Boolean(_) => "write true or false, without quotes",

@@ -302,7 +302,7 @@ fn refusals_name_place_expected_given_and_mend() {
         (
             refusal(assignment("admin.bind=127.0.0.1:8082")),
             "default: admin.keys: expected a file, got \"\"; \
-             whoever reaches admin.bind could unload models",
+             without it anyone who reaches admin.bind could unload models",
         ),
         (
             refusal(assignment("tls.certificate=chain.pem")),

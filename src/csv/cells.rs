@@ -6,7 +6,7 @@ use csv_core::{ReadRecordResult, Reader};
 pub(crate) struct Cells {
     reader: Reader,
     text: Vec<u8>,
-    /// Where each cell ends in `text`; behind the first `count` anything.
+    /// Where each cell ends in `text`; entries after the first `count` are undefined.
     ends: Vec<usize>,
     count: usize,
     max_cells: usize,
@@ -34,7 +34,7 @@ impl Cells {
         }
     }
 
-    /// As [`Self::new`], for lines whose cells may hold much text: up to so many bytes together.
+    /// As [`Self::new`], for lines whose cells may hold much text: up to `max_text_bytes` together.
     pub(crate) fn with_text(width: usize, max_text_bytes: usize) -> Self {
         Self {
             max_text_bytes,

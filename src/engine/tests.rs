@@ -322,8 +322,8 @@ impl Operator for Counting {
     }
 }
 
-/// The time of a load depends on it: a chain of 10,000 would take minutes if each of its nodes
-/// were looked at anew whenever another was folded.
+/// Load time depends on it: a chain of 10,000 would take minutes if each of its nodes were visited
+/// again whenever another was folded.
 #[test]
 fn a_chain_of_scales_is_folded_at_once_and_each_is_looked_at_a_few_times() {
     const LENGTH: usize = 20;

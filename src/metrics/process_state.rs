@@ -196,7 +196,7 @@ impl StateSeries {
             desc: Desc::new(
                 "safeserve_model_state".to_owned(),
                 "1 for each model version known, of those that do not serve 1,000 at most; the label \
-                 says how it stands."
+                 is its state."
                     .to_owned(),
                 Self::LABELS.map(str::to_owned).to_vec(),
                 <_>::default(),

@@ -73,8 +73,8 @@ impl LoadError {
     }
 }
 
-/// Passes text on with its control characters escaped. Names in a model's files stand in messages,
-/// and whoever wrote them must not steer the terminal that these are read on.
+/// Passes text on with its control characters escaped. Messages quote names from a model's files, and
+/// the author of such a file must not control the terminal that shows the message.
 struct Printable<'a, 'b>(&'a mut fmt::Formatter<'b>);
 
 impl fmt::Write for Printable<'_, '_> {

@@ -11,8 +11,8 @@ use super::weights::{Tensor, Weights, WeightsError};
 use crate::engine::{Batch, Engine, Workspace};
 use crate::tensor::{TensorSpec, View};
 
-/// Rows that run at a time: a row's answer has the same bits beside any others, and the scratch
-/// memory of this many is small.
+/// Rows that run at a time: a row's answer has the same bits with any others, and the scratch memory of
+/// this many is small.
 const BATCH_ROWS: usize = 256;
 
 /// Rows for a model and the answers expected to them. All numbers are finite.
@@ -215,7 +215,7 @@ impl Furthest {
         (f64::from(self.answer) - f64::from(self.expected)).abs()
     }
 
-    /// Whether they differ by no more than is allowed; NaN never does.
+    /// Whether they agree within the tolerance; NaN never does.
     #[must_use]
     pub fn is_within(&self) -> bool {
         self.difference() <= self.allowed

@@ -28,7 +28,7 @@ pub(super) fn may_come(error: &io::Error) -> bool {
 /// Links are followed, out of the repository too: who may write there may copy there as well,
 /// and Kubernetes mounts models as links.
 pub(crate) fn open_regular(path: &Path) -> io::Result<(File, u64)> {
-    // Without waiting: opening a pipe that nobody writes would never return.
+    // Without waiting: opening a pipe without a writer would never return.
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)

@@ -35,7 +35,7 @@ pub(super) struct Fingerprint {
 }
 
 enum Hasher {
-    Beside(Sender<Piece>, JoinHandle<Sha256>),
+    Thread(Sender<Piece>, JoinHandle<Sha256>),
     /// Where the system gave no thread.
     Here(Sha256, Done),
 }
@@ -103,7 +103,7 @@ impl Fingerprint {
             .spawn(move || hash(&pieces, &told, &wanted));
         Self {
             hasher: match thread {
-                Ok(thread) => Hasher::Beside(sender, thread),
+                Ok(thread) => Hasher::Thread(sender, thread),
                 Err(_) => Hasher::Here(Sha256::new(), done),
             },
             used,
@@ -155,7 +155,7 @@ impl Fingerprint {
         start
     }
 
-    /// Adds a tensor whose numbers lie in memory as they stood in the file, from byte `start` on. It
+    /// Adds a tensor whose numbers have the same layout in memory as in the file, from byte `start` on. It
     /// is kept until it is hashed.
     pub(super) fn share(&mut self, tensor: Constant, start: usize) {
         self.unhashed += 1;
@@ -178,7 +178,7 @@ impl Fingerprint {
     fn add(&mut self, piece: Piece) {
         match &mut self.hasher {
             // It ends only when this end is dropped.
-            Hasher::Beside(sender, _) => sender.send(piece).expect("the thread takes all"),
+            Hasher::Thread(sender, _) => sender.send(piece).expect("the thread takes all"),
             Hasher::Here(hash, done) => {
                 hash.update(piece.bytes());
                 done.tell(piece);
@@ -190,7 +190,7 @@ impl Fingerprint {
     pub(super) fn finish(self) -> String {
         let hash = match self.hasher {
             Hasher::Here(hash, _) => hash,
-            Hasher::Beside(sender, thread) => {
+            Hasher::Thread(sender, thread) => {
                 drop(sender);
                 thread.join().expect("hashing does not panic")
             }

@@ -19,7 +19,7 @@ use node::NodeCall;
 /// One node of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
-    /// The name by which errors speak of it.
+    /// The name that errors use for it.
     pub(crate) name: String,
     /// ONNX' name of the operator.
     pub(crate) operator: String,
@@ -71,7 +71,7 @@ fn unknown_operator() -> String {
     )
 }
 
-/// Why a node is refused, in words. The engine speaks of shapes and axes of one row; people who write
+/// Why a node is refused, in words. The engine describes shapes and axes of one row; people who write
 /// nodes count the rows as axis 0.
 pub(crate) fn problem(refusal: &Refusal) -> String {
     match refusal {

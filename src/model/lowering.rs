@@ -3,9 +3,9 @@
 //! A network is steps over named values: layers of Keras and PyTorch
 //! ([`layers`](crate::model::layers)), or ONNX nodes ([`graph`](crate::model::graph)). A step
 //! implements [`Lower`] and knows nothing of its neighbours: [`Lowering`] finds its inputs and weights
-//! by their names, adds what it emits to the graph, and gives the result its name. Whoever describes
-//! networks (a family, the import of ONNX files) reads steps and words what is refused; the rest is
-//! here, once.
+//! by their names, adds what it emits to the graph, and gives the result its name. Code that describes
+//! networks (a family, the import of ONNX files) reads steps and words the refusals; the rest is here,
+//! once.
 
 mod call;
 mod constants;
@@ -89,7 +89,7 @@ impl Lowering {
     /// Adds an input that each request sends.
     ///
     /// # Errors
-    /// If its name is taken, or one row of it is too large.
+    /// If its name is taken, or one of its rows is too large.
     pub(crate) fn input(&mut self, spec: TensorSpec) -> Result<(), Refusal> {
         let extents = spec.shape.extents.iter();
         let elements = extents.fold(1, |all: usize, extent| all.saturating_mul(*extent));

@@ -1,4 +1,4 @@
-//! Writing a version of a model so that a server that watches the directory never sees half of it.
+//! Writing a version of a model so that a server that watches the directory never sees it incomplete.
 
 use std::collections::hash_map::RandomState;
 use std::fs;
@@ -50,8 +50,8 @@ impl Place {
         &self.name
     }
 
-    /// Begins a version: a directory beside the model's, or beside its place, whose name begins with `.`
-    /// so that nobody looks at it.
+    /// Begins a version: a directory next to the model's, or next to the place of one, whose name begins
+    /// with `.` so that servers ignore it.
     ///
     /// # Errors
     /// What the system says.
@@ -163,13 +163,13 @@ impl Draft {
         serialize_to_file(views, None, &self.directory.join(SINGLE_FILE)).map_err(io::Error::other)
     }
 
-    /// Moves the files to their place in one step, as the version behind those that are there, and tells
-    /// the directory and the number of it.
+    /// Moves the files to their place in one step, as the version after those that exist, and returns its
+    /// directory and number.
     ///
     /// # Errors
     /// What the system says.
     pub fn publish(self) -> io::Result<(PathBuf, u64)> {
-        // What a crash leaves behind must be whole too, not only what a running server reads.
+        // The files must be whole after a crash too, not only for a running server.
         for entry in fs::read_dir(&self.directory)? {
             fs::File::open(entry?.path())?.sync_all()?;
         }
@@ -197,7 +197,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Published, there is nothing to remove; else it lies where nobody looks.
+        // Once published, there is nothing to remove; else it is in a directory that servers ignore.
         let _ = fs::remove_dir_all(&self.hidden);
         if let Some(made) = &self.made {
             // Only if it is empty.

@@ -28,7 +28,7 @@ impl Constant {
         Self::Wholes(Arc::new(values))
     }
 
-    /// As numbers; whole ones become floats, as they stand in a power's exponent for example.
+    /// As floats. Integers are converted: they appear as a power's exponent, for example.
     pub(super) fn floats(&self) -> Result<Arc<ArrayD<f32>>, String> {
         match self {
             Self::Floats(values) => Ok(values.clone()),

@@ -40,7 +40,7 @@ const KNOWN: &[&str] = &[
     "Unsqueeze",
 ];
 
-/// Whether an operator is computed where none of its inputs depends on the rows.
+/// Whether an operator is folded when none of its inputs depends on the rows.
 pub(super) fn has(operator: &str) -> bool {
     KNOWN.binary_search(&operator).is_ok()
 }
@@ -226,7 +226,7 @@ fn cast(constant: &Constant, to: i64) -> Result<Constant, String> {
     }
 }
 
-/// What changes the places of values and none of them.
+/// An operation that moves values without changing them.
 enum Move {
     Reshape(Vec<i64>),
     Expand(Vec<i64>),
@@ -283,7 +283,7 @@ impl Move {
                 let mut axes = places(axes, rank + axes.len())?;
                 axes.sort_unstable();
                 if axes.windows(2).any(|pair| pair[0] == pair[1]) {
-                    return Err("an axis stands twice".into());
+                    return Err("an axis appears twice".into());
                 }
                 axes.into_iter().fold(values.clone(), |values, axis| {
                     values.insert_axis(Axis(axis))
@@ -387,8 +387,8 @@ fn whole_shape(shape: &[i64], from: &[usize]) -> Result<Vec<usize>, String> {
 fn common(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
     let rank = a.len().max(b.len());
     let at = |shape: &[usize], axis: usize| {
-        let behind = rank - shape.len();
-        axis.checked_sub(behind).map_or(1, |axis| shape[axis])
+        let leading = rank - shape.len();
+        axis.checked_sub(leading).map_or(1, |axis| shape[axis])
     };
     let extent = |axis| match (at(a, axis), at(b, axis)) {
         (1, other) | (other, 1) => Ok(other),
@@ -401,7 +401,7 @@ fn common(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
 /// The most elements of what is computed: a file of some bytes may ask for more than there is memory.
 const MAX_ELEMENTS: usize = 1 << 26;
 
-/// Refuses shapes of too many elements. An extent of 0 makes none of the others small.
+/// Refuses shapes of too many elements. The other extents are bounded even if one is 0.
 fn limited(shape: Vec<usize>) -> Result<Vec<usize>, String> {
     let all = shape
         .iter()

@@ -73,7 +73,7 @@ pub(super) fn nodes(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Nod
     Ok(vec![plain])
 }
 
-/// A node as it stands, with its first output.
+/// A node without changes, with its first output.
 fn plain(node: &NodeProto) -> Result<Node, String> {
     let attributes = match node.domain.is_empty() || node.domain == "ai.onnx" {
         true => NodeAttributes::of(node).all()?,
@@ -176,10 +176,10 @@ impl Reader<'_> {
         };
         let row = row.iter().map(|extent| match extent {
             Whole::Known(extent) => Ok(*extent),
-            Whole::Rows => Err("its shape has the number of rows behind the first axis".into()),
+            Whole::Rows => Err("its shape has the number of rows after the first axis".into()),
         });
         let row = row.collect::<Result<Vec<_>, String>>()?;
-        // -1 in place of the rows stands for them only if the rest is all of a row.
+        // -1 as the first extent means the rows only if the rest is a whole row.
         if rows == -1
             && let Some(x) = inputs
                 .first()
@@ -229,7 +229,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Adds numbers that stand in a node's attribute as a weight, and gives its name.
+    /// Adds the numbers of a node's attribute as a weight, and returns its name.
     fn attribute_weight(
         &mut self,
         node: &NodeProto,

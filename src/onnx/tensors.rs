@@ -76,7 +76,7 @@ enum Values {
 
 /// Values in the field that is made for their type.
 fn typed(tensor: &TensorProto, datatype: DataType) -> Option<Values> {
-    // Halves stand in whole numbers of 32 bits, as their bits.
+    // Halves are stored as their bits in 32-bit integers.
     let halves = |of: fn(u16) -> f32| {
         let bits = tensor.int32_data.iter().map(|bits| *bits as u16);
         Values::Floats(bits.map(of).collect())

@@ -151,7 +151,7 @@ impl<'m> Reader<'m> {
             *self.network.operators.entry(name.clone()).or_insert(0) += 1;
             let from = match &*node.op_type {
                 "Shape" => &[],
-                // It takes the type of the second, and no value of it.
+                // It uses the type of the second input, not its values.
                 "CastLike" => &node.input[..node.input.len().min(1)],
                 _ => &node.input[..],
             };

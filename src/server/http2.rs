@@ -181,7 +181,7 @@ async fn run<H: StreamHandler>(
 /// Why a connection is over that failed.
 fn reason_of(error: &h2::Error) -> Closed {
     match error.get_io() {
-        // A client that leaves between two frames says no more than that.
+        // A client that leaves between two frames says only this.
         Some(io) if io.kind() == ErrorKind::InvalidData => Closed::Malformed,
         Some(_) => Closed::Io,
         None if error.is_remote() => Closed::Done,

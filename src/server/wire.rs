@@ -106,14 +106,14 @@ impl Wire {
             BodyLength::Bytes(bytes) => BodyRest::Bytes(bytes),
             BodyLength::Chunked => BodyRest::Chunked(Chunks::Size),
         };
-        // Who sent some of it does not wait.
+        // A client that sent part of the body does not wait for the answer.
         let waits = expects_continue && !self.body.is_read() && self.input.is_empty();
         self.expects_continue = waits.then_some(0);
         self.request += 1;
         self.request
     }
 
-    /// The body, if all of it has been read and takes no copy.
+    /// The body, if it has been read in full and can be taken without a copy.
     pub(super) fn take_whole_body(&mut self) -> Option<Bytes> {
         let BodyRest::Bytes(length) = self.body else {
             return None;

@@ -20,6 +20,6 @@ pub enum Ending {
     Epochs,
     /// The validation loss no longer fell.
     Patience,
-    /// Whoever trains asked for it.
+    /// The caller asked for it.
     Asked,
 }

@@ -5,14 +5,14 @@ use std::{fmt, io};
 
 use crate::model::LoadError;
 
-/// Why a training ended without a model. Each message names the place and the mend.
+/// Why a training ended without a model. Each message names the place and the fix.
 #[derive(Debug)]
 pub enum TrainError {
     /// An option is wrong, by itself or for this table.
     Option {
         /// Its flag.
         flag: &'static str,
-        /// What was expected, what came, and the mend.
+        /// What was expected, what came, and how to fix it.
         problem: String,
     },
     /// The table is wrong.
@@ -21,7 +21,7 @@ pub enum TrainError {
         line: Option<u64>,
         /// The column's name; `None` where it concerns no column.
         column: Option<String>,
-        /// What was expected, what came, and the mend.
+        /// What was expected, what came, and how to fix it.
         problem: String,
     },
     /// A file cannot be read or written.

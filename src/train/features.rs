@@ -61,8 +61,8 @@ pub enum Statistics {
 }
 
 impl Features {
-    /// Encodes the rows; what stands in for missing numbers, and the scales, come from the training
-    /// rows alone.
+    /// Encodes the rows. The replacements for missing numbers and the scales come from the training rows
+    /// alone.
     pub(super) fn encode(
         table: &Table,
         inputs: &[Input],

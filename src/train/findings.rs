@@ -176,8 +176,8 @@ fn leak(
         .map(|group| (group[0].0, typical(target, group)))
         .collect();
     let answer = |value: f32| {
-        let behind = groups.partition_point(|group| group.0 < value);
-        let next = [behind.checked_sub(1), Some(behind)].into_iter().flatten();
+        let above = groups.partition_point(|group| group.0 < value);
+        let next = [above.checked_sub(1), Some(above)].into_iter().flatten();
         let nearest = next.filter_map(|index| groups.get(index));
         let nearest = nearest.min_by(|a, b| (a.0 - value).abs().total_cmp(&(b.0 - value).abs()));
         nearest.map_or(0.0, |group| group.1)

@@ -146,7 +146,7 @@ impl Data<'_> {
                     *number = share * slope;
                 }
             }
-            // -log(p) of the class that the row has, of which the gradient by the logits is p, less 1 there.
+            // -log(p) of the row's class; its gradient by the logits is p, less 1 at that class.
             Goal::Multiclass(_) => {
                 let classes = values.ncols();
                 log_softmax(Isa::detect(), classes, numbers);

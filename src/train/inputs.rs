@@ -96,7 +96,7 @@ enum Seen {
     LeftOut(String),
 }
 
-/// The columns that an option names, none of them the target's.
+/// The columns that an option names; the target is refused.
 fn named(
     table: &Table,
     target: &Target,

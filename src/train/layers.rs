@@ -126,7 +126,7 @@ impl Activation {
         self.function.apply(Isa::detect(), values);
     }
 
-    /// The derivative at `x`, of which `y` is the value. At a corner it is that of the left side.
+    /// The derivative at `x`, where the function's value is `y`. At a corner it is that of the left side.
     pub(super) fn slope(self, x: f32, y: f32) -> f32 {
         (self.slope)(x, y)
     }

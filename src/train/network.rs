@@ -64,7 +64,7 @@ pub(super) struct Pass {
 
 impl Network {
     /// A network of random weights: uniform within ±√(6 / (in + out)) (Glorot and Bengio 2010, eq. 16),
-    /// and zero for features that never vary, of which nothing can be learned.
+    /// and zero for features that never vary, from which nothing can be learned.
     pub(super) fn random(
         vary: &[bool],
         layers: &Layers,

@@ -22,7 +22,7 @@ pub struct Options {
     pub categories: Vec<String>,
     /// Columns that are not looked at.
     pub ignore: Vec<String>,
-    /// Texts that mean a missing value, beside the empty one.
+    /// Texts that mean a missing value, in addition to the empty one.
     pub missing: Vec<String>,
     /// The layers before the last.
     pub layers: Layers,

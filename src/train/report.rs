@@ -15,7 +15,7 @@ use super::score::{Classification, QUANTILES, Regression, Score};
 use super::target::Goal;
 use crate::model::ColumnKind;
 
-/// The most classes of which the terminal shows a confusion matrix.
+/// The most classes for which the terminal shows a confusion matrix.
 const MAX_SHOWN_CLASSES: usize = 20;
 
 /// A class with less than this part of its fair share of the rows is told.
@@ -128,7 +128,7 @@ impl Report {
             let rows = training + held_out;
             if (rows as f64) < RARE * fair {
                 warnings.push(format!(
-                    "class {label:?} has {rows} of {total} rows: the score says little of it"
+                    "class {label:?} has {rows} of {total} rows: the score says little about it"
                 ));
             }
             if *held_out == 0 && self.rows_of_validation > 0 {
@@ -607,7 +607,7 @@ fn cells(tag: &str, texts: impl Iterator<Item = impl AsRef<str>>) -> String {
     format!("<tr>{}</tr>\n", cells.collect::<String>())
 }
 
-/// Text as it stands in HTML.
+/// Text escaped for HTML.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

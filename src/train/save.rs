@@ -1,4 +1,4 @@
-//! A trained network as a model directory: written beside its place, tried there, moved in whole.
+//! A trained network as a model directory: written next to its place, tried there, then moved in one step.
 
 use ndarray::{Array1, ArrayD};
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@ use super::error::TrainError;
 use super::options::Options;
 use super::target::{Goal, Target};
 
-/// The fewest rows of which some can be held out.
+/// The fewest rows from which some can be held out.
 const MIN_ROWS: usize = 10;
 
 /// The rows to learn from and those that are held out, by their places in [`Target::rows`].
@@ -54,7 +54,7 @@ impl Split {
             split.validation.extend(&group[..held_out]);
             split.training.extend(&group[held_out..]);
         }
-        // Else the rows would come class by class, whatever order they stood in.
+        // Else the rows would be grouped by class instead of in their original order.
         split.training.sort_unstable();
         split.validation.sort_unstable();
         Ok(split)

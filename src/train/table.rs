@@ -149,7 +149,7 @@ impl Table {
         let found = self.columns.iter().position(|column| column.name == name);
         found.ok_or_else(|| {
             let names = || self.columns.iter().map(|column| column.name.as_str());
-            let mend = match nearest(name, names()) {
+            let hint = match nearest(name, names()) {
                 Some(near) => format!("did you mean {near:?}?"),
                 None => {
                     let shown: Vec<String> =
@@ -163,7 +163,7 @@ impl Table {
             };
             TrainError::option(
                 flag,
-                format!("the table has no column {}; {mend}", excerpt(name, 64)),
+                format!("the table has no column {}; {hint}", excerpt(name, 64)),
             )
         })
     }
@@ -235,7 +235,7 @@ fn ragged(record: &ByteRecord, line: u64, expected: usize) -> TrainError {
         .iter()
         .filter(|&&byte| byte == b'\n')
         .count();
-    let mend = match spans {
+    let hint = match spans {
         0 => "add or remove cells, and quote those that hold a comma".to_owned(),
         spans => format!(
             "a quoted cell goes over {} lines here; is a quote not closed?",
@@ -245,7 +245,7 @@ fn ragged(record: &ByteRecord, line: u64, expected: usize) -> TrainError {
     TrainError::line(
         line,
         format!(
-            "expected {expected} cells as in the header, got {}; {mend}",
+            "expected {expected} cells as in the header, got {}; {hint}",
             record.len()
         ),
     )

@@ -8,7 +8,7 @@ use super::options::{Options, TaskName};
 use super::table::{Table, TextColumn};
 use crate::spelling::excerpt;
 
-/// Whole numbers of at most so many different values are taken for classes.
+/// Whole numbers of at most this many different values are taken for classes.
 const MAX_GUESSED_CLASSES: usize = 20;
 
 /// The most classes: more of them are names of rows.
@@ -29,7 +29,7 @@ pub enum Goal {
 }
 
 impl Goal {
-    /// The classes' names; none of a regression.
+    /// The classes' names; empty for a regression.
     #[must_use]
     pub fn labels(&self) -> &[String] {
         match self {

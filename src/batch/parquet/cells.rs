@@ -21,7 +21,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The kind of a column; `None` if its cells are neither numbers nor text: bytes, dates, decimals,
-    /// and whatever is nested.
+    /// and nested types.
     ///
     /// Source: the specification's [logical types](https://github.com/apache/parquet-format/blob/master/LogicalTypes.md).
     pub(super) fn of(column: &Type) -> Option<Self> {

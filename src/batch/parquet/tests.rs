@@ -11,7 +11,7 @@ use super::*;
 use crate::model::Column as ModelColumn;
 use crate::tensor::{self, TensorSpec};
 
-/// A table of numbers, of which `keep` are carried along as text.
+/// A table of numbers; the columns in `keep` are carried along as text.
 fn table(numbers: &[&str], keep: &[&str]) -> Table {
     let columns = numbers.iter().map(|name| ModelColumn {
         name: (*name).to_owned(),

@@ -41,7 +41,7 @@ impl<'a> CsvRows<'a> {
         self.line
     }
 
-    /// Reads up to so many rows more; says whether any are left.
+    /// Reads up to `max_rows` more rows; returns whether any are left.
     pub(in crate::batch) fn read(&mut self, max_rows: usize, rows: &mut Rows) -> bool {
         while self.at < self.text.len() {
             if rows.count() + rows.faults.len() >= max_rows {
@@ -140,13 +140,13 @@ impl<'a> CsvRows<'a> {
             0 | 1 => String::new(),
             lines => format!(" in {lines} lines, which a quote joins"),
         };
-        let mend = match found > width {
+        let hint = match found > width {
             true => "quote cells that hold a comma",
             false => "write a cell for each column, an empty one for what is missing",
         };
         Refusal::of_row(
             "shape_mismatch",
-            format!("expected {width} cells, got {found}{over}; {mend}"),
+            format!("expected {width} cells, got {found}{over}; {hint}"),
         )
     }
 }
@@ -177,7 +177,7 @@ fn long_record() -> Refusal {
 fn lone_return() -> Refusal {
     Refusal::of_row(
         "syntax",
-        "expected a line feed behind the carriage return in this line; end lines with \\n or \\r\\n, \
+        "expected a line feed after the carriage return in this line; end lines with \\n or \\r\\n, \
          and quote cells that hold line ends"
             .to_owned(),
     )

@@ -1,4 +1,4 @@
-//! Rows of a block of JSON documents that stand one a line.
+//! Rows of a block of JSON documents, one a line.
 
 use super::{Refusal, Rows};
 use crate::batch::table::Table;
@@ -15,7 +15,7 @@ pub(in crate::batch) struct NdjsonRows<'a> {
     scratch: Vec<f32>,
 }
 
-/// What an object's key stands for.
+/// What an object's key names.
 enum Place {
     Column(usize),
     Input(usize),
@@ -37,7 +37,7 @@ impl<'a> NdjsonRows<'a> {
         self.line
     }
 
-    /// Reads up to so many rows more; says whether any are left.
+    /// Reads up to `max_rows` more rows; returns whether any are left.
     pub(in crate::batch) fn read(&mut self, max_rows: usize, rows: &mut Rows) -> bool {
         while !self.text.is_empty() {
             if rows.count() + rows.faults.len() >= max_rows {
@@ -147,7 +147,7 @@ impl<'a> NdjsonRows<'a> {
         Ok(())
     }
 
-    /// What a key stands for; quick if it is the column at `guess`.
+    /// What a key names; fast if it is the column at `guess`.
     fn place(&self, key: &str, guess: usize) -> Place {
         let column = match self.table.is_named {
             true => self.table.column(key, guess),

@@ -25,7 +25,7 @@ pub(super) enum Answer {
     WrongChunk,
 }
 
-/// The script, and what came of it.
+/// The script and its outcome.
 struct Script {
     answers: Vec<Answer>,
     metadata: (u16, &'static str),
@@ -200,7 +200,7 @@ fn read(reader: &mut impl BufRead) -> Option<Asked> {
     Some(asked)
 }
 
-/// A line without its end; `None` behind the last.
+/// A line without its end; `None` after the last.
 fn line(reader: &mut impl BufRead) -> Option<String> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;

@@ -51,7 +51,7 @@ impl Progress {
         }
     }
 
-    /// The run goes on behind these rows.
+    /// The run continues after these rows.
     pub(super) fn start_at(&mut self, tally: Tally) {
         self.before = tally.rows;
     }

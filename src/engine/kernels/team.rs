@@ -9,11 +9,11 @@ use super::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, PATIE
 ///
 /// The thread that runs the pass [opens](Team::open) the team, shares one kernel after the other,
 /// and [closes](Team::close) it; threads with nothing else to do [help](Team::help) meanwhile.
-/// Nobody is needed: whatever no helper has claimed the thread itself computes, and it waits only
-/// for what helpers are computing. The team starts no thread and never sleeps.
+/// Helpers are optional: the thread itself computes what no helper has claimed, and it waits only for
+/// what helpers are computing. The team starts no thread and never sleeps.
 ///
-/// Shares are claimed one by one, so that a helper whom the machine takes away for a while holds
-/// back one share, not half of the kernel.
+/// Shares are claimed one by one, so that a helper that is preempted delays one share, not half of
+/// the kernel.
 #[derive(Debug)]
 pub struct Team {
     is_open: AtomicBool,

@@ -193,7 +193,7 @@ mod tests {
             &expected,
             0.0,
         );
-        // Along the last axis a part of it goes with each part of the item.
+        // Along the last axis, each slice of the item is joined with its slice of the weight.
         let operands = [value(&[2, 1]), weight(&[2, 1], &[8.0, 9.0])];
         let expected = [1.0, 8.0, 2.0, 9.0, 3.0, 8.0, 4.0, 9.0];
         let x = [1.0, 2.0, 3.0, 4.0];

@@ -37,7 +37,7 @@ pub(super) struct Application {
 }
 
 impl Network {
-    /// Takes the layers' weights and builds the graph; gives back the weights that no layer took.
+    /// Takes the layers' weights and builds the graph; returns the weights that no layer took.
     pub(super) fn build(self, weights: Weights) -> Result<(Graph, Weights), LoadError> {
         let mut lowering = Lowering::over(weights);
         let applications = self.applications().count();

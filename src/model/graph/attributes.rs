@@ -110,7 +110,7 @@ impl Attributes {
         }
     }
 
-    /// Refuses attributes that nobody took.
+    /// Refuses attributes that were not taken.
     pub(super) fn finish(&mut self) -> Result<(), String> {
         let Some(unknown) = self.values.keys().next() else {
             return Ok(());

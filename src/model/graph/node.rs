@@ -22,7 +22,7 @@ impl<'c, 'a> NodeCall<'c, 'a> {
         match self.operands.iter().any(depends) {
             true => Ok(()),
             false => Err(
-                "none of its inputs depends on the rows; expected one, or its result as a weight"
+                "no input depends on the rows; expected one, or its result as a weight"
                     .into(),
             ),
         }

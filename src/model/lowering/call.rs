@@ -181,8 +181,8 @@ impl<'a> Call<'a> {
             .find(self.graph, self.step, role, weight, None)
     }
 
-    /// As [`Call::weight`], each element replaced by what `map` makes of it. Elements for which that
-    /// is `None` are refused as negative.
+    /// As [`Call::weight`], with `map` applied to each element. Elements for which it returns `None` are
+    /// refused as negative.
     pub(crate) fn mapped_weight(
         &mut self,
         role: &'static str,

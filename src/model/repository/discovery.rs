@@ -213,7 +213,7 @@ impl Findings {
         model.versions.insert(version, found);
     }
 
-    /// Adds a model of which no version can be told.
+    /// Adds a model whose versions cannot be determined.
     fn add_no_version(&mut self, name: &str, instead: Observation) {
         let model = self.models.entry(name.to_owned()).or_default();
         model.instead = Some(instead);

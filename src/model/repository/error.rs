@@ -31,7 +31,7 @@ pub enum LookupError {
         model: String,
         /// The version.
         version: u64,
-        /// Where it stands.
+        /// Its state.
         state: ModelState,
         /// Why.
         reason: String,

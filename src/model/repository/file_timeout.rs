@@ -47,8 +47,8 @@ impl<K: Clone + Ord + Send + 'static> FileTimeout<K> {
         limit.saturating_mul(1 << tries.saturating_sub(1).min(10))
     }
 
-    /// Does work on a thread of its own and gives back what comes of it. What takes too long is left
-    /// alone, and what comes of it is dropped.
+    /// Does work on a thread of its own and returns its result. Work that takes too long is abandoned, and
+    /// its result is dropped.
     ///
     /// # Errors
     /// That it took too long, that it panicked, or that it was not begun: it is overdue from before,

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::model::CONFIG_FILE;
 use crate::model::files::{INDEX_FILE, SINGLE_FILE};
 
-/// The most files that are looked at beside an index of shards. 64 GB in shards of 16 MB.
+/// The most files of a version whose weights are in shards: 64 GB in shards of 16 MB.
 const MAX_SHARDS: usize = 4096;
 
 /// What tells a version's files from what lies there when one of them was written, replaced, added
@@ -56,7 +56,7 @@ impl Files {
                     look.add(directory, &name)?;
                 }
                 if look.files.0.len() > MAX_SHARDS {
-                    let problem = format!("more than {MAX_SHARDS} files beside {INDEX_FILE}");
+                    let problem = format!("more than {MAX_SHARDS} files with {INDEX_FILE}");
                     return Err(io::Error::other(problem));
                 }
             }
@@ -75,7 +75,7 @@ impl Files {
 
 #[cfg(test)]
 impl Files {
-    /// One file of weights with so many bytes.
+    /// One file of weights of `bytes` bytes.
     pub(super) fn of_bytes(bytes: u64) -> Self {
         let stamp = Stamp {
             device: 1,

@@ -1,5 +1,5 @@
 //! What is to be done with a model's versions: a pure function of what was observed in its directory and
-//! of what became of it before, without a file or a clock.
+//! of the outcome of earlier loads, without a file or a clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub(super) struct VersionStatus {
     pub(super) observation: Observation,
     /// How long the observation has been the same.
     pub(super) unchanged_for: Duration,
-    /// The files of the last load, and what became of it.
+    /// The files of the last load, and its outcome.
     pub(super) tried: Option<(Files, Outcome)>,
     /// Whether it answers requests, with these files or with earlier ones.
     pub(super) is_ready: bool,
@@ -95,12 +95,12 @@ pub(super) enum Action {
     Keep,
 }
 
-/// What is to be done with each version of a model: loads first, so that what comes is there when
-/// what it stands in for leaves; the newest first of each.
+/// What is to be done with each version of a model: loads first, so that a replacement serves before
+/// the version that it replaces is unloaded; then the newest first.
 ///
-/// A policy's number counts versions that serve or can: if the newest is half a copy or no good,
-/// an older one takes its place, and the older one leaves once the newest serves. The plan is
-/// to be made again after each load, until it holds none.
+/// A policy's number counts versions that serve or can: if the newest is incomplete or invalid, an
+/// older one takes its place until the newest serves. Plan again after each load, until the plan is
+/// empty.
 pub(super) fn plan(rule: &Rule<'_>, versions: &BTreeMap<u64, VersionStatus>) -> Vec<(u64, Action)> {
     let most = match rule.policy {
         VersionPolicy::Latest(count) => rule.max_versions.min(*count),

@@ -33,7 +33,7 @@ const TOO_MANY_MODELS: &str = "models.max_models: as many models as it allows ar
 
 /// All versions of all models, and all that it takes to load more.
 ///
-/// What is done with one version is in `apply.rs`, what is known of it in `records.rs`.
+/// What is done with one version is in `apply.rs`, what is known about it in `records.rs`.
 pub(super) struct Reconciler {
     settings: RepositorySettings,
     shape: Shape,
@@ -52,7 +52,7 @@ pub(super) struct Reconciler {
     is_started: bool,
     /// Whether the repository could not be read at the last look.
     is_lost: bool,
-    /// In how long incomplete files are to be looked at again.
+    /// The time until incomplete files are checked again.
     look_after: Option<Duration>,
     /// How long the last look took.
     scan_took: Duration,
@@ -126,7 +126,7 @@ impl Reconciler {
         &self.settings
     }
 
-    /// In how long the directory is to be looked at again, if sooner than for other reasons.
+    /// The time until the directory is checked again, if sooner than for other reasons.
     pub(super) fn look_after(&self) -> Option<Duration> {
         self.look_after
     }

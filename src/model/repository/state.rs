@@ -1,4 +1,4 @@
-//! Where each version stands, as requests see it.
+//! The state of each version, as requests see it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::served::Served;
 use crate::metrics::ModelState;
 use crate::versions::canonical;
 
-/// Where a version stands.
+/// The state of a version.
 ///
 /// ```text
 ///              +---------------------- unavailable
@@ -215,7 +215,7 @@ pub struct IndexEntry {
     pub name: String,
     /// The version.
     pub version: u64,
-    /// Where it stands.
+    /// Its state.
     pub state: ModelState,
     /// Why it is not ready, or why its newest files do not serve; else empty.
     pub reason: String,

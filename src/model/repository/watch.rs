@@ -1,7 +1,7 @@
 //! Hints of the file system that something in the repository changed.
 //!
-//! They are no more than that: what changed is told by looking. Where there are none, on file
-//! systems over a network for example, looking now and then has to do.
+//! They are only hints: what changed is found by reading the directory. Where there are none, as on
+//! network file systems, polling takes their place.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What is known of each model and of each version of it.
+//! What is known about each model and each of its versions.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ impl ModelRecord {
         }
     }
 
-    /// What the index shows of it.
+    /// What the index shows for it.
     pub(super) fn states(&self) -> Versions {
         let states = self.versions.iter();
         states

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::stage::{Stage, config, safetensors, weights, write_model};
 use crate::metrics::ModelState;
 
-/// Has each of many bad files stand in for one of a version's, in the place of one that serves and
-/// in a version of its own.
+/// Puts each of many bad files in the place of a version's file, both in a version that serves and in a
+/// new version.
 fn never_served(file: &str, bad: Vec<(String, Vec<u8>)>) {
     let stage = Stage::of(&[("m/1", 2.0)]);
     let served = stage.repository.find("m", None).unwrap();
@@ -110,7 +110,7 @@ fn weights_that_are_garbled_are_never_served() {
             safetensors(&format!(" {{{weight},{bias}}}"), &data),
         ),
         named(
-            "something behind",
+            "something after the header",
             safetensors(&format!("{{{weight},{bias}}}x"), &data),
         ),
         named("no UTF-8", {
@@ -164,7 +164,7 @@ fn weights_that_are_garbled_are_never_served() {
             )
         }),
         named(
-            "bytes behind the last",
+            "bytes after the last tensor",
             safetensors(&format!("{{{weight},{bias}}}"), &[0; 9]),
         ),
         named(
@@ -308,7 +308,7 @@ fn a_terabyte_of_weights_is_refused_before_it_is_read() {
     assert!(reason.contains("models.max_weight_bytes"), "{reason}");
 }
 
-/// The weights were read into memory: what is done to the file concerns nobody.
+/// The weights were read into memory: changes to the file no longer matter.
 #[test]
 fn a_live_file_that_is_truncated_or_overwritten_changes_no_answer() {
     let stage = Stage::of(&[("m/1", 2.0)]);

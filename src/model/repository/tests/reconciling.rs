@@ -74,7 +74,7 @@ fn a_replacement_that_fails_leaves_the_old_one_with_the_reason() {
     assert_eq!(stage.metric(refused), 1.0);
     assert!(stage.has_series("m", 1));
 
-    // With the old bytes back it is as before, and not loaded anew.
+    // With the old bytes back it is as before, and not loaded again.
     let before = stage.repository.find("m", None).unwrap();
     stage.put("m/1/config.json", &config(2.0));
     assert_eq!(stage.entry("m", 1), (Ready, String::new()));
@@ -214,7 +214,7 @@ fn a_repository_that_is_lost_goes_on_serving() {
     fs::rename(root, &away).unwrap();
     stage.repository.rescan();
     assert_eq!(stage.answer("m"), (1, 2.0));
-    // What a mount leaves behind.
+    // What is left after an unmount.
     fs::create_dir(root).unwrap();
     stage.repository.rescan();
     assert_eq!(stage.answer("n"), (1, 3.0));
@@ -358,7 +358,7 @@ fn a_model_is_unloaded_and_loaded_by_its_name() {
     let held = stage.repository.find("m", None).unwrap();
     let entries = stage.repository.unload("m").unwrap();
     let states: Vec<ModelState> = entries.iter().map(|entry| entry.state).collect();
-    // Nobody had the first one.
+    // No one held the first one.
     assert_eq!(states, [Unavailable, Unloading]);
     assert!(stage.repository.find("m", None).is_err());
     drop(held);
@@ -454,12 +454,12 @@ fn weights_that_do_not_fit_are_refused_before_they_are_read() {
     let stage = Stage::with(&[("m/1", 2.0)], |settings| {
         settings.max_weight_bytes = bytes
     });
-    // The one that serves takes some of it.
+    // The version that serves takes some of the memory.
     stage.write("n", 3.0);
     let (state, reason) = stage.entry("n", 1);
     assert_eq!(state, Unavailable);
     assert!(reason.contains("models.max_weight_bytes"), "{reason}");
-    // A replacement takes room beside what it replaces.
+    // A replacement takes memory in addition to the version that it replaces.
     stage.put("m/1/config.json", &config(4.0));
     assert_eq!(stage.answer("m"), (1, 2.0));
     assert_eq!(stage.entry("m", 1).0, Ready);
