@@ -346,7 +346,7 @@ impl Layers {
                 actual: settings.text(refusal.key),
                 key: refusal.key.to_owned(),
                 expected: refusal.expected,
-                mend: refusal.hint,
+                hint: refusal.hint,
             }),
         }
     }
