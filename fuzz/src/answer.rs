@@ -4,7 +4,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::Value;
 
-/// How many bytes of an answer are its JSON, if binary data is behind it.
+/// How many bytes of an answer are its JSON, if binary data follows.
 pub(super) const JSON_LENGTH: HeaderName =
     HeaderName::from_static("inference-header-content-length");
 
@@ -80,14 +80,14 @@ pub(super) fn check(
         400..=499 => broken("no \"error\" or no \"code\""),
         // `:explain` of KServe.
         501 if json["code"] == "not_served" => Ok(()),
-        // The corpus asks for deadlines that nobody can meet, and for a model that cannot be loaded.
+        // The corpus asks for deadlines that cannot be met, and for a model that cannot be loaded.
         504 if json["code"] == "deadline_exceeded" => Ok(()),
         503 if json["code"] == "model_not_ready" || json["ready"] == false => Ok(()),
         _ => broken("a status that no client should cause"),
     }
 }
 
-/// Whether a table has as many numbers in each line, behind so many lines of names.
+/// Whether a table has as many numbers in each line, after `header` lines of names.
 fn table(text: &str, header: usize, may_be_infinite: bool) -> Result<(), String> {
     let rows: Vec<&str> = text.lines().skip(header).collect();
     let width = rows.first().map_or(0, |row| row.split(',').count());

@@ -112,7 +112,7 @@ def test_exporters_at_the_same_time_get_versions_of_their_own(tmp_path):
 
 
 def planted(monkeypatch, change):
-    """Changes what the exporter of scikit-learn hands over to be written."""
+    """Changes what the exporter of scikit-learn passes to the writer."""
     read = from_sklearn.read
     monkeypatch.setattr(from_sklearn, "read", lambda *given: change(read(*given)))
 
@@ -188,7 +188,7 @@ def test_the_program_is_found_on_the_path(monkeypatch, tmp_path):
         ({"check_rows": {"x": ROWS}}, "check_rows: expected the inputs features, got x"),
         ({"labels": ["a", "b"]}, "labels: only classifiers have labels, the task is 'regression'"),
         ({"feature_names": ["a", "b"]}, "feature_names: expected 3, got 2: a, b"),
-        ({"feature_names": ["a", "b", "a"]}, "feature_names: 'a' stands twice"),
+        ({"feature_names": ["a", "b", "a"]}, "feature_names: 'a' appears twice"),
         (
             {"task": "guess"},
             "task: expected one of binary-classification, multiclass-classification, regression, none, got 'guess'",

@@ -148,7 +148,7 @@ def adapted_four():
 
 
 def test_inputs_and_outputs_in_dictionaries_keep_their_places(tmp_path):
-    # The names sort otherwise than the layers stand.
+    # The names sort in another order than the layers.
     b, a = keras.Input((2,), name="b"), keras.Input((3,), name="a")
     model = randomised(
         keras.Model({"b": b, "a": a}, {"z": layers.Dense(1, name="first")(b), "y": layers.Dense(2, name="second")(a)})

@@ -52,7 +52,7 @@ def schema_findings(item: Object) -> list[str]:
     those of Prometheus Operator, KEDA and KServe by the fields, types and bounds of classes generated from their
     CustomResourceDefinitions. CEL rules and webhooks are not looked at.
 
-    Raises kubernetes_tools.Unavailable if those classes cannot be had."""
+    Raises kubernetes_tools.Unavailable if those classes are not available."""
     return list(findings_of(json.dumps(item)))
 
 
@@ -169,7 +169,7 @@ def an_end_fits_its_grace(objects: Objects) -> Iterator[str]:
         if pre_stop + delay / 1000 < 5:
             yield f"{title(item)}: balancers have {pre_stop + delay / 1000:g} s to notice; expected 5 or more"
         needed = pre_stop + (delay + timeout) / 1000 + 5
-        # Kubernetes' default, where nobody says another.
+        # Kubernetes' default.
         grace = spec.get("terminationGracePeriodSeconds", 30)
         if grace <= needed:
             yield f"{title(item)}: terminationGracePeriodSeconds is {grace}, the end may take {needed:g} s"
@@ -208,7 +208,7 @@ def a_rollout_takes_no_capacity(objects: Objects) -> Iterator[str]:
         template = item["spec"]["template"]
         start = template["spec"]["containers"][0].get("startupProbe", {})
         patience = start.get("periodSeconds", 0) * start.get("failureThreshold", 0)
-        # Kubernetes' default, where nobody says another.
+        # Kubernetes' default.
         deadline = item["spec"].get("progressDeadlineSeconds", 600)
         if deadline <= patience:
             yield f"{title(item)}: the rollout has failed after {deadline} s, a start may take {patience} s and a pull"
@@ -234,7 +234,7 @@ def limits_are_set(objects: Objects) -> Iterator[str]:
 
 
 def memory_holds_the_budgets(objects: Objects) -> Iterator[str]:
-    """Weights and bodies leave 3/40 of the memory to the process, as the server's own shares of it do."""
+    """Weights and bodies leave 3/40 of the memory to the process, as the server's own shares do."""
     for item, _, spec in pods(objects):
         limit = bytes_of(spec["containers"][0]["resources"]["limits"]["memory"])
         weights = setting(objects, spec, "models", "max_weight_bytes") or limit * 4 // 5
@@ -349,7 +349,7 @@ def ports_exist(objects: Objects) -> Iterator[str]:
                 named += [(title(other), port["port"]) for rule in other["spec"]["ingress"] for port in rule["ports"]]
         for place, port in named:
             if port not in ports and port not in ports.values():
-                yield f"{place}: port {port} is none of {title(item)}"
+                yield f"{place}: port {port} is not one of {title(item)}"
         # Where the settings say that it listens.
         for section, name in (("server", "http"), ("operations", "operations"), ("grpc", "grpc")):
             address = setting(objects, spec, section, "bind")
@@ -361,12 +361,12 @@ def ports_exist(objects: Objects) -> Iterator[str]:
                 offered = {port["name"] for port in other["spec"]["ports"]}
                 for endpoint in item["spec"]["endpoints"]:
                     if endpoint["port"] not in offered:
-                        yield f"{title(item)}: port {endpoint['port']} is none of {title(other)}"
+                        yield f"{title(item)}: port {endpoint['port']} is not one of {title(other)}"
 
 
 def operations_are_not_for_clients(objects: Objects) -> Iterator[str]:
     """The operations port is on a Service of its own without an address, and open to other peers than the
-    clients'; operators get into the pod first; the pods reach nobody."""
+    clients'; operators get into the pod first; the pods reach no one."""
     for item in of_kind(objects, "Service"):
         targets = {port["targetPort"] for port in item["spec"]["ports"]}
         if "operations" in targets and (len(targets) > 1 or item["spec"].get("clusterIP") != "None"):
@@ -430,8 +430,8 @@ def references_exist(objects: Objects) -> Iterator[str]:
 
 
 def replicas_have_one_owner(objects: Objects) -> Iterator[str]:
-    """One autoscaler at most, and with it no number in the Deployment, but in a canary's; never to zero, which
-    nobody would wake."""
+    """One autoscaler at most, and with it no number in the Deployment, but in a canary's; never to zero, from which
+    nothing would wake it."""
     scalers = of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject")
     if len(scalers) > 1:
         yield f"{' and '.join(map(title, scalers))} scale the same"

@@ -22,7 +22,7 @@ def remove(objects: Objects, kind: str) -> None:
     objects[:] = [item for item in objects if item["kind"] != kind]
 
 
-def beside(objects: Objects, track: str) -> Objects:
+def with_canary(objects: Objects, track: str) -> Objects:
     """With a canary whose pods have this track."""
     canary = copy.deepcopy(of_kind(objects, "Deployment")[0])
     canary["metadata"]["name"] = "canary"
@@ -165,21 +165,21 @@ BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
     ),
     (
         "selectors_match",
-        lambda o: first(beside(o, "canary"), "Deployment")["selector"]["matchLabels"].pop("track"),
+        lambda o: first(with_canary(o, "canary"), "Deployment")["selector"]["matchLabels"].pop("track"),
         "Deployment/safeserve: counts the pods of Deployment/canary",
     ),
     (
         "selectors_match",
-        lambda o: first(beside(o, "canary"), "PodDisruptionBudget")["selector"]["matchLabels"].pop("track"),
+        lambda o: first(with_canary(o, "canary"), "PodDisruptionBudget")["selector"]["matchLabels"].pop("track"),
         "PodDisruptionBudget/safeserve: counts the pods of Deployment/canary",
     ),
-    ("selectors_match", lambda o: beside(o, "stable"), "Deployment/canary: does not select"),
-    ("ports_exist", lambda o: container(o)["ports"].pop(), "port operations is none of"),
-    ("ports_exist", lambda o: first(o, "Service")["ports"][0].update(targetPort=8088), "port 8088 is none of"),
+    ("selectors_match", lambda o: with_canary(o, "stable"), "Deployment/canary: does not select"),
+    ("ports_exist", lambda o: container(o)["ports"].pop(), "port operations is not one of"),
+    ("ports_exist", lambda o: first(o, "Service")["ports"][0].update(targetPort=8088), "port 8088 is not one of"),
     (
         "ports_exist",
         lambda o: first(o, "NetworkPolicy")["ingress"][0]["ports"][0].update(port="web"),
-        "port web is none of",
+        "port web is not one of",
     ),
     (
         "ports_exist",
@@ -189,7 +189,7 @@ BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
     (
         "ports_exist",
         lambda o: first(o, "ServiceMonitor")["endpoints"][0].update(port="http"),
-        "port http is none of Service",
+        "port http is not one of Service",
     ),
     ("ports_exist", lambda o: configure(o, '[operations]\nbind = "0.0.0.0:8082"'), "operations.bind is '0.0.0.0:8082'"),
     (
@@ -245,7 +245,7 @@ BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
     ("replicas_have_one_owner", lambda o: deployment(o).update(replicas=3), "each apply sets back"),
     (
         "replicas_have_one_owner",
-        lambda o: beside(o, "canary")[-1]["spec"].pop("replicas"),
+        lambda o: with_canary(o, "canary")[-1]["spec"].pop("replicas"),
         "Deployment/canary: a canary with no number of replicas",
     ),
     ("replicas_have_one_owner", lambda o: remove(o, "HorizontalPodAutoscaler"), "a single replica"),

@@ -1,4 +1,4 @@
-//! What ARCHITECTURE.md says of the layers, held: who may import whom, and what a layer never names.
+//! Checks what ARCHITECTURE.md says about layers: which may import which, and what a layer never names.
 
 mod circles;
 mod paths;
@@ -97,7 +97,7 @@ fn layers() -> BTreeMap<String, BTreeSet<String>> {
             .expect("each line is `layer -> layers`");
         for layer in names(importers) {
             let twice = layers.insert(layer, names(imported).into_iter().collect());
-            assert!(twice.is_none(), "a layer stands twice: {line}");
+            assert!(twice.is_none(), "a layer appears twice: {line}");
         }
     }
     layers
@@ -231,9 +231,9 @@ fn only_the_model_layer_reads_weights() {
     }
 }
 
-/// Whoever sets the clock must not expire a request, so waiting and measuring go by `Instant`. The
-/// wall clock is for who reads it: the index of models, their statistics, when they were loaded, and
-/// the date of each answer.
+/// A change of the clock must not expire a request, so waiting and measuring use `Instant`. The wall
+/// clock is for people: the index of models, their statistics, when they were loaded, and the date of
+/// each answer.
 #[test]
 fn only_what_is_shown_reads_the_wall_clock() {
     for module in modules() {
@@ -251,7 +251,7 @@ fn only_what_is_shown_reads_the_wall_clock() {
 }
 
 #[test]
-fn unsafe_code_stands_only_in_the_kernels() {
+fn unsafe_code_is_only_in_the_kernels() {
     for module in modules() {
         if is_in(&module.path, "engine/kernels") {
             continue;

@@ -314,7 +314,7 @@ async fn bad_framing_gets_a_json_error_and_a_closed_connection() {
         answer.starts_with("HTTP/1.1 4") && answer.contains("{\"error\":"),
         "{answer}"
     );
-    // Nobody else is touched.
+    // No one else is affected.
     let mut client = server.send(GET).await;
     assert!(
         read_answer(&mut client)

@@ -28,7 +28,7 @@ fn no_input_of_the_corpus_breaks_a_promise() {
     }
     assert!(
         broken.is_empty(),
-        "what each broke stands above: {broken:?}"
+        "what each broke is above: {broken:?}"
     );
 }
 

@@ -26,7 +26,7 @@ use crate::parts;
 const ECHO: &str = r#"{"model_type":"sequential","inputs":[{"name":"x","shape":[1]}],
     "layers":[{"type":"activation","function":"linear"}]}"#;
 
-/// A server whose only worker stands at the gate.
+/// A server whose only worker waits at the gate.
 struct Held {
     address: SocketAddr,
     metrics: Metrics,

@@ -52,8 +52,8 @@ fn as_many_rescalings_as_may_be_fold_into_one_product_on_either_side() {
     layers.push(DENSE.to_owned());
     let before = chain(&layers, &dense()).unwrap();
     layers.rotate_right(1);
-    let behind = chain(&layers, &dense()).unwrap();
-    for model in [before, behind] {
+    let after = chain(&layers, &dense()).unwrap();
+    for model in [before, after] {
         assert_eq!(answer(&model, 2.0), 6.25);
         assert_eq!(model.engine.steps(), 1);
     }

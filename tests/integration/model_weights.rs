@@ -228,7 +228,7 @@ fn weights_in_16_bits_are_widened_without_loss() {
     }
 }
 
-/// One layer without a bias whose weights take many pieces to read, and none of its sizes is round.
+/// One layer without a bias whose weights take many pieces to read, and whose sizes are not round.
 const LARGE: [usize; 2] = [1031, 701];
 const LARGE_CONFIG: &str = r#"{
   "model_type": "sequential",

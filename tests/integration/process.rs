@@ -438,7 +438,7 @@ fn a_taken_port_ends_with_4() {
     );
 }
 
-/// A repository of one sample and one broken copy of it.
+/// A repository of one sample and a broken copy.
 fn repository_with_a_bad_model() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/iris/1");

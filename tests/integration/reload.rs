@@ -30,8 +30,8 @@ fn serve(settings: &[&str]) -> (TempDir, Serving) {
 }
 
 impl Serving {
-    /// Asks until the answer is as wanted. All the while the server is ready, and the model that
-    /// nobody touches answers.
+    /// Asks until the answer is as wanted. All the while the server is ready, and the model that is not
+    /// changed answers.
     fn until(&self, path: &str, is_wanted: impl Fn(&str) -> bool) -> String {
         loop {
             let answer = self.get(path);
@@ -73,7 +73,7 @@ fn a_change_that_the_file_system_reports_is_taken_up() {
     let (root, server) = serve(&["models.poll_interval_ms=0", "models.settle_ms=0"]);
     let path = |name: &str| root.path().join(name);
 
-    // A directory moved in, then another beside it.
+    // A directory moved in, then another next to it.
     write_model(&path(".staged"), 2);
     fs::create_dir(path("m")).unwrap();
     fs::rename(path(".staged"), path("m/1")).unwrap();

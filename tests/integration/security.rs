@@ -1,4 +1,4 @@
-//! Keys, certificates and the listeners beside the clients', as the program has them.
+//! Keys, certificates and the listeners apart from the clients', in the real program.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -13,7 +13,7 @@ use safeserve::train::{
 };
 use tempfile::TempDir;
 
-/// Remembers what it was told; asks for an end after so many epochs.
+/// Records what it is told; asks for an end after a number of epochs.
 #[derive(Default)]
 struct Watcher {
     said: Vec<String>,

@@ -10,7 +10,7 @@ pub(super) fn paths(text: &str) -> Vec<Vec<String>> {
     found.map(|(path, _)| path).collect()
 }
 
-/// As [`paths`], each with the name that it gets in its file: that behind `as`, else its last segment.
+/// As [`paths`], each with the name that it gets in its file: that after `as`, else its last segment.
 pub(super) fn named_paths(text: &str) -> Vec<(Vec<String>, String)> {
     let mut found = Vec::new();
     let mut chars = text.chars().peekable();
@@ -92,10 +92,10 @@ pub(super) fn is_ident(c: char) -> bool {
 
 /// A path from the root of the crate, `engine::op::Kernel`; none if it leads out of the crate.
 ///
-/// `module` is where it stands: `engine/ops/gemm`. `children` are the modules declared there.
+/// `module` is where it is used: `engine/ops/gemm`. `children` are the modules declared there.
 pub(super) fn resolve(path: &[String], module: &str, children: &[String]) -> Option<Vec<String>> {
     let mut place: Vec<String> = module.split('/').map(str::to_owned).collect();
-    // These two stand at the root.
+    // These two are at the root.
     if matches!(module, "lib" | "main") {
         place.clear();
     }
@@ -107,11 +107,11 @@ pub(super) fn resolve(path: &[String], module: &str, children: &[String]) -> Opt
         }
         "self" => rest = &path[1..],
         "super" => {
-            while let Some(("super", behind)) = rest.split_first().map(|(s, r)| (s.as_str(), r)) {
+            while let Some(("super", after)) = rest.split_first().map(|(s, r)| (s.as_str(), r)) {
                 place
                     .pop()
                     .expect("compiled code does not climb out of the crate");
-                rest = behind;
+                rest = after;
             }
         }
         first if children.iter().any(|child| child == first) => {}

@@ -14,10 +14,10 @@ use super::answer::check;
 use super::connection::{Answer, Connection};
 use super::mutation::{GOOD, Mutation, post};
 
-/// Longer than any limit that the server could run into: whoever says nothing for this long hangs.
+/// Longer than any limit that the server could run into: a server that is silent for this long hangs.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// After so many of them more say nothing new.
+/// After this many, more of them say nothing new.
 const MAX_PROBLEMS: usize = 20;
 
 /// How many are sent side by side.

@@ -1,6 +1,6 @@
 //! Good requests of both protocols, and what a seed and a number make of them.
 
-/// One mutation in so many is of a request's line and headers, not of its body.
+/// One mutation in this many is of a request's line and headers, not of its body.
 const HEADS_ONE_IN: usize = 10;
 
 /// Calls of the sample models, with bodies that they answer with 200. None asks for a deadline: a
