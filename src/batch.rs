@@ -49,26 +49,26 @@ pub use self::error::BatchError;
 pub use self::settings::{Existing, Format, STANDARD, Settings, errors_path};
 pub use self::tally::Tally;
 
-/// How often what was done is made sure of, for a run that goes on with it.
+/// How often progress is synced to disk, for a run that resumes it.
 const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 /// The rows of one forward pass, and the values of its widest input or output: more are no faster.
 const MAX_PASS_ROWS: usize = 256;
 const MAX_PASS_VALUES: usize = 1 << 20;
 
-/// What is told while a file is scored.
+/// What is reported while a file is scored.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
-    /// Columns of the input that neither the model reads nor anybody keeps.
+    /// Columns of the input that are neither read by the model nor kept.
     Unused(&'a [String]),
-    /// An interrupted run is gone on with.
+    /// An interrupted run is resumed.
     Resumed(Tally),
-    /// So far it is.
+    /// How far that run had come.
     Progress {
-        /// What became of the rows until now.
+        /// The outcome of the rows until now.
         tally: Tally,
         /// How much of the input is done, in bytes or rows.
         done: u64,
-        /// How much the input has of them, if that can be told.
+        /// The size of the input in the same unit, if known.
         total: Option<u64>,
     },
 }
@@ -204,7 +204,7 @@ struct Scored {
 type Numbered<T> = (u64, Result<T, BatchError>);
 
 impl Run<'_> {
-    /// Scores all blocks; returns what became of their rows and those before.
+    /// Scores all blocks; returns the outcome of their rows and of earlier ones.
     fn all(
         &self,
         settings: &Settings,
@@ -299,7 +299,7 @@ impl Run<'_> {
                 break;
             }
         }
-        // Counted twice, by who cut the lines and by who read the rows in them.
+        // Counted twice, by the code that cut the lines and by the code that read their rows.
         if records.line() != block.end().line {
             return Err(BatchError::Lost { tally });
         }
@@ -342,7 +342,7 @@ impl Run<'_> {
                 }
                 progress(tally, scored.end.offset);
                 next += 1;
-                // The reader is there until its last permit is back, or has nothing to read.
+                // The reader lives until its last permit is back or nothing is left to read.
                 let _ = returned.recv();
             }
         }

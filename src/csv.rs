@@ -43,8 +43,8 @@ pub(crate) fn plain_row(
 
 /// Where the record that begins at `at` ends, with its line end; `None` if the text ends before.
 ///
-/// A quote opens where a cell begins, and what it holds may have line ends of its own. What a quote
-/// inside a cell means is what `csv-core` takes it for.
+/// A quote opens where a cell begins, and a quoted cell may contain line ends. A quote inside a cell is
+/// treated as `csv-core` treats it.
 pub(crate) fn record_end(text: &[u8], at: usize) -> Option<usize> {
     let special = at + memchr2(b'\n', b'"', &text[at..])?;
     if text[special] == b'\n' {
@@ -92,7 +92,7 @@ enum Place {
 /// The number of a cell, blanks around it aside.
 ///
 /// # Errors
-/// What the cell is instead. `allow_non_finite` says whether `NaN` and `Infinity` are numbers.
+/// Why the cell has no number. `allow_non_finite` says whether `NaN` and `Infinity` are numbers.
 pub(crate) fn number(cell: &[u8], allow_non_finite: bool) -> Result<f32, Fault> {
     let cell = cell.trim_ascii();
     let value = match cell {
@@ -188,7 +188,7 @@ mod tests {
             let text: Vec<u8> = (0..7)
                 .map(|digit| CHARACTERS[number / 4usize.pow(digit) % 4])
                 .collect();
-            // Of empty lines `csv-core` takes no notice.
+            // `csv-core` skips empty lines.
             if text[0] == b'\n' {
                 continue;
             }

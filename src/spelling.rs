@@ -40,7 +40,7 @@ pub(crate) fn edits(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// Names longer than this are compared with none, and with no more names than this one is: an error
+/// Longer names are not compared, and a name is compared with at most this many others, so that an error
 /// costs less than a forward pass.
 const MAX_COMPARED_BYTES: usize = 64;
 const MAX_COMPARED_NAMES: usize = 1000;

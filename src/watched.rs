@@ -27,12 +27,12 @@ pub struct Watched<T> {
     files: Vec<PathBuf>,
     read: Read<T>,
     current: ArcSwap<T>,
-    seen: Mutex<Seen>,
+    seen: Mutex<LastRead>,
     metrics: Metrics,
 }
 
 /// What was found at the last look.
-struct Seen {
+struct LastRead {
     files: Vec<Option<Identity>>,
     /// Why that could not be used. It is tried again at each look: what is wrong need not be in
     /// the files.
@@ -68,7 +68,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         metrics: &Metrics,
     ) -> Result<Arc<Self>, String> {
         // Before the read: what changes after it is read again.
-        let seen = Seen {
+        let seen = LastRead {
             files: identities(&files),
             refusal: None,
         };

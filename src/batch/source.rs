@@ -1,4 +1,4 @@
-//! What is scored: blocks of a file's rows, and where the model's columns lie in them.
+//! What is scored: blocks of a file's rows, and the positions of the model's columns in them.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -17,9 +17,9 @@ use crate::model::open_regular;
 pub(super) struct Source {
     blocks: Blocks,
     layouts: Layouts,
-    /// What the input is, if it can be read again.
+    /// What identifies the input, if it can be read again.
     file: Option<File>,
-    /// The bytes of text or the rows of Parquet, if that can be told.
+    /// The bytes of text or the rows of Parquet, if known.
     total: Option<u64>,
 }
 
@@ -37,11 +37,11 @@ pub(super) enum Body {
     Parquet(super::parquet::Batch),
 }
 
-/// Where the model's columns lie in the rows of a source.
+/// The positions of the model's columns in the rows of a source.
 #[derive(Clone, Debug)]
 pub(super) enum Layouts {
     Csv(Layout),
-    /// Each row says it itself.
+    /// Each row names its columns.
     Ndjson,
     #[cfg(feature = "parquet")]
     Parquet(Layout),
@@ -51,7 +51,7 @@ pub(super) enum Layouts {
 pub(super) enum Records<'a> {
     Csv(Box<CsvRows<'a>>),
     Ndjson(NdjsonRows<'a>),
-    /// None: the line at the one number was skipped, up to the other.
+    /// No rows: the line with the first number was skipped, up to the second.
     TooLong(u64, u64),
     #[cfg(feature = "parquet")]
     Parquet(super::parquet::ParquetRows<'a>),
@@ -157,7 +157,7 @@ impl Source {
         self.layouts.clone()
     }
 
-    /// Goes on at a position that an earlier run came to.
+    /// Continues at a position that an earlier run reached.
     pub(super) fn go_to(&mut self, position: Position) -> Result<(), BatchError> {
         match &mut self.blocks {
             Blocks::Text(text, path) => {
@@ -180,7 +180,7 @@ impl Source {
     }
 }
 
-/// Where the columns lie that the header of CSV names.
+/// The positions of the columns that the header of CSV names.
 fn header_layout(header: &[u8], table: &Table) -> Result<Layout, BatchError> {
     let names = names(header);
     let names = names.map_err(|message| BatchError::refused(format!("line 1: {message}")))?;

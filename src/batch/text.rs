@@ -28,11 +28,11 @@ pub(super) struct Block {
     pub(super) text: Vec<u8>,
     pub(super) start: Position,
     pub(super) end: Position,
-    /// Whether it is one line of more bytes than a line may have, which was skipped: its text is not here.
+    /// Whether it is one line that was skipped because it is too long: its text is not here.
     pub(super) is_too_long: bool,
 }
 
-/// Text of records, being cut.
+/// Text of records that is being cut into blocks.
 pub(super) struct Text<R> {
     input: R,
     records: Records,
@@ -79,7 +79,7 @@ impl<R: Read> Text<R> {
             self.fill(wanted)?;
             match csv::record_end(&self.pending, 0) {
                 Some(end) => return Ok(self.cut(end)),
-                // Half of the names would be those of other columns.
+                // A header that is cut would leave half of the columns without names.
                 None if !self.is_at_end && wanted > MAX_RECORD_BYTES && !self.has_line() => {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidData,
@@ -159,7 +159,7 @@ impl<R: Read> Text<R> {
         }
     }
 
-    /// Whether a line ends in what waits.
+    /// Whether a line ends in the pending bytes.
     fn has_line(&self) -> bool {
         memchr(b'\n', &self.pending).is_some()
     }
@@ -183,7 +183,7 @@ impl<R: Read> Text<R> {
         Ok(())
     }
 
-    /// Takes the first `end` bytes of what waits.
+    /// Takes the first `end` pending bytes.
     fn cut(&mut self, end: usize) -> Block {
         let rest = self.pending.split_off(end);
         let text = std::mem::replace(&mut self.pending, rest);

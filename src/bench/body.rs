@@ -14,13 +14,13 @@ use super::settings::Protocol;
 /// The most bytes of all bodies of a run, made or read.
 const MAX_BODIES_BYTES: usize = 64 << 20;
 
-/// The most bodies that are made. Each connection sends them in turns.
+/// The most generated bodies. Each connection sends them in turn.
 const MADE_BODIES: usize = 16;
 
-/// The longest text of a made number with its comma: `-0.1234,`.
+/// The length of a generated number with its comma: `-0.1234,`.
 const NUMBER_BYTES: usize = 8;
 
-/// A body and what its answer is checked against.
+/// A body, and what its answer is checked against.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Body {
     pub(super) bytes: Bytes,
@@ -29,7 +29,7 @@ pub(super) struct Body {
     pub(super) rows: usize,
 }
 
-/// What a server says of a model, as far as bodies need it.
+/// The part of a model's metadata that bodies need.
 #[derive(Debug, Deserialize)]
 pub(super) struct Metadata {
     pub(super) inputs: Vec<Input>,
@@ -46,11 +46,11 @@ pub(super) struct Input {
 /// Why there are no bodies to send.
 #[derive(Debug)]
 pub enum BodyError {
-    /// The model takes what cannot be made up.
+    /// The model has an input that cannot be generated.
     Input {
         /// The input's name.
         name: String,
-        /// What it is and what it would have to be.
+        /// What it is and what was expected.
         problem: String,
     },
     /// One request would be too long.
@@ -122,7 +122,7 @@ pub(super) fn made(
         .collect())
 }
 
-/// An input whose rows can be made.
+/// An input whose rows can be generated.
 struct Rows<'a> {
     name: &'a str,
     datatype: &'a str,
@@ -237,7 +237,7 @@ fn v2_binary(inputs: &[Rows<'_>], rows: usize, random: &mut Random) -> Body {
     }
 }
 
-/// Numbers that a seed gives, the same on every machine.
+/// Random numbers from a seed, the same on every machine.
 ///
 /// Source: SplitMix64, Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators".
 struct Random(u64);
@@ -251,7 +251,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// From -1 to 1, of four decimals as measurements have.
+    /// From -1 to 1, with four decimals, as measurements have.
     fn number(&mut self) -> f64 {
         ((self.next() % 20_001) as f64 - 10_000.0) / 10_000.0
     }
@@ -312,7 +312,7 @@ fn split(text: Bytes, protocol: Protocol) -> Result<Vec<Body>, String> {
     }
 }
 
-/// For how many rows a body asks.
+/// The number of rows in a body.
 fn rows(body: &Value, protocol: Protocol) -> Result<usize, String> {
     let rows = match protocol {
         Protocol::V1 => body["instances"].as_array().map(Vec::len),

@@ -21,8 +21,8 @@ use super::pace::{Pace, Stop};
 use super::requests::Requests;
 use super::tally::{Failed, Failure, Tally};
 
-/// How long a connection waits after a request that could not even connect. Without it a server that
-/// is gone would be asked a hundred thousand times a second.
+/// How long a connection waits after a failed connect. Without the wait a server that is gone would get
+/// a hundred thousand connects a second.
 const AFTER_NO_CONNECTION: Duration = Duration::from_millis(20);
 
 /// How often the observer is told.
@@ -52,7 +52,7 @@ pub(super) struct Measured {
     pub(super) reconnects: u64,
 }
 
-/// What is known while a step runs.
+/// The progress of a running step.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
     /// Whether it is the warm-up, which does not count.
@@ -248,8 +248,8 @@ fn release(pace: &Pace, connections: usize, is_over: &std::sync::mpsc::Receiver<
     pace.finish(connections);
 }
 
-/// Connects and drives one thread's connections: every `threads`-th from `index` on. `ready` is let go when
-/// they are connected.
+/// Connects and drives one thread's connections: every `threads`-th from `index` on. `ready` is dropped
+/// when they are connected.
 fn part(
     shared: &Arc<Shared>,
     index: usize,

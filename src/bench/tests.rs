@@ -1,4 +1,4 @@
-//! The generator against servers that answer as a script says: what it counts is held against what they did.
+//! The generator against scripted servers: its counts are compared with what the servers did.
 
 mod scripted;
 
@@ -15,11 +15,10 @@ use crate::bench::body::Body;
 /// Rows of each request.
 const ROWS: usize = 2;
 
-/// Long enough for an answer that comes, on a machine however busy; a test that waits for one that never
-/// comes waits this long once.
+/// Long enough for an answer on a busy machine; a test whose answer never comes waits this long once.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What has to be counted of a kind of answer.
+/// The expected count for a kind of answer.
 type Expected = Result<(), &'static str>;
 
 /// One of each kind: the answer, and the class that it belongs to.
@@ -113,7 +112,7 @@ async fn each_kind_of_answer_is_counted_as_what_it_is() {
 
 #[tokio::test]
 async fn answers_of_all_kinds_on_the_same_connections_are_told_apart() {
-    // As many of each kind as its place says, in turns.
+    // As many of each kind as its position says, in turn.
     let mut answers = Vec::new();
     for round in 0..KINDS.len() {
         answers.extend(KINDS[round..].iter().map(|(answer, _)| *answer));

@@ -1,4 +1,4 @@
-//! `safeserve bench`: what a running server carries, for who sizes a deployment.
+//! `safeserve bench`: what a running server carries, to size a deployment.
 
 mod live;
 mod page;
@@ -21,7 +21,7 @@ use crate::bench::{self, BenchError, BodyError, MAX_CONNECTIONS, Settings, Stop,
 const MAX_SECONDS: f64 = 86_400.0;
 const MAX_TIMEOUT_SECONDS: f64 = 3_600.0;
 
-/// Threads that are no use: no machine of ours has more cores.
+/// More threads would be useless: few machines have more cores.
 const MAX_THREADS: usize = 256;
 
 /// The most rows of a made request; a body's bytes are bounded too.
@@ -280,7 +280,7 @@ async fn interrupts(stop: Arc<Stop>) {
     }
 }
 
-/// Whether the arguments were wrong or what they name.
+/// Whether the arguments or what they name is wrong.
 fn exit(error: &BenchError) -> Exit {
     match error {
         BenchError::Target(TargetError::Url(_) | TargetError::Authorities { .. })

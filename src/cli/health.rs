@@ -120,7 +120,7 @@ fn ask(address: &str, path: &str) -> Result<(), Unhealthy> {
 fn in_time(address: &str, path: &str) -> io::Result<String> {
     let (done, line) = mpsc::channel();
     let (address, path) = (address.to_owned(), path.to_owned());
-    // What is late ends with the process.
+    // A late thread ends with the process.
     thread::Builder::new().spawn(move || {
         let _ = done.send(status_line(&address, &path));
     })?;
@@ -134,9 +134,9 @@ fn status_line(address: &str, path: &str) -> io::Result<String> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     let sockets: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
     for socket in &sockets {
-        // Each has its part of the time.
-        let patience = TIMEOUT / u32::try_from(sockets.len()).unwrap_or(u32::MAX);
-        let mut stream = match TcpStream::connect_timeout(socket, patience) {
+        // Each address gets its share of the time.
+        let timeout = TIMEOUT / u32::try_from(sockets.len()).unwrap_or(u32::MAX);
+        let mut stream = match TcpStream::connect_timeout(socket, timeout) {
             Ok(stream) => stream,
             Err(error) => {
                 last = error;
@@ -147,7 +147,7 @@ fn status_line(address: &str, path: &str) -> io::Result<String> {
             format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;
         let mut line = String::new();
-        // A status line is short; who sends no end of one is no server of ours.
+        // A status line is short; a server that sends a longer one is not safeserve.
         io::Read::take(BufReader::new(stream), 1024).read_line(&mut line)?;
         return Ok(line.trim_end().to_owned());
     }

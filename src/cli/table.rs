@@ -121,7 +121,7 @@ fn bytes(size: usize) -> String {
     }
     let mut value = size as f64 / 1e3;
     let mut unit = 0;
-    // What would be rounded to 1000 of a unit is 1 of the next.
+    // What would round to 1000 of a unit is 1 of the next.
     while value >= 999.5 && unit + 1 < UNITS.len() {
         value /= 1e3;
         unit += 1;

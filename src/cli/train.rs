@@ -260,7 +260,7 @@ impl Watcher {
     }
 
     fn line(&self, line: &str) {
-        // Texts of the table must not steer the terminal.
+        // Texts of the table must not control the terminal.
         let line: String = line
             .chars()
             .map(|letter| if letter.is_control() { '�' } else { letter })

@@ -111,7 +111,7 @@ fn check_models(models: &Models) -> Option<Refusal> {
             "models.settle_ms",
             models.settle_ms,
             [0, DAY_MS],
-            "0 loads files at once, also those of a copy that is under way",
+            "0 loads files at once, even while they are being copied",
         ),
         range(
             "models.load_timeout_ms",
@@ -164,7 +164,7 @@ fn check_scheduler(scheduler: &Scheduler) -> Option<Refusal> {
             "scheduler.max_batch_ms",
             scheduler.max_batch_ms,
             [0, MINUTE_MS],
-            "everyone in a batch waits for all of it; the unit is milliseconds",
+            "every request in a batch waits for the whole batch; the unit is milliseconds",
         ),
         range(
             "scheduler.max_scratch_bytes",
@@ -262,7 +262,7 @@ fn check_limits(limits: &Limits, max_queued_rows: usize) -> Option<Refusal> {
                     "limits.max_inflight_body_bytes",
                     limits.max_inflight_body_bytes as u64,
                     [limits.max_body_bytes as u64, 1 << 40],
-                    "it has to hold at least one body of limits.max_body_bytes; 0 takes what fits",
+                    "it must hold at least one body of limits.max_body_bytes; 0 is a share of the available memory",
                 )
             })
             .flatten(),

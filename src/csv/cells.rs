@@ -13,11 +13,11 @@ pub(crate) struct Cells {
     max_text_bytes: usize,
 }
 
-/// What cells may have on average; numbers have 15 at the most, names a few more.
+/// The average bytes that cells may have; numbers have at most 15, names a few more.
 const CELL_BYTES: usize = 64;
 
 impl Cells {
-    /// The most cells that a line may have where `width` are right: some more, for messages.
+    /// The most cells that are split of a line that should have `width`: a few more, for messages.
     pub(crate) fn most(width: usize) -> usize {
         width.saturating_add(64)
     }

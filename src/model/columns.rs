@@ -71,7 +71,7 @@ fn number(cell: &str, fill: Option<f32>) -> Result<f32, CellError> {
     if cell.is_empty() {
         return fill.ok_or(CellError::Missing);
     }
-    // Letters of "nan" and "inf" are read too, which no table means as numbers.
+    // "nan" and "inf" would be read too, which tables do not mean as numbers.
     let value: f32 = match cell.parse() {
         Ok(value) if !cell.ends_with(|last: char| last.is_ascii_alphabetic()) => value,
         _ => return Err(CellError::NoNumber { cell: shown(cell) }),
@@ -214,7 +214,7 @@ fn categories(field: Field) -> Result<Vec<String>, JsonError> {
     Ok(categories)
 }
 
-/// Statistics of the training are for people; that they are numbers is all that is asked of them.
+/// Statistics of the training are for people; they only have to be numbers.
 fn check_statistics(field: Field) -> Result<(), JsonError> {
     for (_, member) in field.object()?.into_rest() {
         if !member.is_list() {
@@ -231,7 +231,7 @@ fn check_statistics(field: Field) -> Result<(), JsonError> {
 /// Why a cell has no features.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CellError {
-    /// It is missing, and the model has nothing to put in its place.
+    /// It is missing, and the model has no replacement for it.
     Missing,
     /// It is no number.
     NoNumber {
@@ -247,9 +247,9 @@ pub enum CellError {
     UnknownCategory {
         /// The cell, shown; of a missing one an empty text.
         cell: String,
-        /// The category that was perhaps meant.
+        /// The category that may have been meant.
         nearest: Option<String>,
-        /// The categories, shown; of many the first.
+        /// The categories, shown; the first if there are many.
         known: String,
     },
 }

@@ -57,8 +57,8 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// Whether this is how files look that are still being copied: one is missing, shorter than it
-    /// says itself, or cut off in the middle of its text.
+    /// Whether this is how files look while they are being copied: one is missing, shorter than its header
+    /// says, or cut off in the middle of its text.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! Answers that a model is expected to give: rows and what their framework made of them, stored as
+//! Answers that a model is expected to give: rows and the original framework's answers, stored as
 //! safetensors (`input.<name>` and `output.<name>`, the rows first).
 
 use std::collections::BTreeMap;
@@ -104,9 +104,8 @@ impl Expected {
         answers
     }
 
-    /// For each output of the engine, the answer that is furthest from the expected one, measured
-    /// by what is allowed: `allowed` gives the largest difference from an expected number that is
-    /// still none.
+    /// For each output of the engine, the answer that is furthest from the expected one, relative to the
+    /// tolerance: `allowed` returns the largest difference from an expected number that is accepted.
     #[must_use]
     pub fn compare(&self, engine: &Engine, allowed: impl Fn(f64) -> f64) -> Vec<Furthest> {
         let answers = self.answers(engine);
@@ -137,7 +136,7 @@ impl Expected {
     }
 }
 
-/// A difference by what is allowed: over 1 beyond it, and most for NaN.
+/// A difference relative to the tolerance: over 1 beyond it, and the largest for NaN.
 fn share(difference: f64, allowed: f64) -> f64 {
     match difference {
         _ if difference.is_nan() => f64::INFINITY,

@@ -10,11 +10,11 @@ use zerocopy::IntoBytes;
 use crate::engine::Constant;
 use crate::engine::kernels::Weights;
 
-/// Buffers on their way between the reader and the hashing thread: enough that neither waits for the
-/// other's every step, few enough to stay in the cache.
+/// Buffers between the reader and the hashing thread: enough that neither waits for each step of the
+/// other, few enough to stay in the cache.
 const BUFFERS: usize = 4;
-/// Copied or hashed at once: small enough to stay in the cache, and hashed in a fraction of a
-/// millisecond, after which a load that failed is noticed.
+/// The bytes that are copied or hashed at once: small enough to stay in the cache, and hashed in a
+/// fraction of a millisecond, after which a failed load is noticed.
 const PART_BYTES: usize = 256 << 10;
 /// Smaller tensors stay until they are hashed, and no one waits for it.
 const AWAITED_BYTES: usize = 1 << 20;
@@ -26,9 +26,9 @@ pub(super) struct Fingerprint {
     used: Receiver<Vec<u8>>,
     /// Buffers that were never used yet.
     fresh: usize,
-    /// One for each tensor that was hashed and let go.
+    /// One message for each tensor that was hashed and released.
     hashed: Receiver<()>,
-    /// The tensors for which none came yet.
+    /// The tensors whose message has not come yet.
     unhashed: usize,
     /// Dropped with the fingerprint: no one needs the hash of a load that failed.
     load: Arc<()>,
@@ -140,7 +140,7 @@ impl Fingerprint {
         self.add(Piece::Buffer(buffer));
     }
 
-    /// Adds what was read of a tensor so far, from byte `start` on, as far as nothing waits: hashing
+    /// Adds what was read of a tensor so far, from byte `start` on, if the hashing thread is idle: hashing
     /// begins before all is read. Returns where it ended.
     pub(super) fn follow(&mut self, read: &[u8], mut start: usize) -> usize {
         while start < read.len()

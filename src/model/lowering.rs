@@ -23,9 +23,9 @@ pub(crate) use call::{Call, Lower, Value};
 pub(crate) use constants::{Constants, Weight};
 pub(crate) use refusal::{Refusal, StepError, Unused};
 
-/// The most steps of a network: far more than any has. A chain of as many loads in a tenth of a
-/// second without optimisation; as many branches side by side, each with a buffer of its own among
-/// which the plan searches, take two seconds.
+/// The most steps of a network: far more than any has. In an unoptimised build a chain of this many
+/// loads in a tenth of a second; this many parallel branches, each with a buffer of its own among which
+/// the plan searches, take two seconds.
 pub(crate) const MAX_STEPS: usize = 10_000;
 
 /// Turns steps into operators of the engine, one by one in running order.
@@ -158,7 +158,7 @@ impl Lowering {
                 name => Some(self.operand(name)?),
             });
         }
-        // What is left out at the end is as if it were not named.
+        // Operands left out at the end are as if they were not named.
         while let Some(None) = operands.last() {
             operands.pop();
         }

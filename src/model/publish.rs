@@ -14,7 +14,7 @@ use super::{CONFIG_FILE, LoadError, Model};
 use crate::names::is_model_name;
 use crate::versions::canonical;
 
-/// The directory of a model, which is there or not, in which a version can be published.
+/// The directory of a model, existing or not, in which a version can be published.
 #[derive(Clone, Debug)]
 pub struct Place {
     model: PathBuf,
@@ -60,7 +60,7 @@ impl Place {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        // Random, since processes in other containers on the same volume may have the same number.
+        // Random, since processes in other containers on the same volume may have the same process id.
         let unlike = RandomState::new().build_hasher().finish();
         let hidden = parent.join(format!(".{}-{unlike:016x}", self.name));
         let directory = hidden.join("1");
@@ -102,7 +102,7 @@ impl Place {
     }
 }
 
-/// A version that is being written. Dropped, it goes; published, it is renamed into its place.
+/// A version that is being written. Dropping it deletes it; publishing renames it into its place.
 #[derive(Debug)]
 pub struct Draft {
     place: Place,
@@ -187,7 +187,7 @@ impl Draft {
             let place = model.join(version.to_string());
             match fs::rename(&self.directory, &place) {
                 Ok(()) => return Ok((place, version)),
-                // Somebody else was quicker.
+                // Another process was faster.
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
                 Err(error) => return Err(error),
             }

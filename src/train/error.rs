@@ -31,16 +31,16 @@ pub enum TrainError {
         /// What the system says.
         error: io::Error,
     },
-    /// The loss is no number any more.
+    /// The loss is no longer a finite number.
     Diverged {
         /// In which epoch.
         epoch: usize,
     },
-    /// It was told to end and to leave nothing.
+    /// The caller asked it to end without a model.
     Interrupted,
     /// The model does not load: a fault of this program.
     Load(LoadError),
-    /// The loaded model answers otherwise than the trained network: a fault of this program.
+    /// The loaded model's answers differ from the trained network's: a fault of this program.
     SelfCheck {
         /// An answer of the loaded model and that of the trained network; `None` if their numbers differ.
         pair: Option<(f32, f32)>,

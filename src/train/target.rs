@@ -11,7 +11,7 @@ use crate::spelling::excerpt;
 /// Whole numbers of at most this many different values are taken for classes.
 const MAX_GUESSED_CLASSES: usize = 20;
 
-/// The most classes: more of them are names of rows.
+/// The most classes: more would be identifiers of rows.
 const MAX_CLASSES: usize = 1000;
 
 /// The most bytes of a label, as a model's configuration has it.

@@ -176,7 +176,7 @@ def an_end_fits_its_grace(objects: Objects) -> Iterator[str]:
 
 
 def probes_differ(objects: Objects) -> Iterator[str]:
-    """Start, readiness and liveness are asked for apart, and liveness with most patience after the start."""
+    """Start, readiness and liveness are asked for apart, and liveness with the most time after the start."""
     for item, _, spec in pods(objects):
         (container,) = spec["containers"]
         is_grpc = "grpc" in container.get("readinessProbe", {})
@@ -187,12 +187,12 @@ def probes_differ(objects: Objects) -> Iterator[str]:
         probes = [container[name] for name in names]
         if any(left == right for place, left in enumerate(probes) for right in probes[:place]):
             yield f"{title(item)}: two probes are the same"
-        patience = {name: container[name]["periodSeconds"] * container[name]["failureThreshold"] for name in names}
-        if patience["startupProbe"] * 1000 < setting(objects, spec, "models", "load_timeout_ms"):
+        allowed = {name: container[name]["periodSeconds"] * container[name]["failureThreshold"] for name in names}
+        if allowed["startupProbe"] * 1000 < setting(objects, spec, "models", "load_timeout_ms"):
             yield f"{title(item)}: startupProbe ends before models.load_timeout_ms"
         if is_grpc:
             continue
-        if patience["livenessProbe"] <= patience["readinessProbe"]:
+        if allowed["livenessProbe"] <= allowed["readinessProbe"]:
             yield f"{title(item)}: livenessProbe is not more patient than readinessProbe"
         for name, path in zip(names, ("/v2/health/live", "/v2/health/ready", "/v2/health/live"), strict=True):
             if container[name]["httpGet"]["path"] != path:
@@ -207,11 +207,11 @@ def a_rollout_takes_no_capacity(objects: Objects) -> Iterator[str]:
             yield f"{title(item)}: maxUnavailable is not 0, or maxSurge is"
         template = item["spec"]["template"]
         start = template["spec"]["containers"][0].get("startupProbe", {})
-        patience = start.get("periodSeconds", 0) * start.get("failureThreshold", 0)
+        allowed = start.get("periodSeconds", 0) * start.get("failureThreshold", 0)
         # Kubernetes' default.
         deadline = item["spec"].get("progressDeadlineSeconds", 600)
-        if deadline <= patience:
-            yield f"{title(item)}: the rollout has failed after {deadline} s, a start may take {patience} s and a pull"
+        if deadline <= allowed:
+            yield f"{title(item)}: the rollout has failed after {deadline} s, a start may take {allowed} s and a pull"
         mounted = [volume["configMap"]["name"] for volume in template["spec"]["volumes"] if "configMap" in volume]
         by_hash = all(re.search(r"-[a-z0-9]{10}$", name) for name in mounted)
         if not by_hash and "checksum/config" not in template["metadata"].get("annotations", {}):

@@ -26,10 +26,7 @@ fn no_input_of_the_corpus_breaks_a_promise() {
             }
         }
     }
-    assert!(
-        broken.is_empty(),
-        "what each broke is above: {broken:?}"
-    );
+    assert!(broken.is_empty(), "what each broke is above: {broken:?}");
 }
 
 #[test]

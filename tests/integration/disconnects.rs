@@ -27,7 +27,7 @@ const ECHO: &str = r#"{"model_type":"sequential","inputs":[{"name":"x","shape":[
     "layers":[{"type":"activation","function":"linear"}]}"#;
 
 /// A server whose only worker waits at the gate.
-struct Held {
+struct HeldServer {
     address: SocketAddr,
     metrics: Metrics,
     served: Arc<Served>,
@@ -37,7 +37,7 @@ struct Held {
     gate: Gate,
 }
 
-impl Held {
+impl HeldServer {
     async fn start() -> Self {
         let (metrics, scheduler) = (parts::metrics(), parts::scheduler());
         let models = TempDir::new().unwrap();
@@ -146,7 +146,7 @@ async fn read_to_end(client: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn rows_of_a_client_that_left_are_taken_out_of_the_queue_and_never_computed() {
-    let server = Held::start().await;
+    let server = HeldServer::start().await;
     let closing = server.send_rows(3).await;
     let resetting = server.send_rows(2).await;
     let mut staying = server.send_rows(1).await;

@@ -154,7 +154,7 @@ fn each_type_has_its_number_and_its_text() {
             ""
         ]
     );
-    // A null is no number, and the row that has one is not scored.
+    // A null is not a number, and a row with one is not scored.
     assert_eq!((read.lines, read.faults.len()), (vec![1], 1));
     assert_eq!(read.faults[0].line, 2);
     assert_eq!(read.faults[0].refusal.column, "small");

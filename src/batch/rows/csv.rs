@@ -12,12 +12,12 @@ use crate::spelling::excerpt;
 pub(in crate::batch) struct CsvRows<'a> {
     table: &'a Table,
     layout: &'a Layout,
-    /// Whether lines are tried as nothing but numbers first.
+    /// Whether lines are first tried as plain numbers.
     is_plain: bool,
     text: &'a [u8],
     at: usize,
     line: u64,
-    /// Made for the first record with quotes.
+    /// Created at the first record with quotes.
     cells: Option<Cells>,
     scratch: Vec<f32>,
 }
@@ -54,7 +54,7 @@ impl<'a> CsvRows<'a> {
         false
     }
 
-    /// Reads a line of nothing but numbers; changes nothing and says false if it is none.
+    /// Reads a line of plain numbers; returns false and changes nothing if it is not one.
     fn plain_row(&mut self, rows: &mut Rows) -> bool {
         let values = &mut rows.inputs[0];
         let start = values.len();
@@ -86,7 +86,7 @@ impl<'a> CsvRows<'a> {
             rows.blank += 1;
             return;
         }
-        // The block was cut in it because its quote goes on for too long, or to the file's end.
+        // The block was cut inside it because its quote is too long, or runs to the end of the file.
         if end.is_none() && line_ends > 0 {
             rows.add(line, |_| Err(open_quote()));
             return;
@@ -188,7 +188,7 @@ fn lone_return() -> Refusal {
 /// # Errors
 /// What is wrong with it.
 pub(in crate::batch) fn names(record: &[u8]) -> Result<Vec<String>, String> {
-    // As wide as a record can be: no header is refused for its width here.
+    // As wide as a record can be: headers are not refused for their width here.
     let mut cells = Cells::with_text(MAX_RECORD_BYTES, 2 * MAX_RECORD_BYTES);
     if record.trim_ascii().is_empty() || cells.split(record) != Some(record.len()) {
         let shown = excerpt(&String::from_utf8_lossy(record), 40);

@@ -86,7 +86,7 @@ fn row(step: &Step) -> [String; 10] {
     ]
 }
 
-/// A rate, with a decimal where that says something.
+/// A rate, with a decimal if that is significant.
 fn rate(rate: f64) -> String {
     match rate < 100.0 {
         true => format!("{rate:.1}"),
@@ -94,7 +94,7 @@ fn rate(rate: f64) -> String {
     }
 }
 
-/// Milliseconds with three digits that count, or more.
+/// Milliseconds with at least three significant digits.
 fn ms(ms: f64) -> String {
     match ms {
         ms if ms < 10.0 => format!("{ms:.3}"),

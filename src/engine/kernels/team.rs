@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use super::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, PATIENCE, pause};
+use super::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, MAX_IDLE_SPINS, Ordering, pause};
 
 /// A forward pass that other threads may help with.
 ///
@@ -116,14 +116,14 @@ impl Team {
     /// Computes shares until the pass is over, or none comes for a while, or `stay` says that
     /// something else is to be done. Returns whether a share may still come.
     pub fn help(&self, stay: impl Fn() -> bool) -> bool {
-        let mut patience = PATIENCE;
+        let mut spins_left = MAX_IDLE_SPINS;
         while self.is_open.load(Ordering::Acquire) && stay() {
             if self.run_one() {
-                patience = PATIENCE;
-            } else if patience == 0 {
+                spins_left = MAX_IDLE_SPINS;
+            } else if spins_left == 0 {
                 return true;
             } else {
-                patience -= 1;
+                spins_left -= 1;
                 pause();
             }
         }

@@ -100,7 +100,7 @@ impl Attributes {
         })
     }
 
-    /// A switch that only has one position here.
+    /// A switch that has only one supported value.
     pub(super) fn only(&mut self, name: &'static str, value: i64) -> Result<(), String> {
         match self.int(name)? {
             Some(given) if given != value => Err(format!(

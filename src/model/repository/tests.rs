@@ -1,6 +1,6 @@
 mod bad_files;
+mod fixture;
 mod reconciling;
-mod stage;
 
 use std::fs;
 use std::os::unix::fs::symlink;

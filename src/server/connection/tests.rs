@@ -344,12 +344,12 @@ async fn a_client_that_waits_for_a_word_before_its_body_gets_it_once_the_body_is
     assert_eq!(server.answer().await.0, "HTTP/1.1 100 Continue\r\n\r\n");
     server.send(b"abc").await;
     assert_eq!(server.answer().await.1, "abc");
-    // Who does not wait gets no word.
+    // A client that does not wait gets no `100 Continue`.
     server
         .send(format!("{}abc", head("/body")).as_bytes())
         .await;
     assert_eq!(server.answer().await.1, "abc");
-    // Nor does one who sends what no one wants.
+    // Nor does one whose body is not wanted.
     server.send(head("/").as_bytes()).await;
     let (answer, body) = server.answer().await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");

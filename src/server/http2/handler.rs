@@ -41,7 +41,7 @@ impl Body for StreamedBody {
         stream.poll_data(cx).map(|piece| {
             let piece = piece?;
             Some(piece.and_then(|piece| {
-                // Who reads counts what it holds.
+                // The reader counts what it holds.
                 stream.flow_control().release_capacity(piece.len())?;
                 Ok(Frame::data(piece))
             }))

@@ -6,7 +6,7 @@ use std::thread;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, Axis};
 
-/// The multiplications for which a thread more is worth its start: some hundred microseconds of them.
+/// The multiplications for which one more thread is worth its start: some hundred microseconds of work.
 const A_THREAD: usize = 16 << 20;
 
 /// `a b` of `[m, k]` and `[k, n]`, as `[m, n]`.

@@ -12,13 +12,13 @@ use crate::model::repository::*;
 use crate::tensor::View;
 
 /// Models `y = scale * x` below a directory, and who serves them.
-pub(super) struct Stage {
+pub(super) struct Fixture {
     pub(super) root: TempDir,
     pub(super) repository: ModelRepository,
     pub(super) metrics: Metrics,
 }
 
-impl Stage {
+impl Fixture {
     /// Serves the models `name/version` with these scales.
     pub(super) fn of(models: &[(&str, f32)]) -> Self {
         Self::with(models, |_| {})
