@@ -42,7 +42,7 @@ def test_a_complete_directory_with_an_example_and_what_it_was_compared_by(tmp_pa
     config_of(exported)
 
 
-def test_rows_that_are_not_given_are_made_up_beside_the_example(tmp_path):
+def test_rows_that_are_not_given_are_made_up_next_to_the_example(tmp_path):
     exported = export_sklearn(model(), tmp_path / "sum", example=ROWS[:5])
     assert load_file(exported.path / "check.safetensors")["input.features"].shape == (105, 3)
     assert len(json.loads((exported.path / "example.json").read_text())["instances"]) == 2

@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn binary_tensors_stand_behind_their_json() {
+    fn binary_tensors_follow_their_json() {
         let body = &made(&pair(), Protocol::V2Binary, 3, 1).unwrap()[0];
         let json_bytes = body.json_bytes.unwrap();
         let head: Value = serde_json::from_slice(&body.bytes[..json_bytes]).unwrap();
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_made_is_named_with_the_mend() {
+    fn what_cannot_be_generated_is_named_with_a_hint() {
         let refusal = |datatype: &str, shape: Value, rows| {
             let metadata = metadata(json!([{"name": "x", "datatype": datatype, "shape": shape}]));
             made(&metadata, Protocol::V2, rows, 0)

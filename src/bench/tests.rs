@@ -165,7 +165,7 @@ async fn a_connection_that_failed_is_not_used_again() {
 }
 
 #[tokio::test]
-async fn where_nobody_listens_any_more_each_request_is_refused() {
+async fn where_nothing_listens_any_more_each_request_is_refused() {
     // Bound and not listening: no one else gets the port, and connections to it are refused.
     let silent = tokio::net::TcpSocket::new_v4().unwrap();
     silent.bind(([127, 0, 0, 1], 0).into()).unwrap();

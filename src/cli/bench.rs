@@ -297,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_stands_alone_or_behind_its_name() {
+    fn a_key_is_alone_or_after_its_name() {
         let sent = |text: &str| {
             key(text).map(|(name, value)| {
                 assert_eq!(name, AUTHORIZATION);

@@ -249,7 +249,7 @@ fn nodes_that_apply_the_same_weights_share_them() {
 }
 
 #[test]
-fn a_large_shift_is_not_folded_into_the_product_behind_it() {
+fn a_large_shift_is_not_folded_into_the_product_after_it() {
     let build = |mean: f32| {
         let mut graph = GraphBuilder::new();
         let x = graph.input(spec("x", &[1]));
@@ -379,7 +379,7 @@ fn scales_and_shifts_compose_in_their_order() {
 }
 
 #[test]
-fn a_large_shift_in_a_chain_keeps_itself_and_what_stands_before_it() {
+fn a_large_shift_in_a_chain_keeps_itself_and_what_is_before_it() {
     let mut graph = GraphBuilder::new();
     let mut x = graph.input(spec("x", &[1]));
     for shift in [1.0, 2000.0, 0.5, 0.25] {

@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_cell_is_told_with_what_was_expected_and_the_mend() {
+    fn a_bad_cell_is_reported_with_what_was_expected_and_a_hint() {
         for cell in ["x", "nan", "NaN", "inf", "-Infinity", "1,5", "1 2", "0x10"] {
             let error = encoded(1, cell).unwrap_err();
             let expected = format!("expected a number, got {cell:?}; write for example 0.5");

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn tensors_are_hashed_in_their_place_whatever_was_followed() {
+    fn tensors_are_hashed_in_place() {
         let bytes: Vec<u8> = (0..3_000_000_u32)
             .map(|index| (index % 251) as u8)
             .collect();

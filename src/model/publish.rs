@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn each_version_comes_behind_the_newest() {
+    fn each_version_comes_after_the_newest() {
         let root = tempfile::tempdir().unwrap();
         let model = root.path().join("iris");
         assert_eq!(published(&model).unwrap(), model.join("1"));

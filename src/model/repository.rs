@@ -1,4 +1,4 @@
-//! The model repository: which versions of which models there are, and the state of each.
+//! The model repository: the versions of each model, and their states.
 //!
 //! ```text
 //! models/<name>/<version>/{config.json, model.safetensors}    any number of versions

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_ends_behind_its_trailers() {
+    fn a_body_ends_after_its_trailers() {
         let body =
             b"5;name=value\r\n\r\n\r\nX\r\nA \t;q\r\n0123456789\r\n000\r\nDigest: x\r\n\r\nGET";
         let (body, end, rest) = decode(body).unwrap();

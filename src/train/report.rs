@@ -629,7 +629,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_stand_escaped_in_the_page() {
+    fn texts_are_escaped_in_the_page() {
         let mut page = Page::new("<script>");
         page.paragraph("a & b");
         page.list([String::from("\"'")].into_iter());
@@ -647,7 +647,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_stand_escaped_in_plots() {
+    fn labels_are_escaped_in_plots() {
         let labels = ["<b>".to_owned(), "&\"'".to_owned()];
         let plot = plots::confusion(&labels, &[vec![1, 2], vec![0, 3]]);
         assert!(

@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_stand_in_order_and_a_number_is_one_class_however_it_is_written() {
+    fn classes_are_in_order_and_a_number_is_one_class_in_any_notation() {
         let numbers = target(&["10", "2", "2.0", "-0", "0", "1e1"], None);
         assert_eq!(numbers.goal.labels(), ["0", "2", "10"]);
         assert_eq!(numbers.values, [2.0, 1.0, 1.0, 0.0, 0.0, 2.0]);

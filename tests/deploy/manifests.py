@@ -243,7 +243,7 @@ def memory_holds_the_budgets(objects: Objects) -> Iterator[str]:
             yield f"{title(item)}: weights and bodies may take {weights + bodies} bytes of {limit}"
 
 
-def nobody_runs_as_root(objects: Objects) -> Iterator[str]:
+def no_one_runs_as_root(objects: Objects) -> Iterator[str]:
     """A numeric user, no capability, no new privileges, RuntimeDefault, nothing to write to, no token."""
     for item, _, spec in all_pods(objects):
         for container in containers(spec):
@@ -473,7 +473,7 @@ POLICIES: list[Callable[[Objects], Iterator[str]]] = [
     a_rollout_takes_no_capacity,
     limits_are_set,
     memory_holds_the_budgets,
-    nobody_runs_as_root,
+    no_one_runs_as_root,
     images_are_pinned,
     selectors_match,
     ports_exist,

@@ -97,7 +97,7 @@ fn layers_from_the_last_to_the_first_load_as_well() {
 }
 
 #[test]
-fn many_branches_load_before_and_behind_where_they_meet() {
+fn many_branches_load_before_and_after_where_they_meet() {
     const BRANCHES: usize = 1000;
     let names: Vec<String> = (0..BRANCHES)
         .map(|index| format!("{:?}", index.to_string()))

@@ -114,7 +114,7 @@ fn a_change_that_the_file_system_reports_is_taken_up() {
 
 /// A link far away says nothing to those who watch the repository.
 #[test]
-fn a_change_that_nobody_reports_is_taken_up_by_looking_now_and_then() {
+fn a_change_that_is_not_reported_is_found_by_polling() {
     let (root, server) = serve(&["models.poll_interval_ms=10", "models.settle_ms=0"]);
     let elsewhere = TempDir::new().unwrap();
     for (name, scale) in [("a", 2), ("b", 3)] {

@@ -541,7 +541,7 @@ fn every_answer_says_its_length_once_and_the_same_to_head() {
 }
 
 #[test]
-fn a_signal_behind_an_operators_drain_ends_nothing_early() {
+fn a_signal_after_an_operators_drain_ends_nothing_early() {
     let (mut server, _keys) = Serving::with_operators("server.drain_delay_ms=3600000");
     let drained = post(server.admin.unwrap(), "/admin/drain", &bearer(KEY));
     assert_eq!(status(&drained), 200);

@@ -296,7 +296,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn what_cannot_be_learned_from_is_refused_with_its_place_and_the_mend() {
+fn what_cannot_be_learned_from_is_refused_with_its_place_and_a_hint() {
     let mut text = String::new();
     for (claim, file, change) in cases() {
         let (root, mut options) = table(file);

@@ -67,7 +67,7 @@ mod tests {
     use super::prefer_large;
 
     #[test]
-    fn what_memory_holds_stays_whatever_its_size_and_place() {
+    fn memory_keeps_its_contents_at_any_size_and_place() {
         const MEBIBYTE: usize = 1 << 20;
         for bytes in [0, 1, 4096, 2 * MEBIBYTE, 3 * MEBIBYTE + 1, 9 * MEBIBYTE] {
             let mut memory: Vec<u8> = (0..bytes).map(|index| (index % 251) as u8).collect();

@@ -130,7 +130,7 @@ mod tests {
     use crate::engine::op::testing::{assert_computes, refusal, value, weight};
 
     #[test]
-    fn values_stand_one_behind_the_other_in_each_row() {
+    fn values_follow_each_other_in_each_row() {
         let operands = [value(&[2]), value(&[1]), value(&[2])];
         let inputs: [&[f32]; 3] = [&[1.0, 2.0, 6.0, 7.0], &[3.0, 8.0], &[4.0, 5.0, 9.0, 10.0]];
         let expected = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0];

@@ -1,4 +1,4 @@
-//! Which directories of a repository are versions of which models. Nothing is loaded here.
+//! Finds the models and versions in a repository's directory. Nothing is loaded here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirEntry};

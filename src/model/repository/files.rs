@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_lies_there_counts_only_beside_an_index() {
+    fn other_files_count_only_with_an_index() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::write(path(CONFIG_FILE), "{}").unwrap();

@@ -455,7 +455,7 @@ fn no_changed_byte_of_a_header_is_a_panic() {
 
 /// The format lets writers pad the header with trailing blanks, and describe the file in it.
 #[test]
-fn blanks_behind_a_header_and_metadata_in_it_are_fine() {
+fn blanks_after_a_header_and_metadata_in_it_are_fine() {
     let place = directory(CONFIG, &[]);
     let padded = format!("{HEADER}     ");
     assert_eq!(

@@ -147,7 +147,7 @@ def a_thread_of_connections_that_hangs_is_seen(t: Test) -> None:
 
 
 @test(9, plants_faults=True)
-def a_load_that_hangs_or_panics_holds_up_nobody(t: Test) -> None:
+def a_load_that_hangs_or_panics_delays_no_other(t: Test) -> None:
     """A load that does not end, at the start and while serving: it is unavailable after 1 s, the others serve and come."""
     repository = t.models(
         breakable=breakable, hangs=lambda folder: breakable(folder, "hangs"), panics=lambda folder: breakable(folder, "panics")

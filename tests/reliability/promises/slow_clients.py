@@ -27,7 +27,7 @@ def neighbours(server) -> load.Load:
 
 
 @test(10)
-def slow_senders_are_cut_and_nobody_else_notices(t: Test) -> None:
+def slow_senders_are_cut_and_no_one_else_notices(t: Test) -> None:
     """300 clients that dribble are all cut within 1.5 x the limit; the others' p99 does not move."""
     head = get("/v2/health/live", "X: " + "y" * 5000)
     body = post(V1, b" " * 5000)

@@ -210,7 +210,7 @@ fn what_had_to_leave_is_loaded_when_it_is_wanted_again() {
 }
 
 #[test]
-fn of_the_newest_so_many_are_loaded_and_the_rest_stays_out_of_the_index() {
+fn the_newest_are_loaded_and_the_rest_stays_out_of_the_index() {
     let policy = VersionPolicy::Latest(2);
     let actions = of_all(&rule(&policy), vec![new(files(1)); 4]);
     assert_eq!(
@@ -253,7 +253,7 @@ fn an_older_version_takes_the_place_of_a_bad_or_deleted_one() {
 }
 
 #[test]
-fn what_stands_in_for_a_deleted_version_is_loaded_before_that_one_leaves() {
+fn the_replacement_of_a_deleted_version_is_loaded_before_that_one_is_unloaded() {
     let policy = VersionPolicy::Latest(1);
     let gone = ready_with(Observation::Gone);
     let of = |status| of_all(&rule(&policy), vec![new(files(1)), status]);
@@ -405,7 +405,7 @@ proptest! {
     /// Whatever happens to the files, in any order: the newest valid versions are served, as many as are
     /// wanted, and bad files never end what serves.
     #[test]
-    fn the_newest_good_versions_serve_whatever_happened_before(
+    fn the_newest_good_versions_serve_after_any_history(
         policy in policies(),
         max_versions in 1..4_usize,
         steps in prop::collection::vec(

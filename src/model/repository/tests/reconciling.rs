@@ -179,7 +179,7 @@ fn a_model_whose_versions_are_all_taken_away_is_unloaded() {
 }
 
 #[test]
-fn a_configuration_beside_versions_unloads_none_of_them() {
+fn a_configuration_next_to_versions_unloads_none_of_them() {
     let fixture = Fixture::of(&[("m/1", 2.0), ("m/2", 3.0)]);
     fixture.put("m/config.json", &config(4.0));
     for version in [1, 2] {
@@ -343,7 +343,7 @@ fn a_copy_over_what_serves_is_waited_for_while_it_serves() {
 }
 
 #[test]
-fn where_nobody_looks_again_nothing_is_waited_for() {
+fn without_watching_nothing_is_waited_for() {
     let fixture = Fixture::of(&[("m/1", 2.0)]);
     fs::create_dir(fixture.path("m/2")).unwrap();
     fixture.repository.rescan();
