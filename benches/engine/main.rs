@@ -205,7 +205,7 @@ fn row(network: &Network, line: &Line, limit: Duration, ratio: f64, before: &str
     )
 }
 
-/// Prints what a helper saves, alone and helped taking turns.
+/// Prints what a helper saves; passes with and without one take turns.
 fn share(network: &Network, lines: &[Line]) {
     const TURNS: usize = 40;
     println!("\n| network | rows | one thread, µs | two threads, µs | times |");
@@ -275,7 +275,7 @@ fn compare(networks: &[Network], lines: &BTreeMap<usize, Vec<Line>>) {
         let mut best = [Duration::MAX; 2];
         for _ in 0..TURNS {
             for (network, best) in [single, brain].into_iter().zip(&mut best) {
-                // The first run fetches the weights that the other's drove out.
+                // The first run fetches the weights that the other network's evicted.
                 for _ in 0..3 {
                     let started = Instant::now();
                     black_box(network.engine.run(batch, &mut workspace, None).get(0));

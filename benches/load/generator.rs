@@ -1,4 +1,4 @@
-//! A closed-loop load generator: each connection sends its next request when the answer is there.
+//! A closed-loop load generator: each connection sends its next request when it has the answer.
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -177,8 +177,8 @@ async fn connection(mut this: Connection) {
     }
 }
 
-/// Where a connection's answers end. They look alike, so each head is compared with the one before
-/// and read only if it differs where it counts.
+/// Where a connection's answers end. They are alike, so each head is compared with the previous one
+/// and parsed only if the length differs.
 #[derive(Default)]
 struct Shape {
     /// The bytes of the head, its blank line counted; 0 before the first answer.

@@ -1,4 +1,4 @@
-//! Servers in processes of their own, and what the kernel says of them.
+//! Servers in processes of their own, and their figures from the kernel.
 
 use std::collections::HashMap;
 use std::fs;

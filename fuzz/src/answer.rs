@@ -1,4 +1,4 @@
-//! What every answer promises, whatever was asked.
+//! What every answer promises, for any request.
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -19,7 +19,7 @@ pub(super) fn check(
     may_be_infinite: bool,
 ) -> Result<(), String> {
     if headers.contains_key(CONTENT_ENCODING) {
-        // What it was before, the inputs without `Accept-Encoding` show.
+        // The inputs without `Accept-Encoding` cover the uncompressed answer.
         return match headers.contains_key(VARY) && !body.is_empty() {
             true => Ok(()),
             false => Err("a compressed answer that caches take for all clients".into()),
@@ -131,7 +131,7 @@ fn binary_bytes(json: &Value) -> Option<u64> {
         .sum()
 }
 
-/// Whether every value is there and every number fits in what the models compute with.
+/// Whether every value is present and every number is in the range of the models' type.
 fn is_whole(json: &Value) -> bool {
     match json {
         Value::Null => false,
@@ -221,7 +221,7 @@ mod tests {
         assert!(checked(json.len(), &[0; 4], "application/json").is_err());
     }
 
-    /// What the fuzzer is there to find, planted.
+    /// Planted faults that the fuzzer must find.
     #[test]
     fn an_answer_that_breaks_a_promise_is_found() {
         for (status, body) in [

@@ -56,7 +56,7 @@ const GOLDEN: &[(&str, &[u8])] = &[
 ];
 
 thread_local! {
-    /// One directory a thread: a file is written over more cheaply than it is made.
+    /// One directory a thread: overwriting a file is cheaper than creating one.
     static DIRECTORY: TempDir = TempDir::new().unwrap();
 }
 

@@ -18,12 +18,12 @@ use super::server::TestServer;
 /// The key of the server that asks for one.
 const KEY: &str = "0123456789abcdef";
 
-/// The model that says in its configuration that it takes and gives what is not finite.
+/// The model whose configuration allows inputs and answers that are not finite.
 const MAY_BE_INFINITE: &str = "matrix";
 
 thread_local! {
     pub(super) static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
-    /// The models, whose files go when the thread ends.
+    /// The models, whose files are removed when the thread ends.
     static SERVER: TestServer = TestServer::start();
     pub(super) static ROUTES: Routes = Routes::new(app());
     /// The same for those who have the key, and the file that it is in.
@@ -210,7 +210,7 @@ pub fn paths(data: &[u8]) {
     }
 }
 
-/// Asks, checks the answer, and says its status.
+/// Sends a request, checks the answer, and returns its status.
 fn answer(routes: &Routes, request: Request<Full<Bytes>>, may_be_infinite: bool) -> u16 {
     let (head, body) = RUNTIME
         .with(|runtime| runtime.block_on(routes.answer(request)))

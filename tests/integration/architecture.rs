@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One file of the crate, its tests apart.
+/// One file of the crate, without its tests.
 struct Module {
     /// `engine/ops/gemm` for `src/engine/ops/gemm.rs`.
     path: String,
@@ -128,7 +128,7 @@ fn modules_import_what_the_table_of_layers_says_and_it_says_no_more() {
             if target == layer {
                 continue;
             }
-            // Who may import a layer may import what is inside it, unless itself lies there.
+            // A layer that may import another may import what is inside it, unless it is inside it itself.
             let granted = layers[layer]
                 .iter()
                 .find(|granted| is_in(&import, granted) && !is_in(path, granted))
@@ -207,8 +207,8 @@ fn the_engine_knows_no_file_clock_environment_thread_async_or_wire_format() {
         for path in module.outside() {
             let of_std = foreign.iter().any(|foreign| is_in(&path, foreign));
             let root = path.split('/').next().unwrap();
-            // Arrays and numbers of 16 bits are what it is made of, and one file asks the system
-            // for pages.
+            // Arrays and 16-bit numbers are its data types, and one file asks the system for
+            // pages.
             let is_of_numbers = ["ndarray", "half"].contains(&root);
             let asks_for_pages = module.path == "engine/kernels/pages" && root == "libc";
             pages |= asks_for_pages;

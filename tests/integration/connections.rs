@@ -331,7 +331,7 @@ async fn only_a_single_transfer_coding_chunked_is_served() {
             .iter()
             .map(|coding| format!("Transfer-Encoding: {coding}\r\n"))
             .collect();
-        // The body is well-formed for who looks at `chunked` only.
+        // The body is well-formed for a parser that reads only `chunked`.
         format!(
             "POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n\
              3\r\nabc\r\n0\r\n\r\n"

@@ -1,4 +1,4 @@
-//! The committed corpus of the fuzzer, replayed: what it once found, and what reaches far.
+//! Replays the committed corpus of the fuzzer: past crashes, and inputs with high coverage.
 
 use std::fs;
 use std::panic::catch_unwind;

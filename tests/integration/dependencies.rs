@@ -1,4 +1,4 @@
-//! The versions in `Cargo.lock`, against the lowest that have no published hole.
+//! The versions in `Cargo.lock`, against the lowest without a published vulnerability.
 
 use std::fs;
 use std::path::Path;

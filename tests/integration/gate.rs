@@ -1,4 +1,4 @@
-//! A forward pass that lasts as long as a test wants, so that what comes meanwhile waits.
+//! A forward pass that lasts as long as a test wants, so that later requests wait.
 
 use std::pin::Pin;
 use std::sync::mpsc::{self, Receiver, Sender};

@@ -1,5 +1,5 @@
-//! The largest networks load, and in no time: work that grew with the cube of the number of layers
-//! would keep these tests from ever ending.
+//! The largest networks load quickly: if work grew with the cube of the number of layers, these tests would
+//! never end.
 
 use safeserve::engine::{Batch, Workspace};
 use safeserve::model::Model;

@@ -16,7 +16,7 @@ pub(super) fn named_paths(text: &str) -> Vec<(Vec<String>, String)> {
     let mut chars = text.chars().peekable();
     let mut before = ' ';
     while let Some(&c) = chars.peek() {
-        // What follows `::` or a letter goes on with something that began elsewhere.
+        // After `::` or a letter it is the continuation of another path.
         if is_ident(c) && before != ':' {
             before = 'a';
             tree(&mut chars, Vec::new(), &mut found);
@@ -152,7 +152,7 @@ pub(super) fn production(text: &str) -> String {
         pair[0].trim() == "#[cfg(test)]" && pair[1].trim_start().starts_with("mod tests {")
     });
     let mut text = lines[..tests.unwrap_or(lines.len())].join("\n");
-    // Who may see an item is no import: `pub(in crate::a)`.
+    // A visibility is not an import: `pub(in crate::a)`.
     while let Some(start) = text.find("pub(in ") {
         let end = text[start..].find(')').expect("a visibility ends");
         text.replace_range(start..start + end, "pub(crate");
