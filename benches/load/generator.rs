@@ -178,7 +178,7 @@ async fn connection(mut this: Connection) {
 }
 
 /// Where a connection's answers end. They are alike, so each head is compared with the previous one
-/// and parsed only if the length differs.
+/// and parsed only if its status, length or end differs.
 #[derive(Default)]
 struct Shape {
     /// The bytes of the head, its blank line counted; 0 before the first answer.
