@@ -50,7 +50,7 @@ def has(kind: str) -> bool:
 
 @cache
 def of_kind(kind: str, version: str) -> Schema:
-    """The schema of a kind; the parts that are Kubernetes' own, a container for example, are strict and of this version.
+    """The schema of a kind; Kubernetes' own parts, a container for example, are strict and of this version.
 
     Raises tools.Unavailable if the classes are not available."""
     schemas = files("kubernetes_validate") / "kubernetes-json-schema"
