@@ -13,7 +13,7 @@
 # On amd64 it computes with AVX-512 or AVX2, on arm64 with NEON; the program asks the CPU when it starts.
 # `docker build --platform linux/arm64 .` compiles on the builder's own architecture for the other one, without
 # emulation. Docker's old builder knows no platforms: there `--build-arg TARGETARCH=arm64` does the same, but for
-# the architecture that stands in the image's description.
+# the architecture in the image's description.
 
 ARG BUILD_IMAGE=rust:1.95-bookworm
 ARG RUNTIME_IMAGE=scratch
@@ -50,7 +50,7 @@ RUN sed -i '/^\[\[bench\]\]/,/^$/d' Cargo.toml \
 
 COPY config config
 COPY src src
-# Times of the sources may lie before those of the stand-ins above.
+# The sources may be older than the placeholders above.
 RUN touch src/main.rs src/lib.rs && cargo build $(cat flags) && cp target/*/dist/safeserve .
 
 FROM ${RUNTIME_IMAGE} AS server

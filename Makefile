@@ -17,12 +17,12 @@ lint:
 build-times:
 	benches/build/run $(ARGS)
 
-# The engine beside the limits of the machine and ndarray; exits with an error if a network lost more
+# The engine against the limits of the machine and ndarray; exits with an error if a network lost more
 # than a tenth against benches/engine/baseline.toml.
 bench:
 	cargo bench --locked --bench engine
 
-# The server beside bare handlers, held against benches/load/baseline.toml; exits with an error if
+# The server against bare handlers, compared with benches/load/baseline.toml; exits with an error if
 # a cell lost more than a tenth. ARGS="digits --rounds 9" and so on: see benches/load/main.rs.
 bench-serve:
 	cargo bench --locked --bench load -- $(ARGS)
@@ -31,7 +31,7 @@ bench-serve:
 bench-scale:
 	cargo bench --locked --bench scale -- $(ARGS)
 
-# Other engines and servers beside this one, from PyPI; ARGS="--plots" draws docs/plots/.
+# Other engines and servers compared with this one, from PyPI; ARGS="--plots" draws docs/plots/.
 bench-peers:
 	benches/peers/run $(ARGS)
 

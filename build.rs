@@ -1,5 +1,5 @@
 //! Turns `proto/` into Rust types without `protoc`, and the gRPC services' files into the descriptors
-//! that reflection tells of; unpacks the page `/docs/`.
+//! that reflection serves; unpacks the page `/docs/`.
 
 #[cfg(any(feature = "grpc", feature = "import", feature = "swagger-ui"))]
 use std::{env, path::PathBuf};
@@ -69,7 +69,7 @@ mod swagger_ui {
 
     use super::out;
 
-    /// Of the archive's folder `dist/`, what the page asks for.
+    /// The files of the archive's folder `dist/` that the page uses.
     const FILES: [&str; 8] = [
         "favicon-16x16.png",
         "favicon-32x32.png",

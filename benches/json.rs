@@ -1,8 +1,8 @@
 //! Reading and writing JSON numbers, next to `serde_json`.
 //!
 //! `cargo bench --bench json` prints nanoseconds a number, the fastest of many rounds in which the
-//! two take turns. A round reads other numbers each time, some 100,000 before it repeats any: a
-//! processor learns a body that it sees again and again by heart, and no server gets one. Both do
+//! two take turns. Each round reads other numbers, some 100,000 before any repeats: the branch
+//! predictor would learn a body that repeats, and servers do not get such bodies. Both do
 //! the same work: from a body's bytes, whose encoding is checked, to one
 //! `Vec<f32>` (for nested rows, `serde_json` gives one a row), and from `f32`s into a buffer that is
 //! reused.

@@ -6,8 +6,8 @@
 //!                        └─ ... a thread a core ... ─┘
 //! ```
 //!
-//! Memory is constant: so many blocks are on their way and no more, and the rows of one pass are few.
-//! Each row is accounted for: it is scored, or it stands among the bad rows with its line.
+//! Memory is constant: the number of blocks in flight is fixed, and so is the number of rows a pass.
+//! Each row is accounted for: it is scored, or it is listed among the bad rows with its line.
 
 mod encode;
 mod error;
@@ -50,26 +50,26 @@ pub use self::error::BatchError;
 pub use self::settings::{Existing, Format, STANDARD, Settings, errors_path};
 pub use self::tally::Tally;
 
-/// How often what was done is made sure of, for a run that goes on with it.
+/// How often progress is synced to disk, for a run that resumes it.
 const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 /// The rows of one forward pass, and the values of its widest input or output: more are no faster.
 const MAX_PASS_ROWS: usize = 256;
 const MAX_PASS_VALUES: usize = 1 << 20;
 
-/// What is told while a file is scored.
+/// What is reported while a file is scored.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
-    /// Columns of the input that neither the model reads nor anybody keeps.
+    /// Columns of the input that are neither read by the model nor kept.
     Unused(&'a [String]),
-    /// An interrupted run is gone on with.
+    /// An interrupted run is resumed.
     Resumed(Tally),
-    /// So far it is.
+    /// How far that run had come.
     Progress {
-        /// What became of the rows until now.
+        /// The outcome of the rows until now.
         tally: Tally,
-        /// How much of the input is behind, in bytes or rows.
+        /// How much of the input is done, in bytes or rows.
         done: u64,
-        /// How much the input has of them, if that can be told.
+        /// The size of the input in the same unit, if known.
         total: Option<u64>,
     },
 }
@@ -87,7 +87,7 @@ pub enum Done {
 ///
 /// # Errors
 /// [`BatchError`] if files cannot be read or written, do not fit the model, or an output is in the way;
-/// not for rows that are bad, of which the tally tells.
+/// not for bad rows, which the tally counts.
 pub fn score(
     model: &Model,
     settings: &Settings,
@@ -163,7 +163,7 @@ fn check_parquet(path: &Path) -> Result<(), BatchError> {
     }
     if path == Path::new(STANDARD) {
         return Err(BatchError::refused(format!(
-            "{STANDARD}: expected a file of Parquet, got a stream, in which one cannot go to and fro; \
+            "{STANDARD}: expected a file of Parquet, got a stream, which has no random access; \
              give it a name"
         )));
     }
@@ -205,7 +205,7 @@ struct Scored {
 type Numbered<T> = (u64, Result<T, BatchError>);
 
 impl Run<'_> {
-    /// Scores all blocks; returns what became of their rows and those before.
+    /// Scores all blocks; returns the outcome of their rows and of earlier ones.
     fn all(
         &self,
         settings: &Settings,
@@ -225,7 +225,7 @@ impl Run<'_> {
                 let (taken, scored) = (taken.clone(), scored.clone());
                 scope.spawn(move || self.work(&taken, &scored));
             }
-            // Nobody waits for blocks that no worker is there to take.
+            // No one waits for blocks that no worker is left to take.
             drop(taken);
             scope.spawn(move || {
                 for index in 0.. {
@@ -236,7 +236,7 @@ impl Run<'_> {
                         Ok(Some(block)) => waiting.send((index, block)).is_ok(),
                         Ok(None) => false,
                         Err(error) => {
-                            // Without a writer there is nobody to tell.
+                            // Without a writer there is no one to tell.
                             let _ = scored.send((index, Err(error)));
                             false
                         }
@@ -255,7 +255,7 @@ impl Run<'_> {
         let mut workspace = Workspace::new();
         let mut rows = Rows::new(self.table);
         loop {
-            let next = taken.lock().expect("nobody panics with it").recv();
+            let next = taken.lock().expect("no one panics while holding it").recv();
             let Ok((index, block)) = next else {
                 return;
             };
@@ -303,7 +303,7 @@ impl Run<'_> {
                 break;
             }
         }
-        // Counted twice, by who cut the lines and by who read the rows in them.
+        // Counted twice, by the code that cut the lines and by the code that read their rows.
         if records.line() != block.end().line {
             return Err(BatchError::Lost { tally });
         }
@@ -363,7 +363,7 @@ impl Run<'_> {
                 }
                 progress(tally, scored.end.offset);
                 next += 1;
-                // The reader is there until its last permit is back, or has nothing to read.
+                // The reader lives until its last permit is back or nothing is left to read.
                 let _ = returned.recv();
             }
         }

@@ -4,8 +4,8 @@
 //! target: where it is -> body: what is sent -> step: threads of connections, paced -> tally -> report
 //! ```
 //!
-//! Everything that was begun ends in one class of the [`Tally`], correct or a [`Failure`], and the report
-//! is refused if it does not.
+//! Every request that was begun ends in one class of the [`Tally`], correct or a [`Failure`]; otherwise
+//! the report is refused.
 
 mod answer;
 mod body;
@@ -50,26 +50,26 @@ pub use target::TargetError;
 /// The most connections of a step.
 pub const MAX_CONNECTIONS: usize = 10_000;
 
-/// What the process has open beside its connections, with some to spare.
+/// The files that the process has open apart from its connections, with some to spare.
 const OTHER_FILES: usize = 64;
 
 /// Why nothing was measured.
 #[derive(Debug)]
 pub enum BenchError {
-    /// No server can be at the address.
+    /// The address cannot be that of a server.
     Target(TargetError),
-    /// No answer came to a question before the load.
+    /// A request before the load got no answer.
     NoAnswer {
         /// The server.
         url: String,
         /// What happened.
         reason: String,
     },
-    /// It speaks HTTP, and not the protocol.
+    /// It speaks HTTP, but not the protocol.
     NoServer {
         /// The server.
         url: String,
-        /// What it answered to what.
+        /// The request and its answer.
         reason: String,
     },
     /// The key is missing or wrong.
@@ -88,12 +88,12 @@ pub enum BenchError {
     Body(BodyError),
     /// The first request was refused, as all others would be.
     Refused {
-        /// The status or what came instead, and what the server said.
+        /// The status or other failure, and the server's message.
         reason: String,
     },
-    /// The process may not have as many connections.
+    /// The process may not open this many connections.
     Files {
-        /// What was asked for.
+        /// The connections that were asked for.
         connections: usize,
         /// How many files it may open.
         files: usize,
@@ -154,11 +154,11 @@ impl From<BodyError> for BenchError {
     }
 }
 
-/// Measures a server step by step. A stop ends the step that runs and skips the others.
+/// Measures a server step by step. A stop ends the current step and skips the others.
 ///
 /// # Errors
-/// Why nothing could be measured: no server, no such model, nothing to send. What fails under load is no
-/// error here, it is counted.
+/// Why nothing could be measured: no server, no such model, nothing to send. Failures under load are
+/// counted, not returned.
 pub async fn run(
     settings: &Settings,
     stop: &Arc<Stop>,
@@ -269,7 +269,7 @@ fn model_path(settings: &Settings) -> String {
     format!("/models/{}{version}", escaped(&settings.model))
 }
 
-/// A segment of a path: what may not stand in one is escaped.
+/// A segment of a path, with what may not appear in one escaped.
 fn escaped(segment: &str) -> String {
     let mut text = String::new();
     for byte in segment.bytes() {
@@ -287,7 +287,7 @@ fn uri(path: &str) -> Uri {
     path.parse().expect("its segments are escaped")
 }
 
-/// Asks a question before the load, or beside it.
+/// Sends a request before the load or during it.
 async fn get(client: &mut Client, path: &str, headers: &HeaderMap) -> Result<Reply, Failed> {
     let mut request = Request::new(Full::<Bytes>::default());
     *request.uri_mut() = uri(path);
@@ -295,7 +295,7 @@ async fn get(client: &mut Client, path: &str, headers: &HeaderMap) -> Result<Rep
     client.ask(request).await
 }
 
-/// What the server says of the model.
+/// The server's metadata of the model.
 async fn metadata(
     settings: &Settings,
     target: &Arc<Target>,
@@ -337,14 +337,14 @@ async fn metadata(
     }
 }
 
-/// Whether this is what a server of the Open Inference Protocol says of itself.
+/// Whether this is the metadata of an Open Inference Protocol server.
 fn is_server(body: &[u8]) -> bool {
     let value: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     value.is_some_and(|value| value["name"].is_string())
 }
 
-/// Sends the first request, and gives how many that were. What is wrong with it is wrong with all; that the
-/// server has too much to do is not.
+/// Sends the first request, and returns how many were sent. A fault in it is a fault in all; an
+/// overloaded server is not a fault.
 async fn first(requests: &Requests, timeout: Duration) -> Result<u64, BenchError> {
     let mut client = Client::new(Arc::clone(&requests.target), timeout);
     let url = requests.target.url().to_owned();
@@ -372,14 +372,14 @@ async fn first(requests: &Requests, timeout: Duration) -> Result<u64, BenchError
     }
 }
 
-/// Looks at the server's metrics.
+/// Reads the server's metrics.
 struct Scraper<'a> {
     client: Client,
     settings: &'a Settings,
 }
 
 impl Scraper<'_> {
-    /// The totals of the model; `None` if the server does not say.
+    /// The totals of the model; `None` if the server does not have them.
     async fn totals(&mut self) -> Option<Totals> {
         let target = self.client.target();
         // A key is for the server that is loaded, and the metrics may be elsewhere.

@@ -204,8 +204,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(message) => {
-            // Help and the version come this way too, to stdout. With nobody there to read it
-            // there is nobody to tell.
+            // Help and the version are printed here too, to stdout. If no one reads it, the error
+            // cannot be reported either.
             let _ = message.print();
             return match message.use_stderr() {
                 true => Exit::BadSettings,

@@ -1,8 +1,8 @@
 //! Settings: defaults, overridden by a file, by the environment, by flags, in this order.
 //!
-//! `config/default.toml` is compiled in and is the one list of settings there is: its keys are the
-//! known keys and its values their types. Whatever overrides it is checked against it, so that a
-//! misspelt key or a value out of range ends the start with a message that says where.
+//! `config/default.toml` is compiled in and is the only list of settings: its keys are the known keys
+//! and its values define their types. Overrides are checked against it, so that a misspelt key or a value
+//! out of range ends the start with a message that says where.
 
 mod error;
 mod foreign;
@@ -140,20 +140,20 @@ where
 pub struct Models {
     /// Its directory.
     pub dir: PathBuf,
-    /// The name of its only model, if what lies in the directory does not say it.
+    /// The name of its only model, if the directory does not give it.
     #[serde(deserialize_with = "unless_empty")]
     pub name: Option<ModelName>,
     /// Whether one bad model ends the start.
     pub strict: bool,
-    /// Whether changes of the directory are taken up.
+    /// Whether changes of the directory are followed.
     pub watch: bool,
-    /// How often the directory is looked at without a reported change; 0 for never.
+    /// How often the directory is scanned without a reported change; 0 for never.
     pub poll_interval_ms: u64,
-    /// How long files have to be left alone before they are loaded.
+    /// How long files must be unchanged before they are loaded.
     pub settle_ms: u64,
-    /// How long files that are not complete are waited for.
+    /// How long the server waits for incomplete files.
     pub incomplete_timeout_ms: u64,
-    /// How long looking at the directory, or reading a version, may take; 0 for ever.
+    /// How long a scan of the directory, or reading a version, may take; 0 for no limit.
     pub load_timeout_ms: u64,
     /// Which versions are served.
     pub versions: VersionPolicies,
@@ -170,7 +170,7 @@ pub struct Models {
     pub max_weight_bytes: u64,
 }
 
-/// Paths of Vertex AI, beside those that there always are.
+/// Paths of Vertex AI, in addition to the default ones.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vertex {
@@ -226,8 +226,8 @@ pub struct Limits {
     pub max_body_bytes: usize,
     /// How long a request's body may take.
     pub body_timeout_ms: u64,
-    /// The most bytes of all bodies in memory, with what comes of them; 0 for
-    /// [what fits](Limits::inflight_bytes).
+    /// The most bytes in memory of all bodies, their rows and their answers; 0 for
+    /// [a share of the memory](Limits::inflight_bytes).
     pub max_inflight_body_bytes: usize,
     /// The most rows of a request.
     pub max_request_rows: usize,
@@ -275,7 +275,7 @@ pub enum Format {
     Json,
 }
 
-/// Sixteen of the largest bodies by default: more at a time would not be faster.
+/// The default is sixteen of the largest bodies: more at a time would not be faster.
 const MOST_INFLIGHT_BYTES: usize = 256 << 20;
 
 impl Limits {
@@ -285,22 +285,22 @@ impl Limits {
         (self.default_deadline_ms > 0).then(|| Duration::from_millis(self.default_deadline_ms))
     }
 
-    /// The most bytes of all bodies in memory, with what comes of them, in a process that may use
+    /// The most bytes in memory of all bodies, their rows and their answers, in a process that may use
     /// `memory` bytes.
     #[must_use]
     pub fn inflight_bytes(&self, memory: Option<u64>) -> usize {
         if self.max_inflight_body_bytes > 0 {
             return self.max_inflight_body_bytes;
         }
-        // Beside the weights, which may take four fifths, and the process itself.
+        // The rest is for the weights, which may take four fifths, and the process itself.
         let eighth = memory.map_or(u64::MAX, |bytes| bytes / 8);
         let eighth = usize::try_from(eighth).unwrap_or(usize::MAX);
         eighth.min(MOST_INFLIGHT_BYTES).max(self.max_body_bytes)
     }
 }
 
-/// The threads that 0 stands for: the cores that this process may use, its affinity and its
-/// cgroup's quota counted.
+/// The number of threads that 0 means: the cores that this process may use, by its affinity and its
+/// cgroup's quota.
 #[must_use]
 pub fn cpu_budget() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -1,7 +1,7 @@
 //! CSV (RFC 4180): lines into cells, and cells into numbers.
 //!
 //! Numbers are read as those of JSON are, to the same bits. Lines that hold nothing but plain numbers,
-//! as nearly all do, are read where they stand; what is quoted goes through `csv-core`.
+//! as nearly all do, are read in place; quoted cells go through `csv-core`.
 
 mod cells;
 
@@ -12,9 +12,9 @@ use memchr::{memchr, memchr2, memrchr};
 use crate::json::{parse_f32, read_run};
 use crate::spelling::excerpt;
 
-/// Reads a line of `width` plain numbers; returns the position behind it.
+/// Reads a line of `width` plain numbers; returns the position after it.
 ///
-/// `None` if it is no such line; the numbers that were appended to `values` till then stay.
+/// `None` if it is no such line; the numbers appended to `values` until then stay.
 pub(crate) fn plain_row(
     text: &[u8],
     at: usize,
@@ -22,7 +22,7 @@ pub(crate) fn plain_row(
     values: &mut Vec<f32>,
 ) -> Option<usize> {
     let start = values.len();
-    // All but the last have a comma behind.
+    // A comma follows all but the last.
     let mut at = at + read_run(&text[at..], values, width.saturating_sub(1));
     loop {
         let (value, end) = parse_f32(text, at).ok()?;
@@ -43,8 +43,8 @@ pub(crate) fn plain_row(
 
 /// Where the record that begins at `at` ends, with its line end; `None` if the text ends before.
 ///
-/// A quote opens where a cell begins, and what it holds may have line ends of its own. What a quote
-/// inside a cell means is what `csv-core` takes it for.
+/// A quote opens where a cell begins, and a quoted cell may contain line ends. A quote inside a cell is
+/// treated as `csv-core` treats it.
 pub(crate) fn record_end(text: &[u8], at: usize) -> Option<usize> {
     let special = at + memchr2(b'\n', b'"', &text[at..])?;
     if text[special] == b'\n' {
@@ -79,20 +79,20 @@ pub(crate) fn last_record_end(text: &[u8]) -> Option<usize> {
     last
 }
 
-/// Where in a record a character stands.
+/// Where in a record a character is.
 #[derive(Clone, Copy)]
 enum Place {
     CellStart,
     Plain,
     Quoted,
-    /// Behind a quote inside of quotes: the end of them, or half of one that is meant.
+    /// After a quote inside quotes: the closing quote, or the first half of an escaped one.
     QuoteInQuoted,
 }
 
 /// The number of a cell, blanks around it aside.
 ///
 /// # Errors
-/// What the cell is instead. `allow_non_finite` says whether `NaN` and `Infinity` are numbers.
+/// Why the cell has no number. `allow_non_finite` says whether `NaN` and `Infinity` are numbers.
 pub(crate) fn number(cell: &[u8], allow_non_finite: bool) -> Result<f32, Fault> {
     let cell = cell.trim_ascii();
     let value = match cell {
@@ -188,7 +188,7 @@ mod tests {
             let text: Vec<u8> = (0..7)
                 .map(|digit| CHARACTERS[number / 4usize.pow(digit) % 4])
                 .collect();
-            // Of empty lines `csv-core` takes no notice.
+            // `csv-core` skips empty lines.
             if text[0] == b'\n' {
                 continue;
             }

@@ -1,7 +1,7 @@
 //! The forward-pass engine: a graph of operators, compiled once, run many times.
 //!
 //! [`GraphBuilder`] makes a [`Graph`]; [`Engine::compile`] rewrites it, packs its weights and
-//! settles where every value lies; [`Engine::run`] then only computes. The engine knows no file,
+//! decides where every value is stored; [`Engine::run`] then only computes. The engine knows no file,
 //! clock, environment, thread or wire format.
 //!
 //! Rows never influence each other: a row's answer has the same bits alone or among any others.
@@ -55,8 +55,8 @@ impl Engine {
         Self::compile_releasing(graph, isa, &mut drop)
     }
 
-    /// As [`Engine::compile_for`]. Gives the constants away, one after the other, as soon as the
-    /// last kernel that needs it has what it needs of it, and before the next kernel is prepared.
+    /// As [`Engine::compile_for`]. Hands over each constant as soon as the last kernel that needs it is
+    /// prepared, and before the next kernel is.
     #[must_use]
     pub fn compile_releasing(
         mut graph: Graph,
@@ -118,8 +118,8 @@ impl Engine {
         self.plan.scratch_bytes(rows, tokens)
     }
 
-    /// Whether a batch of this many rows, and of this many tokens along its longest axis, is so much
-    /// work that several threads should share it.
+    /// Whether a batch of this many rows, and of this many tokens along its longest axis, is enough work
+    /// for several threads to share.
     #[must_use]
     pub fn pays_to_share(&self, rows: usize, tokens: usize) -> bool {
         self.plan.pays_to_share(rows, tokens)

@@ -1,7 +1,7 @@
 //! API keys: who may ask, by name.
 //!
 //! The file has a name and a key a line. Several keys are valid at once, so that one can be
-//! replaced while clients still use the other; a name may have several. A key may stand as
+//! replaced while clients still use the other; a name may have several. A key may be given as
 //! `sha256:HEX`, the digest of what clients send, so that the file holds no secret.
 //!
 //! ```text
@@ -17,9 +17,9 @@ use sha2::{Digest, Sha256};
 
 use crate::metrics::Counter;
 
-/// The fewest characters of a key in plain text: 16 random ones cannot be guessed.
+/// The fewest characters of a key in plain text: 16 random characters cannot be guessed.
 const MIN_KEY_CHARS: usize = 16;
-/// The most bytes of a key that is looked at; longer ones are none of ours.
+/// The most bytes of a key; longer ones cannot be valid and are refused unread.
 const MAX_KEY_BYTES: usize = 512;
 /// The most keys of a file. Each is compared with, and each name is a label of the metrics.
 const MAX_KEYS: usize = 1000;
@@ -31,7 +31,7 @@ pub struct Keys(Vec<Key>);
 
 /// A valid key.
 pub struct Key {
-    /// What the operator calls its owner; it is in the log.
+    /// The operator's name for its owner; the log shows it.
     pub name: Arc<str>,
     /// Its requests.
     pub requests: Counter,
@@ -46,8 +46,8 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Reads the text of a file of keys. Each counts its requests in what `counter` gives for its
-    /// name.
+    /// Reads the text of a file of keys. Each key counts its requests in the counter that `counter` returns
+    /// for its name.
     ///
     /// # Errors
     /// What is wrong, with the line; it never quotes a key.
@@ -107,8 +107,8 @@ impl Keys {
 
     /// The key that a client sent; `None` if it is not valid.
     ///
-    /// How long that takes says nothing about how much of the key is right: digests are compared,
-    /// all of each, with all of them.
+    /// The time that takes does not depend on how much of the key is right: whole digests are compared,
+    /// with all of them.
     #[must_use]
     pub fn find(&self, key: &[u8]) -> Option<&Key> {
         if key.len() > MAX_KEY_BYTES {
@@ -155,7 +155,7 @@ mod tests {
         let name = |key: &str| keys.find(key.as_bytes()).map(|key| &*key.name);
         assert_eq!(name("0123456789abcdef"), Some("billing"));
         assert_eq!(name("fedcba9876543210"), Some("billing"));
-        // A digest is made for long random keys; no one can see that this one's is "test".
+        // Digests are meant for long random keys; this cannot be told from the digest of "test".
         assert_eq!(name("test"), Some("notebook"));
         let long = "x".repeat(1000);
         for other in ["", "0123456789abcde", "0123456789abcdef0", "TEST", &long] {

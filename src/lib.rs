@@ -13,9 +13,9 @@
 //! what they pass on; [`metrics`], [`telemetry`] and [`lifecycle`] are what they report to; [`keys`]
 //! says who may ask, [`watched`] reads such files again when they change. `bench` is a client: it loads a
 //! server that runs and measures it.
-//! Beside serving: [`batch`] scores files; `train`, `onnx` and `bench`, each a cargo feature, make models
+//! Apart from serving: [`batch`] scores files; `train`, `onnx` and `bench`, each a cargo feature, make models
 //! and load servers. [`csv`] and [`json`] are what rows come in.
-//! ARCHITECTURE.md has the whole way and who may import whom.
+//! ARCHITECTURE.md describes a request's path in full and which layer may import which.
 
 #[cfg(all(feature = "faults", not(debug_assertions)))]
 compile_error!("the feature `faults` is for tests: no release build has it");

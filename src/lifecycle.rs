@@ -1,4 +1,4 @@
-//! Where the process is between its start and its end, as health checks report it.
+//! The state of the process between its start and its end, as health checks report it.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -32,7 +32,7 @@ impl Lifecycle {
 
     /// Reports the start as done. A process that drains already stays so.
     pub fn ready(&self) {
-        // A failed exchange means ready already, or a stop signal during the start: both stand.
+        // A failed exchange means ready already, or a stop signal during the start: both are kept.
         let _ = self
             .stage
             .compare_exchange(STARTING, READY, Ordering::AcqRel, Ordering::Acquire);
@@ -45,7 +45,7 @@ impl Lifecycle {
         self.changes.notify_waiters();
     }
 
-    /// Says that only what is in flight is finished: what has no end by itself is to end.
+    /// From now on only requests in flight are finished; streams without an end are closed.
     pub fn close(&self) {
         self.stage.store(CLOSING, Ordering::Release);
         self.changes.notify_waiters();
@@ -57,21 +57,21 @@ impl Lifecycle {
         self.stage.load(Ordering::Acquire) == READY
     }
 
-    /// Says whether work waits that no one does.
+    /// Sets whether work waits that no one does.
     pub fn set_stalled(&self, has_stalled: bool) {
         if self.has_stalled.swap(has_stalled, Ordering::AcqRel) != has_stalled {
             self.changes.notify_waiters();
         }
     }
 
-    /// Whether the process does its work, however much of it there is. One that does not is best
-    /// started again.
+    /// Whether the process makes progress, however much work it has. One that does not should be
+    /// restarted.
     #[must_use]
     pub fn is_live(&self) -> bool {
         !self.has_stalled.load(Ordering::Acquire)
     }
 
-    /// Whether the process is on its way out: answers close their connections.
+    /// Whether the process is ending: answers close their connections.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.stage.load(Ordering::Acquire) >= DRAINING
@@ -83,7 +83,7 @@ impl Lifecycle {
         self.stage.load(Ordering::Acquire) == CLOSING
     }
 
-    /// Waits until `seen` finds in the process what it looks for.
+    /// Waits until `seen` returns a value for the process' state.
     pub async fn until<T>(&self, mut seen: impl FnMut(&Self) -> Option<T>) -> T {
         loop {
             let mut changed = pin!(self.changes.notified());

@@ -116,9 +116,9 @@ impl Metrics {
         self.models().contains_key(&(name.to_owned(), version))
     }
 
-    /// Takes the series of a model version off the page.
+    /// Removes the series of a model version from the page.
     pub fn forget(&self, name: &str, version: u64) {
-        // The lock is held so that a load of the same version that comes now starts afresh.
+        // The lock is held so that a load of the same version at this moment starts afresh.
         let mut models = self.models();
         if let Some(metrics) = models.remove(&(name.to_owned(), version)) {
             metrics.remove();
@@ -139,7 +139,7 @@ impl Metrics {
         self.0.process_state.follow(Box::new(ask));
     }
 
-    /// Shows where all model versions stand.
+    /// Shows the state of all model versions.
     pub fn show_states<'a>(
         &self,
         states: impl Iterator<Item = (&'a str, u64, ModelState)> + Clone,

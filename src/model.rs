@@ -1,4 +1,4 @@
-//! A model as it is served: its signature, its engine and which weights they came from.
+//! A model as it is served: its signature, its engine and the fingerprint of its weights.
 
 pub mod activations;
 mod classes;
@@ -53,7 +53,7 @@ pub struct Model {
     pub fingerprint: String,
     /// What requests send and what answers hold.
     pub signature: Signature,
-    /// What makes the engine's inputs of a request's; `None` if they are the same.
+    /// What turns a request's inputs into the engine's; `None` if they are the same.
     pub prepare: Option<Arc<dyn Prepare>>,
     /// What makes further outputs of the engine's; `None` if there are none.
     pub finish: Option<Arc<dyn Finish>>,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The most bytes of a model's name: it stands in paths, labels and log lines.
+/// The most bytes of a model's name, which appears in paths, labels and log lines.
 const MAX_NAME_BYTES: usize = 128;
 
 /// What [`is_model_name`] asks for, in words.

@@ -1,10 +1,11 @@
 //! ONNX files become models: initializers go into `model.safetensors`, nodes into a `config.json` of
 //! family `graph`.
 //!
-//! Axis 0 of every value is the rows, whose number is free; all other extents are known. What does
-//! not depend on the rows is computed here, shapes above all; every other node is checked by
-//! [`Lowering`](crate::model::lowering::Lowering), which loads such models. Source of the format and of the operators' meaning:
-//! <https://onnx.ai/onnx/>.
+//! Axis 0 of every value is the rows, whose number is free; all other extents are known. What does not
+//! depend on the rows is computed here, shapes above all; every other node is checked by
+//! [`Lowering`](crate::model::lowering::Lowering), which loads such models.
+//!
+//! Source of the format and of the operators' semantics: <https://onnx.ai/onnx/>.
 
 mod attributes;
 mod constants;
@@ -35,7 +36,7 @@ pub use operators::understood;
 /// The most bytes of a file: as many as its format can hold. Larger weights are in files of their own.
 const MAX_FILE_BYTES: u64 = 2 << 30;
 
-/// What became of a file.
+/// The result of an import.
 #[derive(Debug)]
 pub struct Imported {
     /// The directory of the new version.
@@ -49,7 +50,7 @@ pub struct Imported {
 /// Makes the next version of the model in directory `out` of the ONNX file at `path`.
 ///
 /// # Errors
-/// [`ImportError`]; then nothing is left behind.
+/// [`ImportError`]; nothing is written then.
 pub fn import(path: &Path, out: &Path, options: &Options) -> Result<Imported, ImportError> {
     let model = read(path)?;
     let network = Reader::new(&model, path, options)?.read()?;

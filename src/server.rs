@@ -1,8 +1,7 @@
 //! The listening server: binds, accepts, drains, stops.
 //!
-//! The accept loop and the connections are our own because what the HTTP stack offers limits
-//! neither slow heads nor idle connections apart from each other, and waits for stalled clients for
-//! ever when it drains.
+//! The accept loop and the connections are our own because the HTTP stack has one limit for slow heads and
+//! idle connections, and waits forever for stalled clients when it drains.
 
 mod accept;
 mod answer;
@@ -56,8 +55,8 @@ pub use tls::{Certificates, certificates};
 /// 128 that libraries ask for, 46 of 1,000 that came at once did.
 const BACKLOG: u32 = 4096;
 
-/// How long connections that were cut may take to let go of what they hold. Nothing they wait for
-/// is slow: their tasks end at the next step.
+/// How long connections that were cut may take to release what they hold. They wait for nothing slow:
+/// their tasks end at the next step.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
 /// A server that has its port and does not answer yet.
@@ -132,8 +131,8 @@ impl<P: ConnectionProtocol> Server<P> {
         self.address
     }
 
-    /// Answers requests until `stop`, then drains: not ready any more, requests welcome for the
-    /// drain delay, then no new connections, then those that are left have the drain timeout.
+    /// Answers requests until `stop`, then drains. It reports not ready but still answers for the drain
+    /// delay, then accepts no new connections and gives the open ones the drain timeout.
     ///
     /// Connections are served by `threads`; this only accepts and waits.
     pub async fn run(self, threads: Arc<IoThreads>, stop: impl Future<Output = Stop>) -> Drained {
@@ -158,8 +157,8 @@ impl<P: ConnectionProtocol> Server<P> {
 
         let stop = tokio::select! {
             stop = stop => stop,
-            // It only ends when it is told to, so it panicked: no one can connect any more, and an
-            // orchestrator that sees the process end starts another.
+            // It ends only when told to, so it panicked: no one can connect any more, and an orchestrator
+            // that sees the process end starts another.
             _ = &mut accepting => {
                 error!("the accept loop failed: draining");
                 Stop::Now
@@ -198,7 +197,7 @@ impl<P: ConnectionProtocol> Server<P> {
         let cut = open();
         warn!(connections = cut, "the drain ran out of time: cutting off");
         connections.phases.set(ShutdownPhase::Cut);
-        // Past that they are beyond help, and the process ends without them.
+        // After that they are stuck, and the process ends without them.
         let _ = timeout(CUT_GRACE, permits.acquire_many(all)).await;
         Drained { cut }
     }
@@ -209,7 +208,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Else a restart would have to wait until the system has forgotten the last connections.
+    // Otherwise a restart would have to wait until the system has dropped the last connections.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)

@@ -1,4 +1,4 @@
-//! Names and texts from outside in messages: how they are shown, and what somebody may have meant.
+//! Names and texts from outside in messages: how they are shown, and what name a misspelled one may have meant.
 
 /// Shows text from outside in a message: quoted, escaped, and cut after `max_chars` characters.
 #[must_use]
@@ -40,12 +40,12 @@ pub(crate) fn edits(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// Names longer than this are compared with none, and with no more names than this one is: an error
+/// Longer names are not compared, and a name is compared with at most this many others, so that an error
 /// costs less than a forward pass.
 const MAX_COMPARED_BYTES: usize = 64;
 const MAX_COMPARED_NAMES: usize = 1000;
 
-/// The known name that `name` is most likely a slip of; `None` if it is like none of them.
+/// The known name that `name` is most likely a misspelling of; `None` if it resembles none.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters wrong is another word, not a slip; case and separators are free.
     let plain = |text: &str| text.to_lowercase().replace(['-', ' ', '.'], "_");

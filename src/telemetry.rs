@@ -1,8 +1,7 @@
-//! Logging: text for people, JSON for collectors, to stderr, and never in anyone's way.
+//! Logging to stderr, as text for people or JSON for collectors, without blocking the server.
 //!
-//! A write to stderr blocks while its reader is slow and fails when it is gone. So messages go
-//! through a bounded queue to a thread of their own; what finds the queue full is dropped and
-//! counted.
+//! A write to stderr blocks while its reader is slow and fails when it is gone. So messages go through a
+//! bounded queue to a thread of their own; if the queue is full, a message is dropped and counted.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
@@ -18,15 +17,15 @@ use tracing_subscriber::{Registry, reload};
 
 use crate::config::{Format, Level, Log};
 
-/// Messages that may wait to be written: a burst of one for each of thousands of requests, about
-/// 2 MB at 300 bytes a message.
+/// The most messages that wait to be written: enough for a burst of one for each of thousands of
+/// requests, about 2 MB at 300 bytes a message.
 const QUEUED_LINES: usize = 8192;
 
-/// The longest message. What clients have a part in is cut where it is logged, so that only a fault
-/// of this server makes a longer one; it is dropped and counted.
+/// The longest message. Text from clients is cut where it is logged, so only a fault of this server makes
+/// a longer message; it is dropped and counted.
 const MAX_LINE_BYTES: usize = 64 << 10;
 
-/// How long the end of the process waits for the last messages to be written.
+/// How long the process waits at its end until the last messages are written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Keeps the log being written; waits for the last messages when dropped, a second at most.
@@ -62,7 +61,7 @@ impl LogLevel {
 impl Drop for LogGuard {
     fn drop(&mut self) {
         let (done, is_done) = channel();
-        // With a full queue its reader is stuck, and waiting for it would be waiting for ever.
+        // If the queue is full its reader is stuck, and waiting for it could take forever.
         if self.lines.try_send(Message::Flush(done)).is_ok() {
             let _: Result<(), RecvTimeoutError> = is_done.recv_timeout(FLUSH_TIMEOUT);
         }
@@ -122,7 +121,7 @@ fn targets(level: Level) -> Targets {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
-    // What the libraries say below a warning is about themselves.
+    // Library messages below a warning are about their internals.
     Targets::new()
         .with_default(ours.min(LevelFilter::WARN))
         .with_target(env!("CARGO_PKG_NAME"), ours)
@@ -157,7 +156,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// The way to the log's thread.
+/// The channel to the log's thread.
 struct Queue {
     lines: SyncSender<Message>,
     dropped: IntCounter,
@@ -243,7 +242,7 @@ impl Drop for Line<'_> {
     }
 }
 
-/// Keeps a message on its line: a line break within, which may be a client's, would forge another.
+/// Keeps a message on one line: a line break inside it, possibly a client's, would forge another message.
 fn one_line(mut text: Vec<u8>) -> Vec<u8> {
     if text.last() == Some(&b'\n') {
         text.pop();
@@ -310,7 +309,7 @@ mod tests {
         for _ in 0..QUEUED_LINES + 100 {
             log(&queue, "x\n");
         }
-        // One message may have left the queue for the thread's hands.
+        // The thread may already have taken one message off the queue.
         let dropped = queue.dropped.get();
         assert!((99..=100).contains(&dropped), "{dropped}");
         drop(written);

@@ -5,7 +5,7 @@
 //! table -> target, inputs -> split -> features -> fit -> save (-> model::Model) -> score, findings -> report
 //! ```
 //!
-//! Nothing here knows a terminal: whoever trains watches by an [`Observer`].
+//! Nothing here knows a terminal: the caller watches through an [`Observer`].
 
 mod digits;
 mod epoch;
@@ -51,10 +51,10 @@ use self::split::Split;
 use self::table::Table;
 use self::target::Target;
 
-/// What a training left.
+/// The result of a training.
 #[derive(Debug)]
 pub struct Trained {
-    /// Where the model lies.
+    /// The model's directory.
     pub directory: PathBuf,
     /// The model's name in its repository.
     pub name: String,
@@ -62,7 +62,7 @@ pub struct Trained {
     pub version: u64,
     /// A body of a predict request.
     pub example: String,
-    /// What there is to say of it.
+    /// Its report.
     pub report: Report,
 }
 
@@ -73,7 +73,7 @@ pub struct Trained {
 /// is left in the model's place then.
 pub fn train(options: &Options, observer: &mut dyn Observer) -> Result<Trained, TrainError> {
     options.check()?;
-    // Before the work: a name that no model can have would be found out an hour later else.
+    // Before the work: otherwise an invalid name would be found an hour later.
     let place = Place::at(&options.out).map_err(|error| {
         TrainError::option("--out", format!("{}: {error}", options.out.display()))
     })?;
@@ -142,8 +142,8 @@ fn answers(model: &Model, features: &Features) -> Vec<f32> {
     answers
 }
 
-/// How far the engine's answers may be from those of the network in training: relative to their size,
-/// since that is how both round.
+/// How far the engine's answers may be from those of the network in training, relative to their size, as
+/// both round.
 const TOLERANCE: f32 = 1e-5;
 
 /// Compares what will be served with what was trained, on every row.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 pub enum VersionPolicy {
     /// Every one.
     All,
-    /// So many of the newest, at least 1.
+    /// This many of the newest, at least 1.
     Latest(usize),
     /// These, at least one.
     Only(BTreeSet<u64>),
@@ -140,7 +140,7 @@ impl fmt::Display for PolicyError {
         write!(
             f,
             "expected \"all\", \"latest\", \"latest:N\" or versions such as \"1+3\", once for all \
-             models and once behind \"NAME=\", got {:?}",
+             models and once after \"NAME=\", got {:?}",
             self.part
         )
     }

@@ -1,8 +1,8 @@
 //! Small files that are read again when they change: keys, certificates.
 //!
-//! A version that cannot be used changes nothing: what was read last goes on, the log and
-//! `safeserve_file_stale` say so. Looking is by what the system says of the file, so that a rename,
-//! a link that is set anew (Kubernetes' secrets) and a file written in place are all seen.
+//! A version that cannot be used changes nothing: the last one read stays in use, and the log and
+//! `safeserve_file_stale` say so. Changes are found by the file's identity in the system, so that a
+//! rename, a replaced link (Kubernetes' secrets) and a file written in place are all seen.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -27,12 +27,12 @@ pub struct Watched<T> {
     files: Vec<PathBuf>,
     read: Read<T>,
     current: ArcSwap<T>,
-    seen: Mutex<Seen>,
+    seen: Mutex<LastRead>,
     metrics: Metrics,
 }
 
 /// What was found at the last look.
-struct Seen {
+struct LastRead {
     files: Vec<Option<Identity>>,
     /// Why that could not be used. It is tried again at each look: what is wrong need not be in
     /// the files.
@@ -68,7 +68,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         metrics: &Metrics,
     ) -> Result<Arc<Self>, String> {
         // Before the read: what changes after it is read again.
-        let seen = Seen {
+        let seen = LastRead {
             files: identities(&files),
             refusal: None,
         };

@@ -22,7 +22,7 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 
 def after(all_blocks: list[tuple[str, str]], language: str, containing: str) -> tuple[str, str]:
-    """The block that contains a text, and the block behind it."""
+    """The block that contains a text, and the block after it."""
     for block, following in zip(all_blocks, all_blocks[1:]):
         if block[0] == language and containing in block[1]:
             return block[1], following[1]

@@ -26,11 +26,11 @@ mod parts;
 
 const RELOADS: usize = 1000;
 
-/// One layer of 256 by 64: 64 KiB of weights, so that a version in ten that stays shows as 6 MB.
+/// One layer of 256 by 64: 64 KiB of weights, so that a leak of one version in ten shows as 6 MB.
 const INPUTS: usize = 256;
 const OUTPUTS: usize = 64;
 
-/// What may come with the allocator's habits: it keeps some memory of each thread that freed it.
+/// What the allocator may keep: it holds some memory for each thread that freed it.
 const ALLOWED_BYTES: u64 = 4 << 20;
 
 const CONFIG: &str = r#"{"model_type": "sequential", "inputs": [{"name": "x", "shape": [256]}],

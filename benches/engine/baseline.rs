@@ -1,4 +1,4 @@
-//! The ratios of an earlier day, to see what a change lost.
+//! The ratios of an earlier run, to find regressions.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use serde::{Deserialize, Serialize};
 
-/// What may be lost before it is said: more is not noise.
+/// The loss that is still noise; a larger one is reported.
 const ALLOWED: f64 = 0.9;
 
 /// Ratios to the limit by network and rows, and the CPU that gave them.
@@ -47,7 +47,7 @@ impl Baseline {
             .is_some_and(|before| ratio < ALLOWED * before)
     }
 
-    /// Says from where the ratios are; returns whether they are of this model of CPU.
+    /// Prints where the ratios are from; returns whether they are of this model of CPU.
     pub(crate) fn introduce(&self) -> bool {
         let here = cpu();
         println!("this CPU: {here}");
@@ -82,7 +82,7 @@ fn cpu() -> String {
         value.map_or("?", |(_, value)| value.trim()).to_owned()
     };
     if text.contains("CPU implementer") {
-        // ARM has no names, only numbers of the maker and of the design.
+        // ARM has no model names, only numbers of the vendor and the design.
         let [maker, part] = ["CPU implementer", "CPU part"].map(field);
         return format!("ARM, implementer {maker}, part {part}");
     }

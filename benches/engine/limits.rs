@@ -1,4 +1,4 @@
-//! What the machine allows, measured in the same run as what is held against it.
+//! The machine's limits, measured in the same run as the figures that are compared with them.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -91,9 +91,9 @@ impl Limits {
             .map_or(f64::INFINITY, |weights| weights.bytes_a_second)
     }
 
-    /// The least time of a pass: of each layer its operations, its weights' way into the core, or
-    /// the chain of multiply-adds of one sum, whichever takes longest. What is not a product
-    /// (activations, normalisation, softmax) is taken to cost nothing.
+    /// The least time of a pass. For each layer, the longest of its operations, reading its weights, and
+    /// the chain of multiply-adds of one sum. What is not a product
+    /// (activations, normalisation, softmax) is assumed to cost nothing.
     pub(crate) fn of(&self, network: &Network, rows: usize) -> Duration {
         let bytes_a_second = self.bytes_a_second(network);
         let seconds = network.widths.windows(2).map(|pair| {

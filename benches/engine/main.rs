@@ -2,13 +2,12 @@
 //!
 //! `cargo bench --bench engine` measures every network at 1, 8, 32, 128 and 256 rows on one thread
 //! and prints, after criterion's own lines, one table: the fastest sample of each as microseconds,
-//! rows/s and GFLOP/s; the limit, as measured in the same run, and which part of it was
-//! reached; that part as `benches/engine/baseline.toml` has it; and how many times faster than the
-//! same layers through `ndarray` it is. A second table has the passes that two threads share, a third
-//! what weights of bf16 save.
+//! rows/s and GFLOP/s; the machine's limit, measured in the same run, and the share of it that was
+//! reached; the same share in `benches/engine/baseline.toml`; and the speed-up over the same layers
+//! in `ndarray`. A second table shows passes that two threads share, a third what bf16 weights save.
 //!
 //! The exit code is 1 if a network lost more than 10 % against a baseline of the same model of CPU.
-//! With `SAFESERVE_BENCH_SAVE=1` the baseline is written anew.
+//! With `SAFESERVE_BENCH_SAVE=1` the baseline is rewritten.
 
 // A benchmark prints what it measured.
 #![allow(clippy::print_stdout)]
@@ -206,7 +205,7 @@ fn row(network: &Network, line: &Line, limit: Duration, ratio: f64, before: &str
     )
 }
 
-/// Prints what a helper saves, alone and helped taking turns.
+/// Prints what a helper saves; passes with and without one take turns.
 fn share(network: &Network, lines: &[Line]) {
     const TURNS: usize = 40;
     println!("\n| network | rows | one thread, µs | two threads, µs | times |");
@@ -276,7 +275,7 @@ fn compare(networks: &[Network], lines: &BTreeMap<usize, Vec<Line>>) {
         let mut best = [Duration::MAX; 2];
         for _ in 0..TURNS {
             for (network, best) in [single, brain].into_iter().zip(&mut best) {
-                // The first run fetches the weights that the other's drove out.
+                // The first run fetches the weights that the other network's evicted.
                 for _ in 0..3 {
                     let started = Instant::now();
                     black_box(network.engine.run(batch, &mut workspace, None).get(0));

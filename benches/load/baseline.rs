@@ -1,4 +1,4 @@
-//! The ratios that a change is held against.
+//! The ratios with which a change is compared.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,8 +18,8 @@ pub(crate) struct Baseline {
     cpu: String,
     /// Requests/s, by network, then by connections.
     of_parsing: Ratios,
-    /// CPU time a request. Where other processes take turns on the cores it stays when
-    /// requests/s do not.
+    /// CPU time a request. It stays the same when other processes use the cores, unlike
+    /// requests/s.
     cpu_of_parsing: Ratios,
 }
 

@@ -1,4 +1,4 @@
-//! A closed-loop load generator: each connection sends its next request when the answer is there.
+//! A closed-loop load generator: each connection sends its next request when it has the answer.
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -78,7 +78,7 @@ impl Client {
 /// # Panics
 /// If an answer is not 200.
 pub(crate) fn run(target: &Target<'_>, connections: usize, length: Duration) -> Cell {
-    // Whoever answers with more than this grows the buffers.
+    // A server that answers with more than this grows the buffers.
     let answer_bytes = Client::connect(target.address).exchange(&target.requests[0]) + 4096;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -177,8 +177,8 @@ async fn connection(mut this: Connection) {
     }
 }
 
-/// Where a connection's answers end. They look alike, so each head is compared with the one before
-/// and read only if it differs where it counts.
+/// Where a connection's answers end. They are alike, so each head is compared with the previous one
+/// and parsed only if its status, length or end differs.
 #[derive(Default)]
 struct Shape {
     /// The bytes of the head, its blank line counted; 0 before the first answer.

@@ -7,7 +7,7 @@
 //! `constant` answers without looking at the body, `parsing` reads it with `serde_json` into
 //! `Vec<f32>` first; both answer with as many bytes as the model does.
 //!
-//! The ratios are held against `baseline.toml`: a cell that lost more than a tenth of its requests/s,
+//! The ratios are compared with `baseline.toml`: a cell that lost more than a tenth of its requests/s,
 //! or takes more than a tenth more CPU time, is measured once more with as many rounds; if that
 //! stays, it is marked and the exit code is 1. On another processor than the baseline's cells are
 //! only marked. The load goes to 127.0.0.1 or to
@@ -111,7 +111,7 @@ struct Contender {
     address: String,
     process: Option<u32>,
     requests: [Vec<u8>; 1],
-    /// Those of other people are not ours to end.
+    /// Servers that someone else started are not ended.
     _process: Option<Process>,
 }
 

@@ -1,4 +1,4 @@
-//! What the command line asks for.
+//! The options of the command line.
 
 use std::path::PathBuf;
 
@@ -36,7 +36,7 @@ impl Options {
     /// Reads the command line.
     ///
     /// # Panics
-    /// If it says what this program does not know.
+    /// If it has an unknown option.
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Self {
         let mut options = Self {
             seconds: 1.0,

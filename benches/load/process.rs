@@ -1,4 +1,4 @@
-//! Servers in processes of their own, and what the kernel says of them.
+//! Servers in processes of their own, and their figures from the kernel.
 
 use std::collections::HashMap;
 use std::fs;
@@ -119,7 +119,7 @@ struct Stat {
 
 fn stat(process: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // Behind the command's name, which is in parentheses and may hold anything.
+    // The fields follow the command's name, which is in parentheses and may hold anything.
     let (_, fields) = text.rsplit_once(')')?;
     let mut fields = fields.split_whitespace();
     let parent = fields.nth(1)?.parse().ok()?;

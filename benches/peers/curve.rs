@@ -18,7 +18,7 @@ use safeserve::engine::{Batch, Engine, Workspace};
 use safeserve::model::Model;
 use safeserve::tensor::View;
 
-/// How long one batch size is measured, after a fifth of it to warm up.
+/// How long each batch size is measured, after a warm-up of a fifth of this time.
 const LENGTH: Duration = Duration::from_millis(500);
 
 fn main() {

@@ -33,7 +33,7 @@ pub(crate) fn measure(targets: &mut Targets) {
         let resident = memory_bytes(process.id(), "VmRSS");
         let idle = (resident - before) / count as f64;
         drop(clients);
-        // Anew, since a server may not have noticed yet that connections were closed.
+        // A new process, since a server may not have noticed yet that connections were closed.
         let process = start(&digits, &request);
         let before = memory_bytes(process.id(), "VmRSS");
         let target = Target {

@@ -1,4 +1,4 @@
-//! What grows with what: connections, models, rows a request; and what a start takes.
+//! How cost grows with connections, models and rows a request; and how long a start takes.
 //!
 //! `cargo bench --bench scale` starts the server as a process and prints a table for each story,
 //! with the target next to the figure; names after `--` pick stories: `connections`, `models`,
@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use targets::Targets;
 
-/// Measures one thing that grows, prints it, and holds it against what was aimed at.
+/// Measures how one cost grows, prints it, and compares it with the target.
 type Story = fn(&mut Targets);
 
 const BINARY: &str = env!("CARGO_BIN_EXE_safeserve");

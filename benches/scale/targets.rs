@@ -1,4 +1,4 @@
-//! What was aimed at, next to what was measured.
+//! Targets, next to the measurements.
 
 /// Figures with their bounds, in the order in which they were measured.
 #[derive(Default)]

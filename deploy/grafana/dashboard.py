@@ -4,7 +4,7 @@
     deploy/grafana/dashboard.py            writes it
     deploy/grafana/dashboard.py --check    says whether it is what this file would write
 
-Change this file, not the JSON: there, each of the panels is a hundred lines of which three matter.
+Change this file, not the JSON: there each panel is a hundred lines, and three of them matter.
 Made for Grafana 12, and for 11.6, which has the same schema.
 """
 
@@ -22,7 +22,7 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 BALANCER = 'job="balancer"'
 REPLICA = 'job=~"$job",instance=~"$instance"'
 MODEL = f'{REPLICA},model=~"$model"'
-# Of the chosen jobs, of the balancer, and of no job: SafeserveAbsent has none. Without those that go to nobody.
+# Of the chosen jobs, of the balancer, and of no job: SafeserveAbsent has none. Without those that page no one.
 FIRING = 'ALERTS{alertname=~"Safeserve.+",alertstate="firing",severity!="info",job=~"$job|balancer|"}'
 
 
@@ -356,7 +356,7 @@ def latency(page: Page) -> None:
         "safeserve_request_duration_seconds", "s",
     )  # fmt: skip
     page.lines(
-        "Quantiles", "Over the chosen models and replicas. Known to their bucket, of which a decade has three.",
+        "Quantiles", "Over the chosen models and replicas. Known to their bucket; a decade has three.",
         quantiles("safeserve_request_duration_seconds"), "s", width=12,
     )  # fmt: skip
     page.lines(
@@ -538,7 +538,7 @@ def life(page: Page) -> None:
     )  # fmt: skip
     page.timeline(
         "Liveness",
-        "Normal: live. Stalled: work waits that nobody does, and the orchestrator starts the replica again.",
+        "Normal: live. Stalled: work waits and nothing does it, and the orchestrator restarts the replica.",
         [query(f"safeserve_live{{{REPLICA}}}", "{{instance}}")],
         {"0": ("stalled", RED), "1": ("live", GREEN)}, width=12,
     )  # fmt: skip

@@ -1,10 +1,10 @@
-//! What every answer promises, whatever was asked.
+//! What every answer promises, for any request.
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::Value;
 
-/// How many bytes of an answer are its JSON, if binary data is behind it.
+/// How many bytes of an answer are its JSON, if binary data follows.
 pub(super) const JSON_LENGTH: HeaderName =
     HeaderName::from_static("inference-header-content-length");
 
@@ -19,7 +19,7 @@ pub(super) fn check(
     may_be_infinite: bool,
 ) -> Result<(), String> {
     if headers.contains_key(CONTENT_ENCODING) {
-        // What it was before, the inputs without `Accept-Encoding` show.
+        // The inputs without `Accept-Encoding` cover the uncompressed answer.
         return match headers.contains_key(VARY) && !body.is_empty() {
             true => Ok(()),
             false => Err("a compressed answer that caches take for all clients".into()),
@@ -80,14 +80,14 @@ pub(super) fn check(
         400..=499 => broken("no \"error\" or no \"code\""),
         // `:explain` of KServe.
         501 if json["code"] == "not_served" => Ok(()),
-        // The corpus asks for deadlines that nobody can meet, and for a model that cannot be loaded.
+        // The corpus asks for deadlines that cannot be met, and for a model that cannot be loaded.
         504 if json["code"] == "deadline_exceeded" => Ok(()),
         503 if json["code"] == "model_not_ready" || json["ready"] == false => Ok(()),
         _ => broken("a status that no client should cause"),
     }
 }
 
-/// Whether a table has as many numbers in each line, behind so many lines of names.
+/// Whether a table has as many numbers in each line, after `header` lines of names.
 fn table(text: &str, header: usize, may_be_infinite: bool) -> Result<(), String> {
     let rows: Vec<&str> = text.lines().skip(header).collect();
     let width = rows.first().map_or(0, |row| row.split(',').count());
@@ -131,7 +131,7 @@ fn binary_bytes(json: &Value) -> Option<u64> {
         .sum()
 }
 
-/// Whether every value is there and every number fits in what the models compute with.
+/// Whether every value is present and every number is in the range of the models' type.
 fn is_whole(json: &Value) -> bool {
     match json {
         Value::Null => false,
@@ -221,7 +221,7 @@ mod tests {
         assert!(checked(json.len(), &[0; 4], "application/json").is_err());
     }
 
-    /// What the fuzzer is there to find, planted.
+    /// Planted faults that the fuzzer must find.
     #[test]
     fn an_answer_that_breaks_a_promise_is_found() {
         for (status, body) in [

@@ -69,7 +69,7 @@ static ADDRESS: LazyLock<SocketAddr> = LazyLock::new(|| {
 });
 
 thread_local! {
-    /// A connection of somebody else.
+    /// Another client's connection.
     static OTHER: RefCell<TcpStream> = RefCell::new(connect());
 }
 
@@ -113,7 +113,7 @@ pub fn connection(data: &[u8]) {
     });
 }
 
-/// A good request of somebody else.
+/// Another client's valid request.
 fn ask(socket: &mut TcpStream) -> Result<(), String> {
     let failed = |error: std::io::Error| error.to_string();
     socket
@@ -133,7 +133,7 @@ fn ask(socket: &mut TcpStream) -> Result<(), String> {
     }
 }
 
-/// How many answers these bytes are; or what is wrong with them (RFC 9112).
+/// The number of answers in these bytes, or what is wrong with them (RFC 9112).
 fn well_formed(mut bytes: &[u8]) -> Result<usize, String> {
     let mut answers = 0;
     let mut is_last = false;
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(found(&no_body), Ok(2));
     }
 
-    /// What the fuzzer is there to find, planted.
+    /// Planted faults that the fuzzer must find.
     #[test]
     fn an_answer_that_is_not_well_formed_is_found() {
         let good = format!("{HEAD}2\r\n\r\n{{}}");

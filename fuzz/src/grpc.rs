@@ -8,7 +8,7 @@ use safeserve::http::GrpcRoutes;
 use super::choose;
 use super::requests::{ROUTES, RUNTIME};
 
-/// The message of a call, behind the byte that says which method it is for.
+/// The message of a call, after the byte that names its method.
 pub fn grpc(data: &[u8]) {
     const METHODS: &[&str] = &[
         "/inference.GRPCInferenceService/ModelInfer",

@@ -1,9 +1,9 @@
-//! What is fuzzed: functions from bytes that came from outside to nothing, which panic if the server
-//! breaks a promise on them.
+//! The fuzz targets: functions that take bytes from outside and panic if the server breaks a promise on
+//! them.
 //!
 //! `make fuzz` feeds them what libFuzzer invents; `tests/integration/corpus.rs` includes this file
-//! and feeds them the committed corpus. Where one byte says which of several things the others are
-//! for, it is the first, from `a` on, so that a corpus can be read and written by hand.
+//! and feeds them the committed corpus. If one byte selects what the others are for, it is the
+//! first, from `a` on, so that a corpus can be read and written by hand.
 
 mod answer;
 mod connection;

@@ -56,7 +56,7 @@ const GOLDEN: &[(&str, &[u8])] = &[
 ];
 
 thread_local! {
-    /// One directory a thread: a file is written over more cheaply than it is made.
+    /// One directory a thread: overwriting a file is cheaper than creating one.
     static DIRECTORY: TempDir = TempDir::new().unwrap();
 }
 
@@ -69,8 +69,8 @@ pub fn config(data: &[u8]) {
 
 /// A `model.safetensors`, for the configuration that the first byte says.
 ///
-/// Behind a `{` the file's header ends at the first line and its length is put before it: a fuzzer
-/// that has to change a length with every byte that it inserts gets nowhere.
+/// If the rest begins with `{`, the header ends at the first line and its length is added: a fuzzer that
+/// had to change a length with every byte that it inserts would get nowhere.
 pub fn weights(data: &[u8]) {
     let Some(((config, _), file)) = choose(data, GOLDEN) else {
         return;
@@ -89,7 +89,7 @@ pub fn weights(data: &[u8]) {
     load(&[config, ("model.safetensors", &file)]);
 }
 
-/// A `model.safetensors.index.json`, beside two shards that are there.
+/// A `model.safetensors.index.json`, next to two shards that exist.
 pub fn index(data: &[u8]) {
     /// The names and values of the weights of `dense-relu`, a shard each.
     fn shard(name: &str, shape: &[usize]) -> Vec<u8> {

@@ -18,12 +18,12 @@ use super::server::TestServer;
 /// The key of the server that asks for one.
 const KEY: &str = "0123456789abcdef";
 
-/// The model that says in its configuration that it takes and gives what is not finite.
+/// The model whose configuration allows inputs and answers that are not finite.
 const MAY_BE_INFINITE: &str = "matrix";
 
 thread_local! {
     pub(super) static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
-    /// The models, whose files go when the thread ends.
+    /// The models, whose files are removed when the thread ends.
     static SERVER: TestServer = TestServer::start();
     pub(super) static ROUTES: Routes = Routes::new(app());
     /// The same for those who have the key, and the file that it is in.
@@ -52,8 +52,8 @@ fn with_keys() -> (Routes, NamedTempFile) {
     (routes, file)
 }
 
-/// The body of an inference request of the Open Inference Protocol. Behind a capital letter a line
-/// says what the head says of the length of its JSON: binary data follows it.
+/// The body of an inference request of the Open Inference Protocol. After a capital letter a line
+/// holds the header with the length of its JSON: binary data follows.
 pub fn infer(data: &[u8]) {
     const MODELS: &[&str] = &["echo", "pair", "matrix", "fruit", "coin", "steep"];
     let Some(byte) = data.first() else { return };
@@ -90,7 +90,7 @@ pub fn predict(data: &[u8]) {
     }
 }
 
-/// A body of rows: CSV, JSON lines, or what MLflow's clients send. Behind a capital letter the answer
+/// A body of rows: CSV, JSON lines, or what MLflow's clients send. After a capital letter the answer
 /// is asked for as CSV.
 pub fn tables(data: &[u8]) {
     const CALLS: &[(&str, &str)] = &[
@@ -153,7 +153,7 @@ fn post(path: &str, json_length: Option<HeaderValue>, body: &[u8], may_be_infini
     ROUTES.with(|routes| answer(routes, request, may_be_infinite));
 }
 
-/// A request as on the wire, behind the byte that says its method: the target on the first line,
+/// A request as on the wire, after the byte that says its method: the target on the first line,
 /// headers, an empty line, the body. A capital letter asks the server that wants a key.
 pub fn paths(data: &[u8]) {
     let Some(byte) = data.first() else { return };
@@ -210,7 +210,7 @@ pub fn paths(data: &[u8]) {
     }
 }
 
-/// Asks, checks the answer, and says its status.
+/// Sends a request, checks the answer, and returns its status.
 fn answer(routes: &Routes, request: Request<Full<Bytes>>, may_be_infinite: bool) -> u16 {
     let (head, body) = RUNTIME
         .with(|runtime| runtime.block_on(routes.answer(request)))

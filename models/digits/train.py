@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 
 FOLDER = Path(__file__).parent
-# The layers stand as in `network`, so their names are the indices that PyTorch gives them.
+# The layers are in the order of `network`, so their names are the indices that PyTorch gives them.
 CONFIG = """\
 {
   "model_type": "sequential",

@@ -228,7 +228,7 @@ def test_an_older_keras_that_would_run_it_needs_trust(said, monkeypatch, files, 
 
 
 def test_the_package_is_installed_with_its_types_and_needs_no_framework(tmp_path):
-    # A copy, since a build leaves files beside the sources.
+    # A copy, since a build leaves files next to the sources.
     source = shutil.copytree(PACKAGE, tmp_path / "source", ignore=shutil.ignore_patterns("__pycache__"))
     pip = [
         sys.executable,

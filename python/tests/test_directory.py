@@ -42,7 +42,7 @@ def test_a_complete_directory_with_an_example_and_what_it_was_compared_by(tmp_pa
     config_of(exported)
 
 
-def test_rows_that_are_not_given_are_made_up_beside_the_example(tmp_path):
+def test_rows_that_are_not_given_are_made_up_next_to_the_example(tmp_path):
     exported = export_sklearn(model(), tmp_path / "sum", example=ROWS[:5])
     assert load_file(exported.path / "check.safetensors")["input.features"].shape == (105, 3)
     assert len(json.loads((exported.path / "example.json").read_text())["instances"]) == 2
@@ -112,7 +112,7 @@ def test_exporters_at_the_same_time_get_versions_of_their_own(tmp_path):
 
 
 def planted(monkeypatch, change):
-    """Changes what the exporter of scikit-learn hands over to be written."""
+    """Changes what the exporter of scikit-learn passes to the writer."""
     read = from_sklearn.read
     monkeypatch.setattr(from_sklearn, "read", lambda *given: change(read(*given)))
 
@@ -188,7 +188,7 @@ def test_the_program_is_found_on_the_path(monkeypatch, tmp_path):
         ({"check_rows": {"x": ROWS}}, "check_rows: expected the inputs features, got x"),
         ({"labels": ["a", "b"]}, "labels: only classifiers have labels, the task is 'regression'"),
         ({"feature_names": ["a", "b"]}, "feature_names: expected 3, got 2: a, b"),
-        ({"feature_names": ["a", "b", "a"]}, "feature_names: 'a' stands twice"),
+        ({"feature_names": ["a", "b", "a"]}, "feature_names: 'a' appears twice"),
         (
             {"task": "guess"},
             "task: expected one of binary-classification, multiclass-classification, regression, none, got 'guess'",

@@ -148,7 +148,7 @@ def adapted_four():
 
 
 def test_inputs_and_outputs_in_dictionaries_keep_their_places(tmp_path):
-    # The names sort otherwise than the layers stand.
+    # The names sort in another order than the layers.
     b, a = keras.Input((2,), name="b"), keras.Input((3,), name="a")
     model = randomised(
         keras.Model({"b": b, "a": a}, {"z": layers.Dense(1, name="first")(b), "y": layers.Dense(2, name="second")(a)})
@@ -287,7 +287,7 @@ def test_a_normalization_over_everything_and_integers_are_refused(tmp_path):
         export_keras(keras.Model(features, keras.ops.abs(features)), tmp_path / "m")
 
 
-def test_what_computes_in_half_precision_is_refused_with_the_mend(tmp_path):
+def test_what_computes_in_half_precision_is_refused_with_a_hint(tmp_path):
     model = keras.Sequential([keras.Input((6,)), layers.Dense(2, dtype="mixed_float16")])
     with pytest.raises(UnsupportedError, match="computes in float16, the server in float32; build the model with"):
         export_keras(model, tmp_path / "m")

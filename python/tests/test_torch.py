@@ -372,7 +372,7 @@ FAULTS = {
         "the server has no such thing",
     ),
     "joined rows": (Of(lambda self, x: torch.cat([x, x], 0)), "torch.cat", "dim=0 are the rows"),
-    "a constant beside rows": (
+    "a constant next to rows": (
         Of(lambda self, x: torch.cat([x, self.ones], 1), ones=torch.ones(8, 1)),
         "torch.cat",
         "one of the tensors is a constant",

@@ -16,19 +16,19 @@ pub enum BatchError {
         /// What the system says.
         error: io::Error,
     },
-    /// The input, the output and the model do not fit what was asked for.
+    /// The input, the output or the model does not fit the request.
     Refused {
-        /// The place, what was expected, what is there, and the mend.
+        /// The place, what was expected, what is there, and how to fix it.
         message: String,
     },
-    /// The count of rows does not come out. It is a fault of the program.
+    /// The row counts do not add up. It is a fault of the program.
     Lost {
-        /// What became of the rows.
+        /// The outcome of the rows.
         tally: Tally,
     },
     /// A thread panicked. It is a fault of the program.
     Broken {
-        /// With which words.
+        /// Its message.
         message: String,
     },
 }

@@ -1,4 +1,4 @@
-//! How far a run has come, beside its output, so that another can go on with it.
+//! How far a run has come, stored next to its output, so that another run can continue it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,17 +12,17 @@ use super::settings::{Format, Settings, errors_path, with_suffix};
 use super::tally::{Position, Tally};
 use crate::model::Model;
 
-/// What a run is of: another one with the same gives the same output.
+/// What identifies a run: another run with the same gives the same output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
     /// The model's fingerprint.
     model: String,
-    /// The bytes of the input, and when they were written last: seconds and nanoseconds.
+    /// The input's size in bytes and its modification time: seconds and nanoseconds.
     input_bytes: u64,
     input_written: (i64, i64),
-    /// What was asked for, as far as it shows in the output.
+    /// The options that affect the output.
     options: String,
-    /// Where the bad rows go: what the journal says of that file is true of no other.
+    /// Where the bad rows go: the journal's entries apply only to that file.
     errors: String,
 }
 
@@ -72,7 +72,7 @@ impl Identity {
     }
 }
 
-/// What is on the disk for certain.
+/// What is safely on the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Journal {
     pub(super) identity: Identity,
@@ -116,7 +116,7 @@ impl Journal {
         }
     }
 
-    /// Replaces what stands there, in one step.
+    /// Replaces the journal in one step.
     pub(super) fn write(&self, output: &Path) -> Result<(), BatchError> {
         let path = Self::path(output);
         let new = with_suffix(output, ".journal.new");
@@ -129,7 +129,7 @@ impl Journal {
         write().map_err(BatchError::at(&path))
     }
 
-    /// Takes it away.
+    /// Removes it.
     pub(super) fn remove(output: &Path) -> Result<(), BatchError> {
         let path = Self::path(output);
         match fs::remove_file(&path) {
@@ -141,7 +141,7 @@ impl Journal {
     }
 }
 
-/// Whether a run's output can be gone on with: one that is only text can.
+/// Whether a run's output can be resumed: only text can.
 pub(super) fn can_resume(to: Format) -> bool {
     to != Format::Parquet
 }

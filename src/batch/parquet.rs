@@ -1,7 +1,7 @@
 //! Rows in Apache Parquet: row groups in, row groups out.
 //!
-//! Columns are read and written with the library's own readers and writers of values. Its other way, over
-//! arrays of Arrow, takes a dozen crates that nothing else here needs.
+//! Columns are read and written with the library's own readers and writers of values. Its alternative,
+//! Arrow arrays, would add a dozen crates that nothing else here needs.
 
 mod cells;
 #[cfg(test)]
@@ -28,7 +28,7 @@ use crate::csv::Fault;
 use crate::model::ColumnKind;
 use crate::spelling::excerpt;
 
-/// What is taken from the file at once: rows, and cells of all their columns.
+/// The most that is read from the file at once: rows, and cells of all their columns.
 const BATCH_ROWS: usize = 2048;
 const BATCH_CELLS: usize = 1 << 20;
 
@@ -38,13 +38,13 @@ pub(super) struct Batches {
     file: SerializedFileReader<File>,
     /// The columns of the file that are read, in the order of the file.
     columns: Vec<Column>,
-    /// Where the model's columns lie among those that are read.
+    /// The positions of the model's columns among those that are read.
     layout: Layout,
     total: u64,
     position: Position,
     /// The row group that comes next.
     next_group: usize,
-    /// A reader for each column of the row group before it, and its rows that are left.
+    /// A reader for each column of the current row group, and the rows that are left in it.
     readers: Vec<ColumnReader>,
     left: usize,
 }
@@ -52,7 +52,7 @@ pub(super) struct Batches {
 /// A column of the file that is read.
 #[derive(Clone, Copy, Debug)]
 struct Column {
-    /// Its number among the leaves of the schema.
+    /// Its index among the leaves of the schema.
     leaf: usize,
     kind: Kind,
     is_optional: bool,
@@ -124,14 +124,14 @@ impl Batches {
         self.total
     }
 
-    /// Goes on behind so many rows.
+    /// Continues after this position's rows.
     pub(super) fn go_to(&mut self, position: Position) -> Result<(), BatchError> {
         (self.next_group, self.left) = (0, 0);
         let mut rows =
             usize::try_from(position.offset).expect("files are smaller than the address space");
         while rows > 0 && self.next_group().map_err(bad(&self.path))? {
             let skipped = rows.min(self.left);
-            // Those of a whole group are not even decompressed: its readers are dropped.
+            // A group that is skipped whole is not even decompressed: its readers are dropped.
             if skipped < self.left {
                 for reader in &mut self.readers {
                     skip(reader, skipped).map_err(bad(&self.path))?;
@@ -144,7 +144,7 @@ impl Batches {
         Ok(())
     }
 
-    /// Opens the next row group; says whether there is one.
+    /// Opens the next row group; returns whether there is one.
     fn next_group(&mut self) -> Result<bool, ParquetError> {
         if self.next_group == self.file.num_row_groups() {
             return Ok(false);
@@ -159,7 +159,7 @@ impl Batches {
         Ok(true)
     }
 
-    /// The next rows; `None` behind the last.
+    /// The next rows; `None` after the last.
     pub(super) fn next(&mut self) -> Result<Option<Batch>, BatchError> {
         while self.left == 0 {
             if self.next_group().map_err(bad(&self.path))? {
@@ -228,13 +228,13 @@ fn bad(path: &Path) -> impl Fn(ParquetError) -> BatchError {
     let path = path.display().to_string();
     move |error| {
         BatchError::refused(format!(
-            "{path}: expected a whole file of Parquet: {error}; write it anew"
+            "{path}: expected a whole file of Parquet: {error}; write it again"
         ))
     }
 }
 
 impl Batch {
-    /// The position behind it.
+    /// The position after it.
     pub(super) fn end(&self) -> Position {
         let rows = self.rows as u64;
         Position {
@@ -271,7 +271,7 @@ impl<'a> ParquetRows<'a> {
         self.first + self.at as u64
     }
 
-    /// Reads up to so many rows more; says whether any are left.
+    /// Reads up to `max_rows` more rows; returns whether any are left.
     pub(super) fn read(&mut self, max_rows: usize, rows: &mut Rows) -> bool {
         while self.at < self.count {
             if rows.count() + rows.faults.len() >= max_rows {

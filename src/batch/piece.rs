@@ -13,7 +13,7 @@ pub(super) enum Piece {
     Rows(super::parquet::Predictions),
 }
 
-/// What a block becomes, being made.
+/// What a block becomes, under construction.
 pub(super) enum PieceWriter {
     Text(Format, Writer),
     #[cfg(feature = "parquet")]
@@ -33,7 +33,7 @@ impl PieceWriter {
         }
     }
 
-    /// Appends the rows whose answers may be told, and the others to the faults; returns how many were
+    /// Appends the rows whose answers are valid, and the others to the faults; returns how many were
     /// appended.
     pub(super) fn rows(
         &mut self,

@@ -1,4 +1,4 @@
-//! Rows on their way from a file to the engine, and what is wrong with those that do not get there.
+//! Rows on their way from a file to the engine, and what is wrong with the bad ones.
 
 mod csv;
 mod ndjson;
@@ -13,7 +13,7 @@ use super::table::Table;
 pub(super) struct Refusal {
     /// The column; empty if it is the row as a whole.
     pub(super) column: String,
-    /// What kind of fault it is, in a word.
+    /// The kind of fault, as a code.
     pub(super) code: &'static str,
     pub(super) message: String,
 }
@@ -27,7 +27,7 @@ impl Refusal {
         }
     }
 
-    /// From the code and the words of a column's fault.
+    /// From the code and message of a column's fault.
     pub(super) fn of_column(column: &str) -> impl FnOnce((&'static str, String)) -> Self {
         move |(code, message)| Self {
             column: column.to_owned(),
@@ -40,7 +40,7 @@ impl Refusal {
 /// A row that is not scored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
-    /// The line on which it begins, from 1; of Parquet its number.
+    /// The line on which it begins, from 1; in Parquet its row number.
     pub(super) line: u64,
     pub(super) refusal: Refusal,
 }
@@ -91,8 +91,8 @@ impl Rows {
         self.lines.len()
     }
 
-    /// Adds the row that `read` appends to the inputs and the kept cells; of one that it refuses
-    /// nothing stays but the fault.
+    /// Adds the row that `read` appends to the inputs and the kept cells. If `read` refuses it, only the
+    /// fault is kept.
     pub(super) fn add(&mut self, line: u64, read: impl FnOnce(&mut Self) -> Result<(), Refusal>) {
         let kept = self.kept.len();
         match read(self) {
@@ -109,7 +109,7 @@ impl Rows {
     }
 }
 
-/// Cells of text, one behind the other.
+/// Cells of text, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     text: String,

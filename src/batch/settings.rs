@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The name of standard input and of standard output.
 pub const STANDARD: &str = "-";
 
-/// What a file holds its rows in.
+/// The format of a file of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// RFC 4180.
@@ -18,7 +18,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// That of a file's name, by its last extension.
+    /// The format that a file name's last extension implies.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
@@ -34,11 +34,11 @@ impl Format {
 /// What to do with an output that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// Leave it alone and say so.
+    /// Refuse it.
     Refuse,
     /// Replace it.
     Overwrite,
-    /// Go on where an interrupted run ended; begin if there was none.
+    /// Continue where an interrupted run ended; begin if there was none.
     Resume,
 }
 
@@ -55,7 +55,7 @@ pub struct Settings {
     pub output: PathBuf,
     /// Its form.
     pub to: Format,
-    /// The file of bad rows; `None` for the output's name with `.errors.csv` behind it.
+    /// The file of bad rows; `None` for the output's name followed by `.errors.csv`.
     pub errors: Option<PathBuf>,
     /// What to do if the output exists.
     pub existing: Existing,

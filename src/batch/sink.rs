@@ -18,7 +18,7 @@ use super::tally::{Position, Tally};
 pub(super) struct Sink {
     form: Form,
     faults: Faults,
-    /// Of files: their names, and what their run is of.
+    /// For files: their names, and what identifies their run.
     files: Option<Files>,
 }
 
@@ -60,14 +60,14 @@ pub(super) enum Opened {
     Whole,
 }
 
-/// Opens the output, as its settings say what to do with what is there.
+/// Opens the output. The settings say what happens to an existing one.
 ///
-/// While they are written both files have `.part` behind their names; they get their own when all of
-/// both is on the disk. An interrupted run leaves them, with its journal.
+/// While they are written, both files' names end in `.part`; they are renamed when all of both is on
+/// the disk. An interrupted run leaves them, with its journal.
 ///
 /// # Errors
 /// If there is an output and neither `--overwrite` nor `--resume` was said, if two of the files are one,
-/// if another run writes it, or if an interrupted run was of something else.
+/// if another run writes it, or if the interrupted run differs from this one.
 pub(super) fn open(
     settings: &Settings,
     identity: Option<Identity>,
@@ -115,7 +115,7 @@ pub(super) fn open(
         Existing::Resume if !interrupted && !begun && is_there(&output) => {
             return Ok(Opened::Whole);
         }
-        // Without a run that wrote it, it is somebody else's.
+        // Without a run that wrote it, it belongs to someone else.
         Existing::Refuse if is_there(&faults) => return Err(errors_there(&faults)),
         Existing::Resume if !interrupted && !begun && is_there(&faults) => {
             return Err(errors_there(&faults));
@@ -139,7 +139,7 @@ pub(super) fn open(
         _ => None,
     };
     if journal.is_some() {
-        // A run that was killed while it gave the files their names: first the bad rows, then the output.
+        // A run that was killed while it renamed the files: first the bad rows, then the output.
         if !is_there(&part) && is_there(&files.output) {
             Journal::remove(&files.output)?;
             return Ok(Opened::Whole);
@@ -194,7 +194,7 @@ pub(super) fn open(
     Ok(Opened::Begin(Box::new(sink), start))
 }
 
-/// Where bad rows go beside a stream: to a file if one is named, else to standard error.
+/// Where bad rows go if the output is a stream: to a file if one is named, else to standard error.
 fn stream_faults(settings: &Settings) -> Result<Faults, BatchError> {
     let Some(path) = &settings.errors else {
         return Ok(Faults::Stderr(io::stderr()));
@@ -218,7 +218,7 @@ fn errors_there(path: &Path) -> BatchError {
     ))
 }
 
-/// Refuses a run of which two files are one: it would destroy what it reads or writes.
+/// Refuses a run in which two files are the same: it would destroy what it reads or writes.
 fn check_apart(settings: &Settings) -> Result<(), BatchError> {
     let is_stream = settings.output == Path::new(STANDARD);
     let stream = |path: &Path, name: &str| match path == Path::new(STANDARD) {
@@ -233,7 +233,7 @@ fn check_apart(settings: &Settings) -> Result<(), BatchError> {
     let errors = errors.or_else(|| (!is_stream).then(|| errors_path(&settings.output)));
     files.extend(errors.map(|errors| ("the file of --errors", errors)));
     if !is_stream {
-        // What is beside them while they are written.
+        // The files that exist next to them while they are written.
         for index in 1..files.len() {
             files.push(("a .part", with_suffix(&files[index].1, ".part")));
         }
@@ -255,9 +255,9 @@ fn check_apart(settings: &Settings) -> Result<(), BatchError> {
     Ok(())
 }
 
-/// Whether two names are of one file, there or not.
+/// Whether two names are of one file, existing or not.
 fn are_one(first: &Path, second: &Path) -> bool {
-    // Two devices of one number, as a terminal's, are no file that is lost.
+    // Two devices with the same number, such as a terminal, are not a file that would be lost.
     let file = |path: &Path| {
         let metadata = fs::metadata(path).ok()?;
         metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
@@ -275,7 +275,7 @@ fn are_one(first: &Path, second: &Path) -> bool {
         || place(first).is_some_and(|first| Some(first) == place(second))
 }
 
-/// Opens a file's part for this run alone, cut to so many bytes.
+/// Opens a file's part for this run alone, truncated to `bytes`.
 fn part_of(path: &Path, bytes: u64) -> Result<File, BatchError> {
     let part = with_suffix(path, ".part");
     let file = OpenOptions::new()
@@ -336,7 +336,7 @@ impl Sink {
         .map_err(|error| self.faults_error(error))
     }
 
-    /// Says what an output of a stream begins with.
+    /// Returns what an output to a stream begins with.
     pub(super) fn begin(&mut self, header: &[u8]) -> Result<(), BatchError> {
         match &mut self.form {
             Form::Stdout(stdout) => stdout
@@ -346,7 +346,7 @@ impl Sink {
         }
     }
 
-    /// Brings all that was written to the disk, and notes how far that is.
+    /// Syncs all that was written to the disk, and records how much that is.
     pub(super) fn note(&mut self, position: Position, tally: Tally) -> Result<(), BatchError> {
         let (Form::File(output, output_bytes), Faults::File(faults, faults_bytes)) =
             (&self.form, &self.faults)
@@ -361,7 +361,7 @@ impl Sink {
         else {
             return Ok(());
         };
-        // The file of bad rows first: what its rows are missing in must not be there without them.
+        // The file of bad rows first: the output must not be on disk without the rows that it lacks.
         faults
             .sync_data()
             .map_err(|error| self.faults_error(error))?;
@@ -432,7 +432,7 @@ impl Sink {
     }
 }
 
-/// Brings a part to the disk and gives it its own name.
+/// Syncs a part to the disk and gives it its final name.
 fn rename_whole(file: &File, path: &Path) -> Result<(), BatchError> {
     let rename = || {
         file.sync_all()?;

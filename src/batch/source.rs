@@ -1,4 +1,4 @@
-//! What is scored: blocks of a file's rows, and where the model's columns lie in them.
+//! What is scored: blocks of a file's rows, and the positions of the model's columns in them.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -17,9 +17,9 @@ use crate::model::open_regular;
 pub(super) struct Source {
     blocks: Blocks,
     layouts: Layouts,
-    /// What the input is, if it can be read again.
+    /// What identifies the input, if it can be read again.
     file: Option<File>,
-    /// The bytes of text or the rows of Parquet, if that can be told.
+    /// The bytes of text or the rows of Parquet, if known.
     total: Option<u64>,
 }
 
@@ -37,11 +37,11 @@ pub(super) enum Body {
     Parquet(super::parquet::Batch),
 }
 
-/// Where the model's columns lie in the rows of a source.
+/// The positions of the model's columns in the rows of a source.
 #[derive(Clone, Debug)]
 pub(super) enum Layouts {
     Csv(Layout),
-    /// Each row says it itself.
+    /// Each row names its columns.
     Ndjson,
     #[cfg(feature = "parquet")]
     Parquet(Layout),
@@ -51,7 +51,7 @@ pub(super) enum Layouts {
 pub(super) enum Records<'a> {
     Csv(Box<CsvRows<'a>>),
     Ndjson(NdjsonRows<'a>),
-    /// None: the line at the one number was skipped, up to the other.
+    /// No rows: the line with the first number was skipped, up to the second.
     TooLong(u64, u64),
     #[cfg(feature = "parquet")]
     Parquet(super::parquet::ParquetRows<'a>),
@@ -143,7 +143,7 @@ impl Source {
         self.total
     }
 
-    /// The columns that nobody reads.
+    /// The columns that no one reads.
     pub(super) fn unused(&self) -> &[String] {
         match &self.layouts {
             Layouts::Csv(layout) => &layout.unused,
@@ -157,7 +157,7 @@ impl Source {
         self.layouts.clone()
     }
 
-    /// Goes on at a position that an earlier run came to.
+    /// Continues at a position that an earlier run reached.
     pub(super) fn go_to(&mut self, position: Position) -> Result<(), BatchError> {
         match &mut self.blocks {
             Blocks::Text(text, path) => {
@@ -180,7 +180,7 @@ impl Source {
     }
 }
 
-/// Where the columns lie that the header of CSV names.
+/// The positions of the columns that the header of CSV names.
 fn header_layout(header: &[u8], table: &Table) -> Result<Layout, BatchError> {
     let names = names(header);
     let names = names.map_err(|message| BatchError::refused(format!("line 1: {message}")))?;
@@ -196,7 +196,7 @@ fn header_layout(header: &[u8], table: &Table) -> Result<Layout, BatchError> {
 }
 
 impl Blocks {
-    /// The next block; `None` behind the last.
+    /// The next block; `None` after the last.
     pub(super) fn next(&mut self) -> Result<Option<Body>, BatchError> {
         match self {
             Self::Text(text, path) => {
@@ -210,7 +210,7 @@ impl Blocks {
 }
 
 impl Body {
-    /// The position behind it.
+    /// The position after it.
     pub(super) fn end(&self) -> Position {
         match self {
             Self::Text(block) => block.end,
@@ -242,7 +242,7 @@ impl Layouts {
 }
 
 impl Records<'_> {
-    /// Reads up to so many rows more; says whether any are left.
+    /// Reads up to `max_rows` more rows; returns whether any are left.
     pub(super) fn read(&mut self, max_rows: usize, rows: &mut Rows) -> bool {
         match self {
             Self::Csv(records) => records.read(max_rows, rows),

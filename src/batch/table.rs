@@ -82,7 +82,7 @@ impl Table {
         encoded.map_err(|error| (error.code(), error.to_string()))
     }
 
-    /// The index of the column with this name; quick if it is the one at `guess`.
+    /// The index of the column with this name; fast if it is the one at `guess`.
     pub(super) fn column(&self, name: &str, guess: usize) -> Option<usize> {
         let is_it = |column: &Column| column.name == name;
         match self.columns.get(guess) {
@@ -104,7 +104,7 @@ pub(super) fn text(cell: &[u8]) -> Result<&str, (&'static str, String)> {
     })
 }
 
-/// Where the columns lie among the cells of a record.
+/// The positions of the columns among the cells of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     /// The cells of a record.
@@ -113,15 +113,15 @@ pub(super) struct Layout {
     pub(super) cells: Vec<usize>,
     /// The cell of each column that is carried along.
     pub(super) keep: Vec<usize>,
-    /// The columns that nobody reads.
+    /// The columns that no one reads.
     pub(super) unused: Vec<String>,
 }
 
 impl Layout {
-    /// That of a file without names: the model's columns in their order.
+    /// For a file without names: the model's columns in their order.
     ///
     /// # Errors
-    /// If columns are to be kept, which only names can say.
+    /// If columns are to be kept, since only names can select them.
     pub(super) fn in_order(table: &Table) -> Result<Self, BatchError> {
         if let Some(name) = table.keep.first() {
             return Err(BatchError::refused(format!(
@@ -138,10 +138,10 @@ impl Layout {
         })
     }
 
-    /// That of a file whose columns have these names, in any order.
+    /// For a file whose columns have these names, in any order.
     ///
     /// # Errors
-    /// If a column that the model reads or that is to be kept is missing, or comes twice.
+    /// If a column that the model reads or that is to be kept is missing or appears twice.
     pub(super) fn named(table: &Table, names: &[String]) -> Result<Self, BatchError> {
         let keep = table.keep.iter().map(|name| find(name, names));
         let keep: Vec<usize> = all_found(keep, names, "--keep")?;
@@ -160,14 +160,14 @@ impl Layout {
         })
     }
 
-    /// That of a model that names nothing: all columns that are not kept, in their order.
+    /// For a model that names no columns: all columns that are not kept, in their order.
     fn counted(table: &Table, names: &[String], keep: Vec<usize>) -> Result<Self, BatchError> {
         let cells: Vec<usize> = (0..names.len())
             .filter(|cell| !keep.contains(cell))
             .collect();
         if cells.len() != table.columns.len() {
             return Err(BatchError::refused(format!(
-                "the header: expected {} columns beside those that are kept, as the model names none \
+                "the header: expected {} columns apart from those that are kept, as the model names none \
                  and takes {}, got {}; take the others out, or name the model's in \"feature_names\"",
                 table.columns.len(),
                 table.inputs[0],
@@ -194,7 +194,7 @@ impl Layout {
     }
 }
 
-/// The cell with a name: none, or one, or what is wrong.
+/// The cell with a name: none, one, or an error.
 fn find<'a>(name: &'a str, names: &[String]) -> Result<usize, (&'a str, bool)> {
     let mut cells = names.iter().enumerate().filter(|(_, given)| *given == name);
     match (cells.next(), cells.next()) {
@@ -203,13 +203,13 @@ fn find<'a>(name: &'a str, names: &[String]) -> Result<usize, (&'a str, bool)> {
     }
 }
 
-/// All cells, or the error that names all that are missing or come twice.
+/// All cells, or the error that names all that are missing or appear twice.
 fn all_found<'a>(
     found: impl Iterator<Item = Result<usize, (&'a str, bool)>>,
     names: &[String],
     place: &str,
 ) -> Result<Vec<usize>, BatchError> {
-    /// As many as people read.
+    /// The most names in a message.
     const MAX_SHOWN: usize = 10;
 
     let (mut cells, mut missing, mut twice) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,13 +1,13 @@
-//! How far an input is read, and what became of its rows.
+//! How far an input is read, and the outcome of its rows.
 
 use serde::{Deserialize, Serialize};
 
 /// A place in an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Position {
-    /// In bytes; of Parquet in rows.
+    /// In bytes; in Parquet in rows.
     pub(super) offset: u64,
-    /// From 1; of Parquet the row.
+    /// From 1; in Parquet the row.
     pub(super) line: u64,
 }
 
@@ -15,16 +15,16 @@ impl Position {
     pub(super) const START: Self = Self { offset: 0, line: 1 };
 }
 
-/// What became of the rows.
+/// The outcome of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// The rows of the input.
     pub rows: u64,
-    /// Those that were scored.
+    /// Rows that were scored.
     pub scored: u64,
-    /// Those that were not, of which the file of bad rows says why.
+    /// Rows that were not scored; the file of bad rows says why.
     pub bad: u64,
-    /// Lines with nothing on them, which are no rows.
+    /// Blank lines, which are not rows.
     pub blank: u64,
 }
 

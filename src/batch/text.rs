@@ -7,7 +7,7 @@ use memchr::{memchr, memchr_iter, memrchr};
 use super::tally::Position;
 use crate::csv;
 
-/// The most bytes of a record of several lines: longer ones are a quote that nobody closed.
+/// The most bytes of a record of several lines: in longer ones a quote was never closed.
 pub(super) const MAX_RECORD_BYTES: usize = 1 << 20;
 /// The most bytes of one line. A row of a model of images has some MB; without a bound a file with no
 /// line ends would be read into memory whole.
@@ -22,30 +22,30 @@ pub(super) enum Records {
     Lines,
 }
 
-/// Whole records, one behind the other.
+/// Whole records, one after the other.
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) text: Vec<u8>,
     pub(super) start: Position,
     pub(super) end: Position,
-    /// Whether it is one line of more bytes than a line may have, which was skipped: its text is not here.
+    /// Whether it is one line that was skipped because it is too long: its text is not here.
     pub(super) is_too_long: bool,
 }
 
-/// Text of records, being cut.
+/// Text of records that is being cut into blocks.
 pub(super) struct Text<R> {
     input: R,
     records: Records,
     block_bytes: usize,
     max_line_bytes: usize,
-    /// What was read behind the last block.
+    /// What was read after the last block.
     pending: Vec<u8>,
     position: Position,
     is_at_end: bool,
 }
 
 impl<R: Read> Text<R> {
-    /// Cuts what comes from `input`, which stands at `position`, into blocks of about so many bytes.
+    /// Cuts `input`, which is at `position`, into blocks of about `block_bytes`.
     pub(super) fn new(input: R, records: Records, position: Position, block_bytes: usize) -> Self {
         Self {
             input,
@@ -58,7 +58,7 @@ impl<R: Read> Text<R> {
         }
     }
 
-    /// The same of an input that stands at another position.
+    /// The same for an input at another position.
     pub(super) fn again(&self, input: R, position: Position) -> Self {
         Self::new(input, self.records, position, self.block_bytes)
     }
@@ -79,7 +79,7 @@ impl<R: Read> Text<R> {
             self.fill(wanted)?;
             match csv::record_end(&self.pending, 0) {
                 Some(end) => return Ok(self.cut(end)),
-                // Half of the names would be those of other columns.
+                // A header that is cut would leave half of the columns without names.
                 None if !self.is_at_end && wanted > MAX_RECORD_BYTES && !self.has_line() => {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidData,
@@ -97,7 +97,7 @@ impl<R: Read> Text<R> {
         }
     }
 
-    /// The next block; `None` behind the last.
+    /// The next block; `None` after the last.
     pub(super) fn next(&mut self) -> io::Result<Option<Block>> {
         let mut wanted = self.block_bytes;
         loop {
@@ -116,11 +116,11 @@ impl<R: Read> Text<R> {
             }
             match end {
                 Some(end) => return Ok(Some(self.cut(end))),
-                // Nothing is cut where no line ends: the halves would be rows that nobody wrote.
+                // Blocks are cut only at the end of a line: half a line would be a row that no one wrote.
                 None if !self.has_line() && self.pending.len() > self.max_line_bytes => {
                     return self.skip_line().map(Some);
                 }
-                // A quote that is not closed spoils its own line, not all behind it.
+                // A quote that is not closed spoils its own line, not those after it.
                 None if self.has_line()
                     && (self.is_at_end || self.pending.len() > MAX_RECORD_BYTES) =>
                 {
@@ -131,8 +131,8 @@ impl<R: Read> Text<R> {
         }
     }
 
-    /// How many bytes to wait for if so many hold no whole record: twice as many, so that a long line is
-    /// not looked through again for each block of it, but no more than tell whether it is too long.
+    /// How many bytes to wait for if `wanted` hold no whole record: twice as many, so that a long line is
+    /// not searched again for each of its blocks, but at most enough to tell whether it is too long.
     fn more_than(&self, wanted: usize) -> usize {
         let bound = match wanted {
             ..=MAX_RECORD_BYTES => MAX_RECORD_BYTES,
@@ -141,7 +141,7 @@ impl<R: Read> Text<R> {
         (2 * wanted).min(bound.max(wanted) + 1)
     }
 
-    /// Goes to the end of a line that is too long, with little of it in memory.
+    /// Skips to the end of a line that is too long, with little of it in memory.
     fn skip_line(&mut self) -> io::Result<Block> {
         let start = self.position;
         loop {
@@ -159,17 +159,17 @@ impl<R: Read> Text<R> {
         }
     }
 
-    /// Whether a line ends in what waits.
+    /// Whether a line ends in the pending bytes.
     fn has_line(&self) -> bool {
         memchr(b'\n', &self.pending).is_some()
     }
 
-    /// Where the first line ends, whatever is quoted in it.
+    /// Where the first line ends, regardless of quotes.
     fn first_line(&self) -> usize {
         memchr(b'\n', &self.pending).map_or(self.pending.len(), |end| end + 1)
     }
 
-    /// Reads until so many bytes wait, or to the end.
+    /// Reads until `wanted` bytes are pending, or to the end.
     fn fill(&mut self, wanted: usize) -> io::Result<()> {
         while !self.is_at_end && self.pending.len() < wanted {
             let more = (wanted - self.pending.len()) as u64;
@@ -183,7 +183,7 @@ impl<R: Read> Text<R> {
         Ok(())
     }
 
-    /// Takes the first `end` bytes of what waits.
+    /// Takes the first `end` pending bytes.
     fn cut(&mut self, end: usize) -> Block {
         let rest = self.pending.split_off(end);
         let text = std::mem::replace(&mut self.pending, rest);

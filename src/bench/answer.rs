@@ -12,11 +12,11 @@ use super::client::Reply;
 use super::settings::Protocol;
 use super::tally::{Failed, Failure};
 
-/// The header that says where tensors begin behind the JSON.
+/// The header that says how long the JSON is, and so where the tensors begin.
 pub(super) const JSON_LENGTH: &str = "inference-header-content-length";
 
-/// Checks answers. The same rows have the same answer, so most are the bytes of one that was checked
-/// before, which costs the generator next to nothing.
+/// Checks answers. The same rows have the same answer, so most are byte for byte one that was checked
+/// before, and cost the generator next to nothing.
 pub(super) struct Checker {
     protocol: Protocol,
     /// By body, the last answer that was good.
@@ -31,7 +31,7 @@ impl Checker {
         }
     }
 
-    /// Checks the answer to body `number`, and gives its rows.
+    /// Checks the answer to body `number`, and returns its rows.
     pub(super) fn check(
         &mut self,
         number: usize,
@@ -41,7 +41,7 @@ impl Checker {
         if reply.status != 200 {
             return Err(refusal(reply));
         }
-        // Where the JSON ends is in the bytes too, so equal ones need no look at the header.
+        // Where the JSON ends follows from the bytes too, so equal ones need no check of the header.
         if self.good[number].as_ref() != Some(&reply.body) {
             rows(self.protocol, reply)
                 .and_then(|rows| match rows == body.rows {
@@ -58,10 +58,10 @@ impl Checker {
     }
 }
 
-/// Another answer than 200, with what it says.
+/// An answer other than 200, with its message.
 pub(super) fn refusal(reply: &Reply) -> Failed {
     #[derive(Deserialize)]
-    struct Said {
+    struct ErrorBody {
         error: String,
     }
     let status = reply.status.as_u16();
@@ -69,7 +69,7 @@ pub(super) fn refusal(reply: &Reply) -> Failed {
         503 if reply.headers.contains_key(RETRY_AFTER) => Failure::Overloaded,
         status => Failure::Status(status),
     };
-    let message = match serde_json::from_slice::<Said>(&reply.body) {
+    let message = match serde_json::from_slice::<ErrorBody>(&reply.body) {
         Ok(said) => said.error,
         Err(_) => String::from_utf8_lossy(&reply.body).trim().to_owned(),
     };
@@ -102,7 +102,7 @@ struct Predictions {
     predictions: Vec<IgnoredAny>,
 }
 
-/// For how many rows an answer has predictions.
+/// The number of rows for which an answer has predictions.
 fn rows(protocol: Protocol, reply: &Reply) -> Result<usize, String> {
     let wrong = |error: serde_json::Error| format!("expected the protocol's JSON: {error}");
     if protocol == Protocol::V1 {

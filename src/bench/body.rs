@@ -14,22 +14,22 @@ use super::settings::Protocol;
 /// The most bytes of all bodies of a run, made or read.
 const MAX_BODIES_BYTES: usize = 64 << 20;
 
-/// The most bodies that are made. Each connection sends them in turns.
+/// The most generated bodies. Each connection sends them in turn.
 const MADE_BODIES: usize = 16;
 
-/// The longest text of a made number with its comma: `-0.1234,`.
+/// The length of a generated number with its comma: `-0.1234,`.
 const NUMBER_BYTES: usize = 8;
 
-/// A body and what its answer is checked against.
+/// A body, and what its answer is checked against.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Body {
     pub(super) bytes: Bytes,
-    /// Its JSON's length, if tensors stand behind it.
+    /// The length of its JSON, if tensors follow.
     pub(super) json_bytes: Option<usize>,
     pub(super) rows: usize,
 }
 
-/// What a server says of a model, as far as bodies need it.
+/// The part of a model's metadata that bodies need.
 #[derive(Debug, Deserialize)]
 pub(super) struct Metadata {
     pub(super) inputs: Vec<Input>,
@@ -46,11 +46,11 @@ pub(super) struct Input {
 /// Why there are no bodies to send.
 #[derive(Debug)]
 pub enum BodyError {
-    /// The model takes what cannot be made up.
+    /// The model has an input that cannot be generated.
     Input {
         /// The input's name.
         name: String,
-        /// What it is and what it would have to be.
+        /// What it is and what was expected.
         problem: String,
     },
     /// One request would be too long.
@@ -122,7 +122,7 @@ pub(super) fn made(
         .collect())
 }
 
-/// An input whose rows can be made.
+/// An input whose rows can be generated.
 struct Rows<'a> {
     name: &'a str,
     datatype: &'a str,
@@ -237,7 +237,7 @@ fn v2_binary(inputs: &[Rows<'_>], rows: usize, random: &mut Random) -> Body {
     }
 }
 
-/// Numbers that a seed gives, the same on every machine.
+/// Random numbers from a seed, the same on every machine.
 ///
 /// Source: SplitMix64, Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators".
 struct Random(u64);
@@ -251,7 +251,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// From -1 to 1, of four decimals as measurements have.
+    /// From -1 to 1, with four decimals, as measurements have.
     fn number(&mut self) -> f64 {
         ((self.next() % 20_001) as f64 - 10_000.0) / 10_000.0
     }
@@ -269,7 +269,7 @@ impl Random {
     }
 }
 
-/// Reads the bodies of a file: JSON values one after the other, one a line or not, each sent as it stands.
+/// Reads the bodies of a file: JSON values, one a line or not, each sent unchanged.
 pub(super) fn read(file: &Path, protocol: Protocol) -> Result<Vec<Body>, BodyError> {
     let mut text = Vec::new();
     let limit = MAX_BODIES_BYTES as u64 + 1;
@@ -285,7 +285,7 @@ pub(super) fn read(file: &Path, protocol: Protocol) -> Result<Vec<Body>, BodyErr
 fn split(text: Bytes, protocol: Protocol) -> Result<Vec<Body>, String> {
     if text.len() > MAX_BODIES_BYTES {
         return Err(format!(
-            "longer than {MAX_BODIES_BYTES} bytes; a part of it will do"
+            "longer than {MAX_BODIES_BYTES} bytes; use a part of it"
         ));
     }
     let mut bodies = Vec::new();
@@ -312,7 +312,7 @@ fn split(text: Bytes, protocol: Protocol) -> Result<Vec<Body>, String> {
     }
 }
 
-/// For how many rows a body asks.
+/// The number of rows in a body.
 fn rows(body: &Value, protocol: Protocol) -> Result<usize, String> {
     let rows = match protocol {
         Protocol::V1 => body["instances"].as_array().map(Vec::len),
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn binary_tensors_stand_behind_their_json() {
+    fn binary_tensors_follow_their_json() {
         let body = &made(&pair(), Protocol::V2Binary, 3, 1).unwrap()[0];
         let json_bytes = body.json_bytes.unwrap();
         let head: Value = serde_json::from_slice(&body.bytes[..json_bytes]).unwrap();
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_made_is_named_with_the_mend() {
+    fn what_cannot_be_generated_is_named_with_a_hint() {
         let refusal = |datatype: &str, shape: Value, rows| {
             let metadata = metadata(json!([{"name": "x", "datatype": datatype, "shape": shape}]));
             made(&metadata, Protocol::V2, rows, 0)

@@ -1,4 +1,4 @@
-//! One connection to the server, made again when it was closed.
+//! One connection to the server, reopened when it was closed.
 
 use std::error::Error;
 use std::io;
@@ -48,7 +48,7 @@ impl Client {
         Arc::clone(&self.target)
     }
 
-    /// Connects if there is no connection. A request does so too; this is for before the clock starts.
+    /// Connects if there is no connection. A request does so too; this is for use before the clock starts.
     pub(super) async fn connect(&mut self) -> Result<(), Failed> {
         let connected = tokio::time::timeout(self.timeout, self.sender());
         match connected.await {
@@ -62,7 +62,7 @@ impl Client {
         let answered = tokio::time::timeout(self.timeout, self.exchange(request)).await;
         let answered = answered.unwrap_or_else(|_late| Err(self.late("answer")));
         if answered.is_err() {
-            // What is left of that exchange must not be taken for the next one's answer.
+            // The rest of that exchange must not be taken for the next answer.
             self.sender = None;
         }
         answered
@@ -136,7 +136,7 @@ fn of_library(error: hyper::Error) -> Failed {
     }
 }
 
-/// The library tells a chunk's wrong length, which it parsed, as an error of reading.
+/// The library reports a chunk's wrong length, which it parsed, as a read error.
 fn is_wrong_chunk(error: &hyper::Error) -> bool {
     let cause = error
         .source()

@@ -1,10 +1,10 @@
 //! When requests are sent.
 //!
-//! In a *closed loop* each connection sends its next request when the answer to the last one is there: the
-//! load adapts to the server, and a server that stalls is asked less, which flatters it. In an *open loop*
-//! requests are due at a steady rate whatever the server does, and each one's latency counts from when it was
-//! due: the wait for a free connection is in it, so that a stall shows in every request that it held up (no
-//! *coordinated omission*).
+//! In a *closed loop* each connection sends its next request when it has the last answer: the load adapts
+//! to the server, and a server that stalls gets fewer requests, which flatters it. In an *open loop*
+//! requests are due at a steady rate, independent of the server, and each latency counts from when the
+//! request was due. The wait for a free connection is included, so that a stall shows in every request
+//! that it delayed (no *coordinated omission*).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,23 +18,23 @@ use tokio::time::Instant;
 pub struct Stop(AtomicBool);
 
 impl Stop {
-    /// Sends nothing more; what is in flight is waited for.
+    /// Sends nothing more, and waits for what is in flight.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was asked to.
+    /// Whether a stop was requested.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Who sends when, for all connections of a step.
+/// Which connection sends when, for all connections of a step.
 pub(super) struct Pace {
     start: Instant,
     end: Instant,
-    /// Requests that were taken to be sent. May pass the most that there are to be.
+    /// Requests that connections took to send. May exceed `most`.
     taken: AtomicU64,
     most: u64,
     stop: Arc<Stop>,
@@ -44,10 +44,10 @@ pub(super) struct Pace {
 /// The requests of an open loop: number `i` is due at `start + i / rate`.
 struct Arrivals {
     rate: f64,
-    /// A permit a request that is due and that no connection has taken.
+    /// A permit for each request that is due and not yet taken by a connection.
     due: Semaphore,
     released: AtomicU64,
-    /// Until when those that are late may still be sent.
+    /// The latest time at which late requests may still be sent.
     last_start: Instant,
 }
 
@@ -64,15 +64,15 @@ impl Pace {
         }
     }
 
-    /// An open loop of `rate` requests a second for `length`, of at most `most` requests. Those that no
-    /// connection was free for when they were due may start up to `patience` after the end.
+    /// An open loop of `rate` requests a second for `length`, of at most `most` requests. If no connection
+    /// was free when one was due, it may start up to `overrun` after the end.
     pub(super) fn open(
         start: Instant,
         length: Duration,
         most: u64,
         stop: &Arc<Stop>,
         rate: f64,
-        patience: Duration,
+        overrun: Duration,
     ) -> Self {
         let scheduled = (rate * length.as_secs_f64()).ceil() as u64;
         Self {
@@ -81,13 +81,13 @@ impl Pace {
                 rate,
                 due: Semaphore::new(0),
                 released: AtomicU64::new(0),
-                last_start: start + length + patience,
+                last_start: start + length + overrun,
             }),
             ..Self::closed(start, length, most, stop)
         }
     }
 
-    /// Waits until the next request is to be sent, and gives the instant from which its latency counts;
+    /// Waits until the next request is to be sent, and returns the instant from which its latency counts;
     /// `None` when there are no more.
     pub(super) async fn next(&self) -> Option<Instant> {
         match &self.arrivals {
@@ -111,8 +111,8 @@ impl Pace {
         (number < self.most).then_some(number)
     }
 
-    /// Makes the requests that are due at `now` ready to be sent, and says when the next one is; `None` when
-    /// all are released. A closed loop has none.
+    /// Releases the requests that are due at `now`, and returns when the next one is due; `None` when all are
+    /// released. A closed loop has none.
     pub(super) fn release(&self, now: Instant) -> Option<Instant> {
         let arrivals = self.arrivals.as_ref()?;
         let elapsed = now.saturating_duration_since(self.start);
@@ -155,7 +155,7 @@ impl Arrivals {
     /// How many requests are due, the first one at once.
     fn due_after(&self, elapsed: Duration) -> u64 {
         let mut due = (elapsed.as_secs_f64() * self.rate) as u64 + 1;
-        // What the product rounds is settled by the schedule itself.
+        // The schedule itself settles the rounding of the product.
         while due > 1 && self.after_start(due - 1) > elapsed {
             due -= 1;
         }
@@ -206,7 +206,7 @@ mod tests {
         stop.stop();
         assert_eq!(closed.next().await, None);
         assert_eq!(open.next().await, None);
-        // Of those that were due one was not sent.
+        // One of the due requests was not sent.
         assert_eq!(open.unsent(), 1);
     }
 

@@ -1,4 +1,4 @@
-//! What was measured, and what follows for the size of a deployment.
+//! The measurements, and what they mean for the size of a deployment.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const CURVE: [f64; 13] = [
     1.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.9, 99.99, 100.0,
 ];
 
-/// From which part of its threads' time on the generator is what was measured.
+/// The share of its threads' time from which on the generator itself is the bottleneck.
 const BUSY: f64 = 0.9;
 
 /// A whole run.
@@ -31,12 +31,12 @@ pub struct Report {
     pub version: Option<String>,
     /// `v2`, `v2-binary` or `v1`.
     pub protocol: String,
-    /// `closed`: a connection sends when its last answer is there. `open`: at a steady rate, latencies from
-    /// when a request was due.
+    /// `closed`: a connection sends when it has its last answer. `open`: requests at a steady rate, with
+    /// latencies from when each was due.
     pub r#loop: &'static str,
     /// Requests a second of an open loop.
     pub rate: Option<f64>,
-    /// How many bodies were sent in turns.
+    /// How many bodies were sent in turn.
     pub bodies: usize,
     /// The mean of their rows.
     pub rows_per_request: f64,
@@ -46,7 +46,7 @@ pub struct Report {
     pub duration_seconds: f64,
     /// How long the server was loaded before each.
     pub warm_up_seconds: f64,
-    /// What the made numbers came from.
+    /// The seed of the generated numbers.
     pub seed: u64,
     /// Whether the server is on this machine, whose cores the generator then takes from it.
     pub is_local: bool,
@@ -58,7 +58,7 @@ pub struct Report {
     pub steps: Vec<Step>,
     /// What follows for a deployment; null if no step was without errors and within the wanted latency.
     pub sizing: Option<Sizing>,
-    /// What to know before the figures are believed.
+    /// Caveats about the figures.
     pub notes: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ pub struct Step {
     pub errors: u64,
     /// Those by kind.
     pub errors_by_kind: BTreeMap<String, u64>,
-    /// What the first of each kind said.
+    /// The first message of each kind.
     pub first_errors: BTreeMap<String, String>,
     /// Requests of an open loop that were due and never sent: the server did not keep up.
     pub unsent: u64,
@@ -91,7 +91,7 @@ pub struct Step {
     pub rows_per_second: f64,
     /// Of the correct answers; null without any.
     pub latency_ms: Option<Latency>,
-    /// The latency, in ms, that so many percent of the correct answers did not exceed.
+    /// For each percentile, the latency in ms that this share of the correct answers did not exceed.
     pub curve: Vec<(f64, f64)>,
     /// The generator's own CPU time; null where the system does not say.
     pub generator_cpu_seconds: Option<f64>,
@@ -129,7 +129,7 @@ impl Latency {
 /// The server's side of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ServerShare {
-    /// Requests of the model that it answered, whoever sent them.
+    /// Requests for the model that the server answered, from all clients.
     pub requests: u64,
     /// Its CPU time.
     pub cpu_seconds: f64,
@@ -160,10 +160,10 @@ impl From<Totals> for ServerShare {
     }
 }
 
-/// What one such server carries, and how many carry what is wanted.
+/// The load that one such server carries, and how many servers carry the wanted load.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sizing {
-    /// The connections of the step that carried most.
+    /// The connections of the step with the highest throughput.
     pub connections: usize,
     /// Rows a second there.
     pub rows_per_second: f64,
@@ -248,7 +248,7 @@ impl Report {
     }
 }
 
-/// The step without errors that carried most within the wanted latency, and what follows.
+/// The step without errors that carried most within the wanted latency, and the deployment's size.
 fn sizing(steps: &[Step], wanted_rows: Option<f64>, wanted_p99_ms: Option<f64>) -> Option<Sizing> {
     let good = steps.iter().filter_map(|step| {
         let p99_ms = step.latency_ms?.p99;
@@ -345,8 +345,8 @@ impl Step {
             && server.requests > self.requests
         {
             notes.push(format!(
-                "At {connections} connections the server answered {} requests, of which {} were sent here: somebody \
-                 else loads it too.",
+                "At {connections} connections the server answered {} requests, and {} of them came from this \
+                command: another client loads it too.",
                 server.requests, self.requests
             ));
         }

@@ -1,13 +1,13 @@
-//! What the server under load says of itself on its metrics page.
+//! The metrics page of the server under load.
 
 use std::ops::Sub;
 
-/// Totals since the server's start, or between two looks.
+/// Totals since the server's start, or between two scrapes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Totals {
     /// The process's CPU time.
     pub(super) cpu_seconds: f64,
-    /// Requests of the model that were answered, whatever with.
+    /// Requests for the model that were answered, with any status.
     pub(super) requests: u64,
     /// Forward passes of the model.
     pub(super) passes: u64,
@@ -16,7 +16,7 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// Reads a page of metrics in Prometheus' text format; `None` if it is no page of ours.
+    /// Reads a page of metrics in Prometheus' text format; `None` if it is not safeserve's.
     pub(super) fn read(page: &str, model: &str, version: Option<&str>) -> Option<Self> {
         let label = format!("model={}", quoted(model));
         let version = version.map(|version| format!("version={}", quoted(version)));
@@ -54,7 +54,7 @@ impl Totals {
     }
 }
 
-/// What happened from the right to the left. A server that was started anew in between counts from zero.
+/// What happened between the right and the left. A server that restarted in between counts from zero.
 impl Sub for Totals {
     type Output = Self;
 

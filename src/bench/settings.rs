@@ -40,7 +40,7 @@ pub struct Settings {
     pub authorities: Option<PathBuf>,
     /// Where its metrics are, if elsewhere.
     pub metrics_url: Option<String>,
-    /// What each request has among its headers.
+    /// The headers of each request.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The steps, by their connections.
     pub connections: Vec<usize>,
@@ -62,7 +62,7 @@ pub struct Settings {
     pub rate: Option<f64>,
     /// How long a request may take.
     pub timeout: Duration,
-    /// What the made numbers come from.
+    /// The seed of the generated numbers.
     pub seed: u64,
     /// Rows a second that all servers together are to carry.
     pub wanted_rows_per_second: Option<f64>,

@@ -21,11 +21,11 @@ use super::pace::{Pace, Stop};
 use super::requests::Requests;
 use super::tally::{Failed, Failure, Tally};
 
-/// How long a connection waits after a request that could not even connect. Without it a server that
-/// is gone would be asked a hundred thousand times a second.
+/// How long a connection waits after a failed connect. Without the wait a server that is gone would get
+/// a hundred thousand connects a second.
 const AFTER_NO_CONNECTION: Duration = Duration::from_millis(20);
 
-/// How often whoever watches is told.
+/// How often the observer is told.
 const TICK: Duration = Duration::from_millis(100);
 
 /// The load of one step.
@@ -52,7 +52,7 @@ pub(super) struct Measured {
     pub(super) reconnects: u64,
 }
 
-/// What is known while a step runs.
+/// The progress of a running step.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
     /// Whether it is the warm-up, which does not count.
@@ -69,7 +69,7 @@ pub struct Progress {
     pub failed: u64,
 }
 
-/// Counts for whoever watches, of one thread.
+/// One thread's counts for the observer.
 #[derive(Default)]
 struct Live {
     correct: AtomicU64,
@@ -146,7 +146,7 @@ struct Shared {
     live: Vec<Live>,
 }
 
-/// What a thread gives back.
+/// What a thread returns.
 struct Part {
     tally: Tally,
     end: Instant,
@@ -174,7 +174,7 @@ pub(super) async fn run(
         let (ready, done) = (ready.clone(), done.clone());
         thread::spawn(move || {
             let part = part(&shared, index, started, ready);
-            // Whoever does not wait for it any more does not need it.
+            // A receiver that no longer waits does not need it.
             let _ = done.blocking_send(part);
         });
     }
@@ -248,8 +248,8 @@ fn release(pace: &Pace, connections: usize, is_over: &std::sync::mpsc::Receiver<
     pace.finish(connections);
 }
 
-/// Connects and drives one thread's connections: every `threads`-th from `index` on. `ready` is let go when
-/// they are connected.
+/// Connects and drives one thread's connections: every `threads`-th from `index` on. `ready` is dropped
+/// when they are connected.
 fn part(
     shared: &Arc<Shared>,
     index: usize,

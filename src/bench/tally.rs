@@ -1,4 +1,4 @@
-//! What became of the requests: counts by class, and the latencies of those answered as they should.
+//! The outcome of the requests: counts by class, and the latencies of correct answers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,11 +18,11 @@ const MAX_MESSAGE_CHARS: usize = 300;
 /// Why a request got no answer that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
-    /// 503 with `Retry-After`: the server refuses what it cannot do in time, in words.
+    /// 503 with `Retry-After`: the server refuses what it cannot do in time.
     Overloaded,
     /// Another status than 200.
     Status(u16),
-    /// Nobody listens at the address.
+    /// Nothing listens at the address.
     Refused,
     /// No connection for another reason: no route, no TLS handshake.
     Unreachable,
@@ -30,7 +30,7 @@ pub enum Failure {
     TimedOut,
     /// The connection was closed or reset before the whole answer.
     Closed,
-    /// No HTTP, or not the predictions that were asked for.
+    /// Not HTTP, or not the predictions that were asked for.
     Malformed,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A failure and what is known of it.
+/// A failure and what is known about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failed {
     pub(super) failure: Failure,
@@ -67,7 +67,7 @@ impl Failed {
     }
 }
 
-/// How often something failed, and what the first of them said.
+/// How often something failed, and the first message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failures {
     /// How many requests.
@@ -76,11 +76,10 @@ pub struct Failures {
     pub first: String,
 }
 
-/// All requests of one step, or of one thread of it.
+/// All requests of one step, or of one of its threads.
 #[derive(Clone)]
 pub struct Tally {
-    /// Requests that were begun. Counted before anything is known of them, so that one that was lost
-    /// in the books would show.
+    /// Requests that were begun. Counted before their outcome, so that a lost one would show.
     begun: u64,
     correct: u64,
     rows: u64,
@@ -111,7 +110,7 @@ impl Tally {
         self.begun += 1;
     }
 
-    /// Counts what became of a request of so many rows.
+    /// Counts the outcome of a request: its rows, or why it failed.
     pub(super) fn end(&mut self, outcome: Result<usize, Failed>, latency: Duration) {
         match outcome {
             Ok(rows) => {
@@ -132,7 +131,7 @@ impl Tally {
         }
     }
 
-    /// Adds what another counted.
+    /// Adds the counts of another tally.
     pub(super) fn add(&mut self, other: Self) {
         self.begun += other.begun;
         self.correct += other.correct;
@@ -181,7 +180,7 @@ impl Tally {
         &self.failures
     }
 
-    /// Whether every request that was begun stands in exactly one class, and every correct one among the
+    /// Whether every request that was begun is in exactly one class, and every correct one is among the
     /// latencies.
     #[must_use]
     pub fn adds_up(&self) -> bool {
@@ -221,7 +220,7 @@ mod tests {
     #[test]
     fn percentiles_are_those_of_the_sorted_list_within_a_thousandth() {
         let mut tally = Tally::default();
-        // Latencies of 10 µs to some seconds, thick at the start as they are in life.
+        // Latencies of 10 µs to some seconds, dense at the start as real ones are.
         let mut sorted: Vec<u64> = (0..20_000_u64)
             .map(|i| 10_000 + (i * 7919 % 20_000).pow(3) / 1000)
             .collect();

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// Where systems keep the authorities that they trust, in PEM; `SSL_CERT_FILE` goes before.
+/// Where systems keep trusted authorities, in PEM; `SSL_CERT_FILE` takes precedence.
 const AUTHORITIES: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -27,12 +27,12 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
 /// A server's address.
 pub(super) struct Target {
-    /// What was given, for messages.
+    /// The URL as given, for messages.
     url: String,
     addresses: Vec<SocketAddr>,
     /// The value of `Host`.
     pub(super) host: HeaderValue,
-    /// What stands before each path; empty or `/something`.
+    /// The prefix of each path; empty or `/something`.
     prefix: String,
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
@@ -64,7 +64,7 @@ impl fmt::Display for TargetError {
             Self::Url(url) => write!(
                 f,
                 "--url {url:?}: expected http://HOST:PORT or https://HOST:PORT, with a path if the server \
-                 stands below one"
+                is below one"
             ),
             Self::Name { name, error } => write!(f, "--url: no address of {name}: {error}"),
             Self::Authorities { file, reason } => write!(
@@ -90,7 +90,7 @@ impl Target {
             _ => return Err(wrong()),
         };
         let authority = uri.authority().ok_or_else(wrong)?;
-        // Names and passwords in URLs are a client's of old; --header says what to send.
+        // User names and passwords in URLs are not supported; --header sets what to send.
         if authority.as_str().contains('@') || uri.query().is_some() {
             return Err(wrong());
         }
@@ -159,7 +159,7 @@ fn connector(authorities: Option<&Path>) -> Result<TlsConnector, TargetError> {
     let certificates: Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(&file).and_then(Iterator::collect);
     let certificates = certificates.map_err(|error| wrong(error.to_string()))?;
-    // Those of a system may hold some that this library does not take.
+    // The system's authorities may include some that this library does not accept.
     let (added, _) = roots.add_parsable_certificates(certificates);
     if added == 0 {
         return Err(wrong("expected certificates in PEM, found none".to_owned()));

@@ -1,4 +1,4 @@
-//! The generator against servers that answer as a script says: what it counts is held against what they did.
+//! The generator against scripted servers: its counts are compared with what the servers did.
 
 mod scripted;
 
@@ -15,11 +15,10 @@ use crate::bench::body::Body;
 /// Rows of each request.
 const ROWS: usize = 2;
 
-/// Long enough for an answer that comes, on a machine however busy; a test that waits for one that never
-/// comes waits this long once.
+/// Long enough for an answer on a busy machine; a test whose answer never comes waits this long once.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What has to be counted of a kind of answer.
+/// The expected count for a kind of answer.
 type Expected = Result<(), &'static str>;
 
 /// One of each kind: the answer, and the class that it belongs to.
@@ -85,8 +84,8 @@ async fn step(server: &Scripted, requests: usize) -> Step {
     step
 }
 
-/// The answers of a step behind the first one, which has to be right for there to be a step.
-fn behind_the_first(answers: &[Answer]) -> Vec<Answer> {
+/// The answers of a step after the first one, which has to be right for the step to begin.
+fn after_the_first(answers: &[Answer]) -> Vec<Answer> {
     [&[Answer::Right], answers].concat()
 }
 
@@ -97,7 +96,7 @@ async fn refusal(settings: &Settings) -> BenchError {
 #[tokio::test]
 async fn each_kind_of_answer_is_counted_as_what_it_is() {
     for (answer, expected) in KINDS {
-        let server = Scripted::start(behind_the_first(&[answer; 7]));
+        let server = Scripted::start(after_the_first(&[answer; 7]));
         let step = step(&server, 7).await;
         let errors = match expected {
             Ok(()) => BTreeMap::new(),
@@ -113,7 +112,7 @@ async fn each_kind_of_answer_is_counted_as_what_it_is() {
 
 #[tokio::test]
 async fn answers_of_all_kinds_on_the_same_connections_are_told_apart() {
-    // As many of each kind as its place says, in turns.
+    // As many of each kind as its position says, in turn.
     let mut answers = Vec::new();
     for round in 0..KINDS.len() {
         answers.extend(KINDS[round..].iter().map(|(answer, _)| *answer));
@@ -126,7 +125,7 @@ async fn answers_of_all_kinds_on_the_same_connections_are_told_apart() {
             Err(kind) => *errors.entry((*kind).to_owned()).or_insert(0) += count,
         }
     }
-    let server = Scripted::start(behind_the_first(&answers));
+    let server = Scripted::start(after_the_first(&answers));
     let step = step(&server, answers.len()).await;
     assert_eq!(step.requests, 91);
     assert_eq!(step.errors_by_kind, errors);
@@ -136,7 +135,7 @@ async fn answers_of_all_kinds_on_the_same_connections_are_told_apart() {
 
 #[tokio::test]
 async fn what_is_never_answered_ends_with_its_time() {
-    let server = Scripted::start(behind_the_first(&[Answer::Never; 2]));
+    let server = Scripted::start(after_the_first(&[Answer::Never; 2]));
     let step = step(&server, 2).await;
     assert_eq!(
         step.errors_by_kind,
@@ -151,7 +150,7 @@ async fn what_is_never_answered_ends_with_its_time() {
 #[tokio::test]
 async fn a_connection_that_failed_is_not_used_again() {
     let answers = [Answer::NoHttp, Answer::CloseInBody, Answer::Right];
-    let server = Scripted::start(behind_the_first(&answers));
+    let server = Scripted::start(after_the_first(&answers));
     let settings = Settings {
         connections: vec![1],
         threads: 1,
@@ -166,8 +165,8 @@ async fn a_connection_that_failed_is_not_used_again() {
 }
 
 #[tokio::test]
-async fn where_nobody_listens_any_more_each_request_is_refused() {
-    // Bound and not listening: the port is nobody else's, and connections to it are refused.
+async fn where_nothing_listens_any_more_each_request_is_refused() {
+    // Bound and not listening: no one else gets the port, and connections to it are refused.
     let silent = tokio::net::TcpSocket::new_v4().unwrap();
     silent.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
@@ -257,7 +256,7 @@ async fn a_server_of_something_else_is_told_from_one_without_the_model() {
 #[tokio::test]
 async fn a_key_is_sent_with_each_question() {
     let server =
-        Scripted::start(behind_the_first(&[Answer::Right; 4])).with_key("Bearer 0123456789abcdef");
+        Scripted::start(after_the_first(&[Answer::Right; 4])).with_key("Bearer 0123456789abcdef");
     let without = settings(&server);
     let refused = refusal(&without).await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! `safeserve bench`: what a running server carries, for who sizes a deployment.
+//! `safeserve bench`: what a running server carries, to size a deployment.
 
 mod live;
 mod page;
@@ -21,7 +21,7 @@ use crate::bench::{self, BenchError, BodyError, MAX_CONNECTIONS, Settings, Stop,
 const MAX_SECONDS: f64 = 86_400.0;
 const MAX_TIMEOUT_SECONDS: f64 = 3_600.0;
 
-/// Threads that are no use: no machine of ours has more cores.
+/// More threads would be useless: few machines have more cores.
 const MAX_THREADS: usize = 256;
 
 /// The most rows of a made request; a body's bytes are bounded too.
@@ -272,7 +272,7 @@ pub(super) fn run(flags: &Flags) -> Exit {
     reason = "who signals twice does not want to wait for what is in flight"
 )]
 async fn interrupts(stop: Arc<Stop>) {
-    // Where signals cannot be had the system ends the process, as it does without this.
+    // If signals cannot be caught, the system ends the process, as it does without this.
     if tokio::signal::ctrl_c().await.is_ok() {
         stop.stop();
         let _ = tokio::signal::ctrl_c().await;
@@ -280,7 +280,7 @@ async fn interrupts(stop: Arc<Stop>) {
     }
 }
 
-/// Whether the arguments were wrong or what they name.
+/// Whether the arguments or what they name is wrong.
 fn exit(error: &BenchError) -> Exit {
     match error {
         BenchError::Target(TargetError::Url(_) | TargetError::Authorities { .. })
@@ -297,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_stands_alone_or_behind_its_name() {
+    fn a_key_is_alone_or_after_its_name() {
         let sent = |text: &str| {
             key(text).map(|(name, value)| {
                 assert_eq!(name, AUTHORIZATION);

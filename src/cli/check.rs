@@ -15,8 +15,8 @@ use crate::model::repository::{ModelRepository, RepositorySettings};
 use crate::model::{Expected, Furthest};
 use crate::scheduler::Scheduler;
 
-/// How much answers may differ if nothing else is said: that of 32-bit floats after some dozens of
-/// layers, computed in another order.
+/// The default tolerance: the error of 32-bit floats after some dozens of layers, computed in another
+/// order.
 pub(super) const TOLERANCE: f64 = 1e-5;
 
 /// What `--compare` asks for.

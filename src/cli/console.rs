@@ -31,6 +31,6 @@ pub(super) fn report(error: &dyn Error) {
 /// Writes what is wrong to stderr.
 pub(super) fn complain(text: &str) {
     let text = format!("safeserve: {text}\n");
-    // With nobody there to read it there is nobody to tell; the exit code tells the rest.
+    // If no one reads it, the error cannot be reported; the exit code still tells.
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

@@ -13,17 +13,17 @@ use super::console::report;
 use super::exit::Exit;
 use crate::config::{Config, Settings};
 
-/// How long all of it may take, looking up a name included. Orchestrators wait a little longer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the whole check may take, including name resolution. Orchestrators wait a little longer.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 const READY: &str = "/v2/health/ready";
 
 /// Why a server is not ready, or cannot be asked.
 #[derive(Debug)]
 enum Unhealthy {
-    /// The address is none that can be asked.
-    Address { given: String, mend: &'static str },
-    /// Nobody answers.
+    /// The address cannot be asked.
+    Address { given: String, hint: &'static str },
+    /// Nothing answers.
     Unreachable { address: String, error: io::Error },
     /// The answer is another than 200.
     Status { address: String, line: String },
@@ -32,7 +32,7 @@ enum Unhealthy {
 impl fmt::Display for Unhealthy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address { given, mend } => write!(f, "health: cannot ask {given}: {mend}"),
+            Self::Address { given, hint } => write!(f, "health: cannot ask {given}: {hint}"),
             Self::Unreachable { address, error } => {
                 write!(f, "health: no answer from {address}: {error}")
             }
@@ -64,7 +64,7 @@ pub(super) fn run(url: Option<&str>, settings: &Settings) -> Exit {
 fn target(url: &str) -> Result<(String, String), Unhealthy> {
     let refused = || Unhealthy::Address {
         given: format!("{url:?}"),
-        mend: "expected http://HOST:PORT or http://HOST:PORT/PATH",
+        hint: "expected http://HOST:PORT or http://HOST:PORT/PATH",
     };
     let uri: Uri = url.parse().map_err(|_| refused())?;
     if uri.scheme_str() != Some("http") {
@@ -86,7 +86,7 @@ fn configured(config: &Config) -> Result<(String, String), Unhealthy> {
         None if config.tls.certificate.is_some() => {
             return Err(Unhealthy::Address {
                 given: config.server.bind.to_string(),
-                mend: "it speaks TLS; set operations.bind for a listener with health checks",
+                hint: "it speaks TLS; set operations.bind for a listener with health checks",
             });
         }
         None => config.server.bind,
@@ -116,16 +116,16 @@ fn ask(address: &str, path: &str) -> Result<(), Unhealthy> {
     }
 }
 
-/// The first line of the answer, if all of it comes in time.
+/// The first line of the answer, if the whole line arrives in time.
 fn in_time(address: &str, path: &str) -> io::Result<String> {
     let (done, line) = mpsc::channel();
     let (address, path) = (address.to_owned(), path.to_owned());
-    // What is late ends with the process.
+    // A late thread ends with the process.
     thread::Builder::new().spawn(move || {
         let _ = done.send(status_line(&address, &path));
     })?;
-    line.recv_timeout(PATIENCE).unwrap_or_else(|_late| {
-        let late = format!("none within {} s", PATIENCE.as_secs());
+    line.recv_timeout(TIMEOUT).unwrap_or_else(|_late| {
+        let late = format!("none within {} s", TIMEOUT.as_secs());
         Err(io::Error::new(io::ErrorKind::TimedOut, late))
     })
 }
@@ -134,9 +134,9 @@ fn status_line(address: &str, path: &str) -> io::Result<String> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     let sockets: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
     for socket in &sockets {
-        // Each has its part of the time.
-        let patience = PATIENCE / u32::try_from(sockets.len()).unwrap_or(u32::MAX);
-        let mut stream = match TcpStream::connect_timeout(socket, patience) {
+        // Each address gets its share of the time.
+        let timeout = TIMEOUT / u32::try_from(sockets.len()).unwrap_or(u32::MAX);
+        let mut stream = match TcpStream::connect_timeout(socket, timeout) {
             Ok(stream) => stream,
             Err(error) => {
                 last = error;
@@ -147,7 +147,7 @@ fn status_line(address: &str, path: &str) -> io::Result<String> {
             format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;
         let mut line = String::new();
-        // A status line is short; who sends no end of one is no server of ours.
+        // A status line is short; a server that sends a longer one is not safeserve.
         io::Read::take(BufReader::new(stream), 1024).read_line(&mut line)?;
         return Ok(line.trim_end().to_owned());
     }

@@ -57,7 +57,7 @@ pub(super) fn run(flags: ImportFlags) -> Exit {
         description: flags.description,
     };
     let (Some(file), Some(out)) = (flags.file, flags.out) else {
-        // Clap has seen to it that only --operators goes without them.
+        // Clap ensures that only --operators goes without them.
         print(&understood().fold(String::new(), |text, name| text + &name + "\n"));
         return Exit::Done;
     };

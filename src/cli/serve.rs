@@ -1,53 +1,59 @@
 //! `safeserve serve`: loads the models, serves them, drains.
 
+mod announce;
+mod listeners;
+mod settings;
+mod stop;
+
 use std::error::Error;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use super::build::{VERSION, build_info};
-use super::console::{print, report};
-use super::example::curl;
+use self::listeners::SideListeners;
+#[cfg(feature = "grpc")]
+use self::listeners::run_both;
+use self::settings::{bounds, limit, threads};
+pub(super) use self::settings::{repository_settings, scheduler_settings};
+use self::stop::{Process, first_stop};
+use super::build::build_info;
+use super::console::report;
 use super::exit::Exit;
 use super::table::{Overview, overview};
-use crate::config::{self, Config, Level, Settings, cpu_budget, memory_budget};
+use crate::config::{self, Config, Settings};
 use crate::engine::kernels::pages;
-use crate::http::{AdminRoutes, Controls, OperationsRoutes};
 #[cfg(feature = "grpc")]
-use crate::http::{GrpcRoutes, Routes};
+use crate::http::GrpcRoutes;
+use crate::http::{AdminRoutes, OperationsRoutes};
 use crate::keys::Keys;
 use crate::lifecycle::Lifecycle;
-use crate::metrics::{Bounds, Metrics, ProcessState, WatchedFile};
-use crate::model::repository::{
-    ModelRepository, RepositoryError, RepositorySettings, WatchSettings,
-};
-use crate::scheduler::{Scheduler, SchedulerSettings};
+use crate::metrics::{Metrics, ProcessState, WatchedFile};
+use crate::model::repository::{ModelRepository, RepositoryError};
+use crate::scheduler::Scheduler;
 #[cfg(feature = "grpc")]
 use crate::server::Http2;
 use crate::server::{
-    self, BindError, Certificates, Drained, Handler, IoThreads, Listen, SIDE_CONNECTIONS, Server,
-    Signals, Stop,
+    self, Certificates, Drained, IoThreads, Listen, SIDE_CONNECTIONS, Server, Signals,
 };
 use crate::telemetry::{self, LogLevel};
 use crate::watched::Watched;
 
-/// How long workers may take to end once no request is left. Longer only if a forward pass whose
-/// client was cut off still runs, which nobody waits for.
+/// How long workers and side listeners may take to end once no request is left. Workers take longer
+/// only if a forward pass still runs whose client was cut off, and no one waits for that.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often workers are looked after.
+/// How often workers are checked.
 const SUPERVISION_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) fn run(settings: &Settings) -> Exit {
-    // Before the first large block is asked for.
+    // Before the first large block is allocated.
     pages::return_freed();
     let config = &settings.config;
     let metrics = Metrics::new(build_info());
@@ -61,84 +67,19 @@ pub(super) fn run(settings: &Settings) -> Exit {
         }
     };
     let exit = runtime.block_on(serve(config, level, metrics));
-    // What still runs, a load that a signal overtook or a worker that is stuck, ends with the
-    // process.
+    // What still runs, a load that a signal interrupted or a stuck worker, ends with the process.
     runtime.shutdown_background();
     drop(log);
     exit
 }
 
-/// What accepts connections and waits for signals; the connections have threads of their own.
+/// The runtime that accepts connections and waits for signals; connections have threads of their own.
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread()
-        // Loads, the end, and the files that are read again block; they take one each.
+        // Loads, the shutdown and files that are read again block; they take a thread each.
         .max_blocking_threads(4)
         .enable_all()
         .build()
-}
-
-/// As many threads as set, or as the CPU budget has cores.
-fn threads(set: usize) -> usize {
-    match set {
-        0 => cpu_budget(),
-        set => set,
-    }
-}
-
-pub(super) fn scheduler_settings(config: &Config) -> SchedulerSettings {
-    let scheduler = &config.scheduler;
-    SchedulerSettings {
-        workers: threads(scheduler.workers),
-        max_batch_rows: scheduler.max_batch_rows,
-        max_batch_time: Duration::from_millis(scheduler.max_batch_ms),
-        max_scratch_bytes: scheduler.max_scratch_bytes,
-        max_batch_delay: Duration::from_micros(scheduler.max_batch_delay_us),
-        max_queued_rows: scheduler.max_queued_rows,
-        inline_cost: Duration::from_micros(scheduler.inline_cost_us),
-    }
-}
-
-/// Which models are served and how their directory is followed.
-pub(super) fn repository_settings(config: &Config) -> RepositorySettings {
-    let models = &config.models;
-    let watch = WatchSettings {
-        poll_interval: limit(models.poll_interval_ms),
-        settle: Duration::from_millis(models.settle_ms),
-        incomplete_timeout: Duration::from_millis(models.incomplete_timeout_ms),
-    };
-    RepositorySettings {
-        directory: models.dir.clone(),
-        name: models.name.clone(),
-        watch: models.watch.then_some(watch),
-        versions: models.versions.clone(),
-        max_models: models.max_models,
-        max_versions: models.max_versions,
-        max_weight_bytes: match models.max_weight_bytes {
-            // The rest is for bodies, answers and the process itself.
-            0 => memory_budget().map_or(u64::MAX, |bytes| bytes / 5 * 4),
-            bytes => bytes,
-        },
-        load_timeout: limit(models.load_timeout_ms),
-    }
-}
-
-/// What the process may use, as it is in effect.
-fn bounds(config: &Config) -> Bounds {
-    let memory_bytes = memory_budget();
-    let weight_bytes = repository_settings(config).max_weight_bytes;
-    Bounds {
-        cpu_cores: cpu_budget(),
-        workers: threads(config.scheduler.workers),
-        memory_bytes,
-        weight_bytes: (weight_bytes < u64::MAX).then_some(weight_bytes),
-        inflight_body_bytes: config.limits.inflight_bytes(memory_bytes),
-        queued_rows: config.scheduler.max_queued_rows,
-    }
-}
-
-/// A time limit of so many milliseconds; 0 is none.
-fn limit(ms: u64) -> Option<Duration> {
-    (ms > 0).then(|| Duration::from_millis(ms))
 }
 
 async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
@@ -146,7 +87,7 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
         report(error);
         Exit::Failed
     };
-    // From here on a signal does not kill: as process 1 of a container nothing else would act.
+    // From here on a signal does not kill. Process 1 of a container has no default action for it.
     let mut signals = match Signals::catch() {
         Ok(signals) => signals,
         Err(error) => return failed(&error),
@@ -182,34 +123,13 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
         Err(error) => return failed(&error),
     };
     let Overview { ready, refused } = overview(&repository);
-    for entry in &refused {
-        error!(
-            model = entry.name,
-            version = entry.version,
-            reason = entry.reason,
-            "model refused"
-        );
-    }
-    for served in repository.ready() {
-        if let Some(warning) = &served.loaded.warning {
-            let model = &served.model;
-            warn!(
-                model = model.name,
-                version = model.version,
-                reason = warning,
-                "model may refuse requests"
-            );
-        }
-    }
-    for reason in repository.ignored().iter() {
-        warn!(reason, "directory ignored");
-    }
+    announce::log_problems(&repository, &refused);
     if ready.is_empty() || (config.models.strict && !refused.is_empty()) {
-        let mend = match ready.is_empty() {
+        let reason = match ready.is_empty() {
             true => "no model can be served; the reasons are above, and in `safeserve check`",
             false => "models.strict refuses to start with a model that cannot be served",
         };
-        error!("{mend}");
+        error!("{reason}");
         return Exit::BadRepository;
     }
 
@@ -228,7 +148,7 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
     });
     let (drain, drained) = mpsc::channel(1);
     let controls = Arc::new(Process { level, drain });
-    let mut beside = Beside::default();
+    let mut side_listeners = SideListeners::default();
     if let Some(address) = config.operations.bind {
         let listen = Listen {
             setting: "operations.bind",
@@ -237,7 +157,7 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
             max_connections: SIDE_CONNECTIONS,
         };
         let routes = OperationsRoutes::new(Arc::clone(routes.app()));
-        if let Err(error) = beside
+        if let Err(error) = side_listeners
             .start(listen, config, routes, &io_threads, &metrics)
             .await
         {
@@ -253,7 +173,7 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
             max_connections: SIDE_CONNECTIONS,
         };
         let routes = AdminRoutes::new(&routes, Arc::clone(keys), controls);
-        if let Err(error) = beside
+        if let Err(error) = side_listeners
             .start(listen, config, routes, &io_threads, &metrics)
             .await
         {
@@ -307,7 +227,7 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
         Some(_) => "https",
         None => "http",
     };
-    greet(scheme, server.address(), &repository, &ready, refused.len());
+    announce::greet(scheme, server.address(), &repository, &ready, refused.len());
     info!(
         address = %server.address(),
         workers = threads(config.scheduler.workers),
@@ -325,45 +245,13 @@ async fn serve(config: &Config, level: LogLevel, metrics: Metrics) -> Exit {
     #[cfg(not(feature = "grpc"))]
     let Drained { cut } = server.run(io_threads, stop).await;
     // Scrapers and operators see the drain to its end.
-    beside.stop().await;
+    side_listeners.stop(CLOSE_TIMEOUT).await;
     let closing = spawn_blocking(move || scheduler.close());
     if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
         warn!("a forward pass still runs; ending without it");
     }
     info!(cut_connections = cut, "stopped");
     Exit::Done
-}
-
-/// Runs both listeners of clients until `stop`, or until one of them fails; they drain at one time.
-#[cfg(feature = "grpc")]
-async fn run_both(
-    server: Server<Routes>,
-    grpc: Server<Http2<GrpcRoutes>>,
-    threads: Arc<IoThreads>,
-    stop: impl Future<Output = Stop>,
-) -> Drained {
-    let (tell, told) = oneshot::channel();
-    let (ended, has_ended) = oneshot::channel::<()>();
-    let stop = async {
-        let stop = tokio::select! {
-            stop = stop => stop,
-            _ = has_ended => Stop::Now,
-        };
-        // It fails only if that listener has ended.
-        let _ = tell.send(stop);
-        stop
-    };
-    let grpc = async {
-        // If nobody tells, the other listener failed.
-        let told = async { told.await.unwrap_or(Stop::Now) };
-        let drained = grpc.run(Arc::clone(&threads), told).await;
-        drop(ended);
-        drained
-    };
-    let (server, grpc) = tokio::join!(server.run(Arc::clone(&threads), stop), grpc);
-    Drained {
-        cut: server.cut + grpc.cut,
-    }
 }
 
 /// Loads all models on a thread that may block.
@@ -377,55 +265,8 @@ async fn load(
     spawn_blocking(move || ModelRepository::open(settings, &scheduler, &metrics)).await
 }
 
-/// Tells the person who started the server what it serves and how to try it.
-fn greet(
-    scheme: &str,
-    address: SocketAddr,
-    repository: &ModelRepository,
-    ready: &str,
-    refused: usize,
-) {
-    let refused = match refused {
-        0 => String::new(),
-        1 => "1 model version was refused: see the log, or `safeserve check`\n".to_owned(),
-        count => {
-            format!("{count} model versions were refused: see the log, or `safeserve check`\n")
-        }
-    };
-    let mut text = format!(
-        "safeserve {}\n\n{ready}{refused}\nlistening on {scheme}://{address}\n",
-        VERSION.as_str()
-    );
-    if let Some(curl) = curl(&repository.ready(), address) {
-        text.push_str(&format!("\n{curl}\n\n"));
-    }
-    print(&text);
-}
-
-/// Waits for the first signal, or for an operator who asks for the same; the signal after it ends
-/// the process there and then.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "who signals twice wants no drain, and nothing else stops a forward pass that runs"
-)]
-async fn first_stop(mut signals: Signals, mut asked: mpsc::Receiver<()>) -> Stop {
-    let (stop, by_signal) = tokio::select! {
-        stop = signals.next() => (stop, true),
-        Some(()) = asked.recv() => (Stop::AfterDelay, false),
-    };
-    tokio::spawn(async move {
-        // An orchestrator that asked for the drain first sends its signal all the same.
-        if !by_signal {
-            signals.next().await;
-        }
-        signals.next().await;
-        std::process::exit(Exit::Forced as i32);
-    });
-    stop
-}
-
-/// Replaces workers that hang, and says when work waits that nobody does. A thread of connections
-/// cannot be replaced: what it holds is lost when the process is started again.
+/// Replaces workers that hang, and reports work that makes no progress. A connection thread cannot be
+/// replaced: what it holds is lost when the process restarts.
 async fn supervise(
     settings: config::Scheduler,
     scheduler: Arc<Scheduler>,
@@ -457,33 +298,6 @@ async fn supervise(
             }
             lifecycle.set_stalled(has_stalled);
         }
-    }
-}
-
-/// What operators may do.
-struct Process {
-    level: LogLevel,
-    drain: mpsc::Sender<()>,
-}
-
-impl Controls for Process {
-    fn log_level(&self) -> &'static str {
-        self.level.get().as_str()
-    }
-
-    fn set_log_level(&self, level: &str) -> Result<(), String> {
-        match Level::ALL.iter().find(|known| known.as_str() == level) {
-            Some(level) => {
-                self.level.set(*level);
-                Ok(())
-            }
-            None => Err(Level::ALL.map(Level::as_str).join(", ")),
-        }
-    }
-
-    fn drain(&self) {
-        // Full means that somebody asked before.
-        let _ = self.drain.try_send(());
     }
 }
 
@@ -524,7 +338,7 @@ impl Files {
         })
     }
 
-    /// Looks for changes from now on.
+    /// Watches them for changes from now on.
     fn follow(&self) {
         for keys in [&self.api_keys, &self.admin_keys].into_iter().flatten() {
             tokio::spawn(Arc::clone(keys).follow());
@@ -532,48 +346,5 @@ impl Files {
         if let Some(certificates) = &self.certificates {
             tokio::spawn(Arc::clone(certificates).follow());
         }
-    }
-}
-
-/// The listeners beside the one for clients. They go on while that one drains.
-#[derive(Default)]
-struct Beside {
-    running: Vec<(oneshot::Sender<Stop>, JoinHandle<Drained>)>,
-}
-
-impl Beside {
-    async fn start<H: Handler>(
-        &mut self,
-        listen: Listen,
-        config: &Config,
-        routes: H,
-        threads: &Arc<IoThreads>,
-        metrics: &Metrics,
-    ) -> Result<(), BindError> {
-        let setting = listen.setting;
-        // Its answers never close connections for a drain that is not its own.
-        let lifecycle = Arc::new(Lifecycle::new());
-        let server = Server::bind(listen, config, routes, lifecycle, metrics.clone()).await?;
-        info!(setting, address = %server.address(), "listening");
-        let (stop, stopped) = oneshot::channel();
-        let stopped = async { stopped.await.unwrap_or(Stop::Now) };
-        let running = tokio::spawn(server.run(Arc::clone(threads), stopped));
-        self.running.push((stop, running));
-        Ok(())
-    }
-
-    /// Ends them all, within a moment: the time for the drain is over.
-    async fn stop(self) {
-        let (stops, running): (Vec<_>, Vec<_>) = self.running.into_iter().unzip();
-        for stop in stops {
-            // It fails only if the listener has ended, which is what is wanted.
-            let _ = stop.send(Stop::Now);
-        }
-        let all = async {
-            for listener in running {
-                let _ = listener.await;
-            }
-        };
-        let _ = timeout(CLOSE_TIMEOUT, all).await;
     }
 }

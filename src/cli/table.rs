@@ -14,7 +14,7 @@ const HEADINGS: [&str; 7] = [
     "LOADED IN",
 ];
 
-/// Whether a column is of numbers, which stand at its right edge.
+/// Whether a column holds numbers, which are aligned right.
 const IS_NUMBER: [bool; 7] = [false, true, false, false, true, true, true];
 
 /// The models that serve, one line each, and the others, one line each with the reason.
@@ -67,8 +67,8 @@ fn tensors(specs: &[&TensorSpec]) -> String {
     shown.join(", ")
 }
 
-/// Puts rows under headings, each column as wide as its widest cell; empty without rows. Numbers stand at the
-/// right edge of their columns.
+/// Puts rows under headings, each column as wide as its widest cell; empty without rows. Numbers are
+/// aligned right.
 pub(super) fn align<const N: usize>(
     headings: [&str; N],
     is_number: [bool; N],
@@ -121,7 +121,7 @@ fn bytes(size: usize) -> String {
     }
     let mut value = size as f64 / 1e3;
     let mut unit = 0;
-    // What would be rounded to 1000 of a unit is 1 of the next.
+    // What would round to 1000 of a unit is 1 of the next.
     while value >= 999.5 && unit + 1 < UNITS.len() {
         value /= 1e3;
         unit += 1;

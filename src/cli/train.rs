@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     /// Where the model comes: DIR/NAME; if it is there, the result is its next version.
     #[arg(long, value_name = "DIR/NAME")]
     out: PathBuf,
-    /// What to learn [default: told by the target's values].
+    /// What to learn [default: guessed from the target's values].
     #[arg(long, value_enum)]
     task: Option<Task>,
     /// The layers before the last, as UNITS:ACTIVATION,...; an empty text makes a linear model.
@@ -45,7 +45,7 @@ pub(super) struct Arguments {
     /// Texts that mean a missing value, as NA does in some tables; the empty one does always.
     #[arg(long, value_name = "TEXTS", value_delimiter = ',')]
     missing: Vec<String>,
-    /// What stands between two cells; \t for a tab.
+    /// What separates cells; \t for a tab.
     #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = delimiter)]
     delimiter: u8,
     /// The part of the rows that is held out to judge by; 0 holds none out.
@@ -239,7 +239,7 @@ struct Watcher {
     epochs: usize,
 }
 
-/// How many lines tell of a training that nobody watches.
+/// How many lines report on a training whose output is not a terminal.
 const LINES: usize = 10;
 
 impl Watcher {
@@ -260,14 +260,14 @@ impl Watcher {
     }
 
     fn line(&self, line: &str) {
-        // Texts of the table must not steer the terminal.
+        // Texts of the table must not control the terminal.
         let line: String = line
             .chars()
             .map(|letter| if letter.is_control() { '�' } else { letter })
             .collect();
         match self.is_terminal {
             true => self.bar.println(line),
-            // With nobody there to read it there is nobody to tell.
+            // If no one reads it, the error cannot be reported.
             false => drop(writeln!(io::stderr(), "{line}")),
         }
     }

@@ -6,8 +6,8 @@ use std::{fmt, io};
 
 use super::origin::Origin;
 
-/// Why settings are refused. Each message names the place, what was expected, what came and the
-/// mend.
+/// Why settings are refused. Each message names the place, what was expected, what came and how to
+/// fix it.
 #[derive(Debug)]
 pub enum ConfigError {
     /// The file given by `--config` cannot be read.
@@ -46,7 +46,7 @@ pub enum ConfigError {
         /// What it was.
         actual: String,
         /// What to do.
-        mend: &'static str,
+        hint: &'static str,
     },
     /// A `--set` flag without `=`.
     NotAnAssignment {
@@ -86,10 +86,10 @@ impl fmt::Display for ConfigError {
                 key,
                 expected,
                 actual,
-                mend,
+                hint,
             } => write!(
                 f,
-                "{origin}: {key}: expected {expected}, got {actual}; {mend}"
+                "{origin}: {key}: expected {expected}, got {actual}; {hint}"
             ),
             Self::NotAnAssignment { argument } => write!(
                 f,

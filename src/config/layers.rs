@@ -1,4 +1,4 @@
-//! Puts the layers of settings over one another and remembers where each value came from.
+//! Merges the layers of settings and records where each value came from.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -67,7 +67,7 @@ impl Settings {
     /// of the wrong type or out of range.
     pub fn load(overrides: Overrides) -> Result<Self, ConfigError> {
         let mut layers = Layers::defaults();
-        // What an operator says overrides what the platform says.
+        // The operator's settings override the platform's.
         for (name, value) in &overrides.environment {
             if let (Some(name), Some(value)) = (name.to_str(), value.to_str())
                 && let Some((key, value)) = foreign::setting(name, value)
@@ -109,7 +109,7 @@ impl Settings {
     }
 }
 
-/// The settings while layers are put over one another.
+/// The settings while layers are merged.
 struct Layers {
     sections: Vec<(String, Vec<Setting>)>,
 }
@@ -119,7 +119,7 @@ impl Layers {
         let valid = "config/default.toml is valid";
         let document = DeTable::parse(DEFAULT_TOML).expect(valid);
         let values: Table = toml::from_str(DEFAULT_TOML).expect(valid);
-        // A table forgets the order that the file is written in; the spans remember it.
+        // A table loses the order of the file; the spans keep it.
         let mut places: BTreeMap<usize, (String, BTreeMap<usize, String>)> = BTreeMap::new();
         for (section, content) in document.get_ref() {
             let keys = content.get_ref().as_table().expect(valid);
@@ -225,7 +225,7 @@ impl Layers {
                     },
                     |given| format!("{} {given}", kind(&given)),
                 ),
-                mend: mend(&setting.value),
+                hint: hint(&setting.value),
                 origin,
             }),
         }
@@ -249,7 +249,7 @@ impl Layers {
                 key: key.to_owned(),
                 expected: kind(&setting.value).to_owned(),
                 actual: format!("{text:?}"),
-                mend: mend(&setting.value),
+                hint: hint(&setting.value),
                 origin,
             }),
         }
@@ -278,7 +278,7 @@ impl Layers {
                 .flat_map(|(name, settings)| settings.iter().map(move |s| (name, &s.key)))
         };
         let distance = |known: &(&String, &String)| edits(&format!("{}.{}", known.0, known.1), key);
-        // A third of the letters wrong is another word, not a slip.
+        // With a third of the letters wrong it is another word, not a slip.
         let nearest = all()
             .min_by_key(distance)
             .filter(|known| 3 * distance(known) <= key.len())
@@ -314,17 +314,17 @@ impl Layers {
                 .collect();
             config.insert(name.clone(), Value::Table(section));
         }
-        // Value by value first, so that what serde would refuse is told by its key.
+        // Value by value first, so that what serde would refuse is reported with its key.
         for (section, values) in &self.sections {
             for Setting { key, value, origin } in values {
                 let key = format!("{section}.{key}");
-                if let Some((expected, mend)) = refused_by_type(&key, value) {
+                if let Some((expected, hint)) = refused_by_type(&key, value) {
                     return Err(ConfigError::BadValue {
                         origin: origin.clone(),
                         key,
                         expected: expected.to_owned(),
                         actual: value.to_string(),
-                        mend,
+                        hint,
                     });
                 }
             }
@@ -346,7 +346,7 @@ impl Layers {
                 actual: settings.text(refusal.key),
                 key: refusal.key.to_owned(),
                 expected: refusal.expected,
-                mend: refusal.mend,
+                hint: refusal.hint,
             }),
         }
     }
@@ -363,7 +363,7 @@ impl Settings {
     }
 }
 
-/// What a value of the right TOML type has to be beyond that, if it is not.
+/// What a value of the right TOML type must also be, if it is not.
 fn refused_by_type(key: &str, value: &Value) -> Option<(&'static str, &'static str)> {
     let one_of = |allowed: &[&str]| value.as_str().is_some_and(|text| allowed.contains(&text));
     match (key, value) {
@@ -424,7 +424,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-fn mend(default: &Value) -> &'static str {
+fn hint(default: &Value) -> &'static str {
     match default {
         Value::Integer(_) => "write digits only, without quotes, unit or fraction",
         Value::Boolean(_) => "write true or false, without quotes",

@@ -197,7 +197,7 @@ fn every_setting_has_its_reason_above_it() {
 
 /// Every refusal, as the user reads it.
 #[test]
-fn refusals_name_place_expected_given_and_mend() {
+fn refusals_name_place_expected_given_and_hint() {
     let in_file = |name: &str, text: &str| {
         let settings = File::new(name, text);
         refusal(file(&settings.0)).replace(settings.0.to_str().unwrap(), "FILE")
@@ -302,7 +302,7 @@ fn refusals_name_place_expected_given_and_mend() {
         (
             refusal(assignment("admin.bind=127.0.0.1:8082")),
             "default: admin.keys: expected a file, got \"\"; \
-             whoever reaches admin.bind could unload models",
+             without it anyone who reaches admin.bind could unload models",
         ),
         (
             refusal(assignment("tls.certificate=chain.pem")),

@@ -6,18 +6,18 @@ use csv_core::{ReadRecordResult, Reader};
 pub(crate) struct Cells {
     reader: Reader,
     text: Vec<u8>,
-    /// Where each cell ends in `text`; behind the first `count` anything.
+    /// Where each cell ends in `text`; entries after the first `count` are undefined.
     ends: Vec<usize>,
     count: usize,
     max_cells: usize,
     max_text_bytes: usize,
 }
 
-/// What cells may have on average; numbers have 15 at the most, names a few more.
+/// The average bytes that cells may have; numbers have at most 15, names a few more.
 const CELL_BYTES: usize = 64;
 
 impl Cells {
-    /// The most cells that a line may have where `width` are right: some more, for messages.
+    /// The most cells that are split of a line that should have `width`: a few more, for messages.
     pub(crate) fn most(width: usize) -> usize {
         width.saturating_add(64)
     }
@@ -34,7 +34,7 @@ impl Cells {
         }
     }
 
-    /// As [`Self::new`], for lines whose cells may hold much text: up to so many bytes together.
+    /// As [`Self::new`], for lines whose cells may hold much text: up to `max_text_bytes` together.
     pub(crate) fn with_text(width: usize, max_text_bytes: usize) -> Self {
         Self {
             max_text_bytes,

@@ -13,13 +13,14 @@ use crate::tensor::{Axis, DataType, Domain, Shape, TensorSpec};
 pub struct ValueId(pub(super) usize);
 
 /// The most numbers in one item of a value: 64 MiB, as much as a picture of 2000 by 2000 with four
-/// channels. So few that no product of extents and rows overflows and scratch memory can be had.
+/// channels. Few enough that no product of extents and rows overflows and scratch memory can be
+/// allocated.
 pub const MAX_ROW_ELEMENTS: usize = 1 << 24;
 
 /// One operator applied to values.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// The name by which errors speak of it.
+    /// The name that errors use for it.
     pub name: String,
     /// What it computes.
     pub operator: Arc<dyn Operator>,
@@ -246,7 +247,7 @@ impl GraphBuilder {
     }
 }
 
-/// The shapes of a node's outputs, of no more than [`MAX_ROW_ELEMENTS`] an item.
+/// The shapes of a node's outputs, at most [`MAX_ROW_ELEMENTS`] an item.
 fn shapes(operator: &dyn Operator, operands: &[Operand]) -> Result<Vec<Shape>, OpError> {
     for (index, operand) in operands.iter().enumerate() {
         let expected = operator.datatype(index);

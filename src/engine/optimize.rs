@@ -305,7 +305,7 @@ fn fuse_activations(graph: &mut Graph) {
     remove(graph, &fused);
 }
 
-/// Removes nodes whose output nobody uses, and those that only such nodes used.
+/// Removes nodes whose output is unused, and those that only such nodes used.
 fn drop_unused(graph: &mut Graph) {
     let mut uses = Links::of(graph).uses;
     let mut unused = vec![false; graph.nodes.len()];

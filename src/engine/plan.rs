@@ -144,12 +144,12 @@ impl<'w> Outputs<'w> {
 #[derive(Default)]
 struct Kernels {
     /// By all that is cheap to look up, then those whose operators are to be compared.
-    made: HashMap<KernelKey, Vec<Made>>,
+    prepared: HashMap<KernelKey, Vec<PreparedKernel>>,
     weight_bytes: usize,
 }
 
 /// A kernel and the operator that it was made by.
-type Made = (Arc<dyn Operator>, Arc<dyn Kernel>);
+type PreparedKernel = (Arc<dyn Operator>, Arc<dyn Kernel>);
 
 /// What makes two nodes' kernels the same, besides equal operators: each operand's shape and which
 /// constant it is.
@@ -169,7 +169,7 @@ impl Kernels {
             operator: node.operator.name(),
             operands: parts.collect(),
         };
-        let alike = self.made.entry(key).or_default();
+        let alike = self.prepared.entry(key).or_default();
         let known = alike
             .iter()
             .find(|(operator, _)| same(&**operator, &*node.operator));

@@ -249,7 +249,7 @@ fn nodes_that_apply_the_same_weights_share_them() {
 }
 
 #[test]
-fn a_large_shift_is_not_folded_into_the_product_behind_it() {
+fn a_large_shift_is_not_folded_into_the_product_after_it() {
     let build = |mean: f32| {
         let mut graph = GraphBuilder::new();
         let x = graph.input(spec("x", &[1]));
@@ -322,8 +322,8 @@ impl Operator for Counting {
     }
 }
 
-/// The time of a load depends on it: a chain of 10,000 would take minutes if each of its nodes
-/// were looked at anew whenever another was folded.
+/// Load time depends on it: a chain of 10,000 would take minutes if each of its nodes were visited
+/// again whenever another was folded.
 #[test]
 fn a_chain_of_scales_is_folded_at_once_and_each_is_looked_at_a_few_times() {
     const LENGTH: usize = 20;
@@ -379,7 +379,7 @@ fn scales_and_shifts_compose_in_their_order() {
 }
 
 #[test]
-fn a_large_shift_in_a_chain_keeps_itself_and_what_stands_before_it() {
+fn a_large_shift_in_a_chain_keeps_itself_and_what_is_before_it() {
     let mut graph = GraphBuilder::new();
     let mut x = graph.input(spec("x", &[1]));
     for shift in [1.0, 2000.0, 0.5, 0.25] {

@@ -97,7 +97,7 @@ impl<S: Series> Family<S> {
             .clone()
     }
 
-    /// Takes off the page each series whose first values are these.
+    /// Removes from the page each series whose first values are these.
     pub(super) fn remove(&self, first: &[&str]) {
         self.series().retain(|values, _| {
             !values

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::sharded::Cells;
 
-/// Passes of up to this many rows count without a lock. Larger ones take so long that a lock is
-/// nothing, and there are too many sizes of them to have room for each.
+/// Passes of up to this many rows are counted without a lock. Larger ones take so long that a lock does
+/// not matter, and have too many sizes to reserve room for each.
 const SMALL_ROWS: usize = 128;
 
 /// How often something happened, and how long it took altogether.

@@ -236,7 +236,7 @@ struct Series {
     families: Arc<Families>,
 }
 
-/// What a model version has done since its series are on the page.
+/// What a model version has done since its series were added to the page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statistics {
     /// How long ago the last request came that was answered with 200.
@@ -396,14 +396,14 @@ impl ModelMetrics {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = shown.replace(fingerprint.to_owned()) {
-            // It is absent only if it never was shown, which is what is wanted.
+            // It is absent only if it was never shown, which is fine.
             let _ = info.remove_label_values(&[&series.name, &series.version, &before]);
         }
         info.with_label_values(&[series.name.as_str(), &series.version, fingerprint])
             .set(1);
     }
 
-    /// Takes every series of the version off the page. Handles that live on count unseen.
+    /// Removes every series of the version from the page. Handles that live on count unseen.
     pub(super) fn remove(&self) {
         let series = &*self.0;
         let families = &*series.families;

@@ -64,7 +64,7 @@ impl Process {
         ]
     }
 
-    /// Takes today's numbers, or `None` where the kernel does not show them.
+    /// Reads the current numbers; `None` where the kernel does not show them.
     fn refresh(&self) -> Option<()> {
         let stat = Stat::of_this_process()?;
         // Two scrapes at once may read in either order; a counter does not go back.

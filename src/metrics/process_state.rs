@@ -1,4 +1,4 @@
-//! What the process may use, and its state: what the counts are held against.
+//! What the process may use, and its state: what the counts are compared with.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,7 +14,7 @@ use super::registration::{gauge, whole};
 /// What the process may use, as it is in effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// Cores: affinity and the cgroup's quota counted, in whole ones.
+    /// Whole cores, by affinity and the cgroup's quota.
     pub cpu_cores: usize,
     /// Threads that compute.
     pub workers: usize,
@@ -86,7 +86,7 @@ impl BoundSeries {
 pub struct ProcessState {
     /// Whether new requests are welcome.
     pub is_ready: bool,
-    /// Whether it does its work.
+    /// Whether it makes progress.
     pub is_live: bool,
     /// Bytes of bodies, rows and answers that are held.
     pub inflight_body_bytes: usize,
@@ -173,8 +173,8 @@ impl Collector for ProcessStateSeries {
     }
 }
 
-/// The most model versions that are shown besides those that serve. What lies in a directory and is no
-/// model must not fill the page.
+/// The most model versions that are shown besides those that serve. Entries of a directory that are not
+/// models must not fill the page.
 const MOST_NOT_READY: usize = 1000;
 
 /// The state of each model version: one series a version, whose label is its state. Clones share them.
@@ -196,7 +196,7 @@ impl StateSeries {
             desc: Desc::new(
                 "safeserve_model_state".to_owned(),
                 "1 for each model version known, of those that do not serve 1,000 at most; the label \
-                 says how it stands."
+                 is its state."
                     .to_owned(),
                 Self::LABELS.map(str::to_owned).to_vec(),
                 <_>::default(),

@@ -1,8 +1,8 @@
 //! Numbers that many threads count into at once without sharing a cache line.
 //!
-//! An atomic that two cores write in turns costs each of them the way of its cache line from the
-//! other, some 50 ns; a request counts into about twenty. So each number here lies once a shard,
-//! each thread writes to its own, and a reader adds them up: exact at every scrape.
+//! An atomic that two cores write in turns costs each of them the transfer of its cache line, some
+//! 50 ns; a request counts into about twenty. So each number here has one copy a shard, each thread
+//! writes to its own, and a reader adds them up: exact at every scrape.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -126,9 +126,9 @@ impl UpDown {
         self.0.own(0).fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes one away; on whatever thread.
+    /// Subtracts one; on any thread.
     pub fn dec(&self) {
-        // A shard that others took from wraps around, and so does the sum: back to the truth.
+        // A shard that others subtracted from wraps around, and so does the sum: the total is right.
         self.0.own(0).fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -216,7 +216,7 @@ impl Histogram {
 
     /// Counts a value, not negative.
     pub fn observe(&self, value: f64) {
-        // Counted rather than searched: no branch that the next value takes differently.
+        // Counted rather than searched: no branch to mispredict.
         let bucket = self.bounds.iter().filter(|&&bound| value > bound).count();
         self.cells.own(bucket).fetch_add(1, Ordering::Relaxed);
         let sum = (value * self.unit.scale()).round() as u64;

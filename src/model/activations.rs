@@ -1,8 +1,8 @@
 //! Activations: one row of [`ACTIVATIONS`] each, with its names in every framework.
 //!
-//! Whoever reads or writes an activation looks it up here: the families, the layers, the operators of
-//! family `graph` and of the import, `train`, and the exporters of `python/`, whose table is made of
-//! this one.
+//! All code that reads or writes an activation looks it up here: the families, the layers, the
+//! operators of family `graph` and of the import, `train`, and the exporters of `python/`, whose table
+//! is generated from this one.
 
 use crate::engine::ValueId;
 use crate::engine::kernels::Activation::{self, *};
@@ -280,7 +280,7 @@ pub(in crate::model) fn keras(
 }
 
 /// The activation that a Keras layer of this class is, with its parameters from `config`; `None` if the
-/// class is none of [`keras_layers`].
+/// class is not one of [`keras_layers`].
 pub(in crate::model) fn keras_layer(
     class: &str,
     config: &mut Fields,
@@ -352,7 +352,7 @@ mod tests {
             let mut seen = HashSet::new();
             let names = ACTIVATIONS.iter().flat_map(column);
             for name in names.filter(|name| !name.is_empty()) {
-                assert!(seen.insert(name), "{name} stands for two activations");
+                assert!(seen.insert(name), "{name} names two activations");
             }
             assert!(!seen.is_empty());
         }

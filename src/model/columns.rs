@@ -1,7 +1,7 @@
-//! The columns of the table that a model was trained on, and how a row of it becomes features.
+//! The columns of the table that a model was trained on, and how one of its rows becomes features.
 //!
 //! A number is one feature. A column of categories is one feature a category, 1 for the one that the
-//! row holds and 0 for the others (one-hot). Whoever reads rows knows text, nulls and numbers; what
+//! row holds and 0 for the others (one-hot). Code that reads rows knows text, nulls and numbers; what
 //! they mean is decided here, for files and for requests alike.
 
 use std::collections::HashSet;
@@ -29,7 +29,7 @@ pub struct Column {
 pub enum ColumnKind {
     /// Numbers.
     Number {
-        /// What stands for a missing one; without it a missing one is refused.
+        /// The replacement for a missing number; without it a missing number is refused.
         fill: Option<f32>,
     },
     /// Names, in the order of their features; the empty one is that of a missing cell.
@@ -46,12 +46,11 @@ impl Column {
         }
     }
 
-    /// Appends the features of one cell, of which blanks around the text are trimmed; an empty one is
-    /// missing.
+    /// Appends the features of one cell. Blanks around its text are trimmed; an empty cell is missing.
     ///
     /// # Errors
     /// [`CellError`] if it is missing and may not be, no finite number, or a category that training
-    /// did not meet; `into` is as before then.
+    /// did not see; `into` is then unchanged.
     pub fn encode(&self, cell: &str, into: &mut Vec<f32>) -> Result<(), CellError> {
         match &self.kind {
             ColumnKind::Number { fill } => into.push(number(cell, *fill)?),
@@ -72,7 +71,7 @@ fn number(cell: &str, fill: Option<f32>) -> Result<f32, CellError> {
     if cell.is_empty() {
         return fill.ok_or(CellError::Missing);
     }
-    // Letters of "nan" and "inf" are read too, which no table means as numbers.
+    // "nan" and "inf" would be read too, which tables do not mean as numbers.
     let value: f32 = match cell.parse() {
         Ok(value) if !cell.ends_with(|last: char| last.is_ascii_alphabetic()) => value,
         _ => return Err(CellError::NoNumber { cell: shown(cell) }),
@@ -101,7 +100,7 @@ impl Columns {
         let mut seen = HashSet::new();
         if let Some(twice) = columns.iter().find(|column| !seen.insert(&*column.name)) {
             return Err(place.error(format!(
-                "the column {:?} stands twice; each needs a name of its own",
+                "the column {:?} appears twice; each needs a name of its own",
                 twice.name
             )));
         }
@@ -209,13 +208,13 @@ fn categories(field: Field) -> Result<Vec<String>, JsonError> {
             )));
         }
         if !seen.insert(category) {
-            return Err(field.error(format!("the category {category:?} stands twice")));
+            return Err(field.error(format!("the category {category:?} appears twice")));
         }
     }
     Ok(categories)
 }
 
-/// Statistics of the training are for people; that they are numbers is all that is asked of them.
+/// Statistics of the training are for people; they only have to be numbers.
 fn check_statistics(field: Field) -> Result<(), JsonError> {
     for (_, member) in field.object()?.into_rest() {
         if !member.is_list() {
@@ -232,7 +231,7 @@ fn check_statistics(field: Field) -> Result<(), JsonError> {
 /// Why a cell has no features.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CellError {
-    /// It is missing, and the model has nothing to put in its place.
+    /// It is missing, and the model has no replacement for it.
     Missing,
     /// It is no number.
     NoNumber {
@@ -244,13 +243,13 @@ pub enum CellError {
         /// The cell, shown.
         cell: String,
     },
-    /// It is none of the column's categories.
+    /// It is not one of the column's categories.
     UnknownCategory {
         /// The cell, shown; of a missing one an empty text.
         cell: String,
-        /// The category that was perhaps meant.
+        /// The category that may have been meant.
         nearest: Option<String>,
-        /// The categories, shown; of many the first.
+        /// The categories, shown; the first if there are many.
         known: String,
     },
 }
@@ -278,7 +277,7 @@ impl CellError {
     }
 }
 
-/// Categories for a message: all of them, unless they are so many that nobody would read them.
+/// Categories for a message: all of them, unless there are too many to read.
 fn listed(categories: &[String]) -> String {
     const MAX_SHOWN: usize = 10;
     let known = categories.iter().take(MAX_SHOWN);
@@ -399,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_cell_is_told_with_what_was_expected_and_the_mend() {
+    fn a_bad_cell_is_reported_with_what_was_expected_and_a_hint() {
         for cell in ["x", "nan", "NaN", "inf", "-Infinity", "1,5", "1 2", "0x10"] {
             let error = encoded(1, cell).unwrap_err();
             let expected = format!("expected a number, got {cell:?}; write for example 0.5");
@@ -453,7 +452,7 @@ mod tests {
             ),
             (
                 r#"[{"name": "a"}, {"name": "a"}]"#,
-                "columns: the column \"a\" stands twice",
+                "columns: the column \"a\" appears twice",
             ),
             (
                 r#"[{"name": "a", "fill": "x"}]"#,
@@ -473,7 +472,7 @@ mod tests {
             ),
             (
                 r#"[{"name": "a", "categories": ["b", "b"]}]"#,
-                "columns[0].categories: the category \"b\" stands twice",
+                "columns[0].categories: the category \"b\" appears twice",
             ),
             (
                 r#"[{"name": "a", "categories": ["b "]}]"#,

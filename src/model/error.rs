@@ -57,8 +57,8 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// Whether this is how files look that are still being copied: one is missing, shorter than it
-    /// says itself, or cut off in the middle of its text.
+    /// Whether this is how files look while they are being copied: one is missing, shorter than its header
+    /// says, or cut off in the middle of its text.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         match self {
@@ -73,8 +73,8 @@ impl LoadError {
     }
 }
 
-/// Passes text on with its control characters escaped. Names in a model's files stand in messages,
-/// and whoever wrote them must not steer the terminal that these are read on.
+/// Passes text on with its control characters escaped. Messages quote names from a model's files, and
+/// the author of such a file must not control the terminal that shows the message.
 struct Printable<'a, 'b>(&'a mut fmt::Formatter<'b>);
 
 impl fmt::Write for Printable<'_, '_> {

@@ -1,4 +1,4 @@
-//! Answers that a model is expected to give: rows and what their framework made of them, stored as
+//! Answers that a model is expected to give: rows and the original framework's answers, stored as
 //! safetensors (`input.<name>` and `output.<name>`, the rows first).
 
 use std::collections::BTreeMap;
@@ -11,8 +11,8 @@ use super::weights::{Tensor, Weights, WeightsError};
 use crate::engine::{Batch, Engine, Workspace};
 use crate::tensor::{TensorSpec, View};
 
-/// Rows that run at a time: a row's answer has the same bits beside any others, and the scratch
-/// memory of this many is small.
+/// Rows that run at a time: a row's answer has the same bits with any others, and the scratch memory of
+/// this many is small.
 const BATCH_ROWS: usize = 256;
 
 /// Rows for a model and the answers expected to them. All numbers are finite.
@@ -104,9 +104,8 @@ impl Expected {
         answers
     }
 
-    /// For each output of the engine, the answer that is furthest from the expected one, measured
-    /// by what is allowed: `allowed` gives the largest difference from an expected number that is
-    /// still none.
+    /// For each output of the engine, the answer that is furthest from the expected one, relative to the
+    /// tolerance: `allowed` returns the largest difference from an expected number that is accepted.
     #[must_use]
     pub fn compare(&self, engine: &Engine, allowed: impl Fn(f64) -> f64) -> Vec<Furthest> {
         let answers = self.answers(engine);
@@ -137,7 +136,7 @@ impl Expected {
     }
 }
 
-/// A difference by what is allowed: over 1 beyond it, and most for NaN.
+/// A difference relative to the tolerance: over 1 beyond it, and the largest for NaN.
 fn share(difference: f64, allowed: f64) -> f64 {
     match difference {
         _ if difference.is_nan() => f64::INFINITY,
@@ -215,7 +214,7 @@ impl Furthest {
         (f64::from(self.answer) - f64::from(self.expected)).abs()
     }
 
-    /// Whether they differ by no more than is allowed; NaN never does.
+    /// Whether they agree within the tolerance; NaN never does.
     #[must_use]
     pub fn is_within(&self) -> bool {
         self.difference() <= self.allowed

@@ -17,7 +17,7 @@ use super::program::Program;
 use super::weights::Weights;
 
 /// Builds a family's program. Takes from `config` the keys that are the family's own and from
-/// `weights` the tensors that its layers use; gives back the weights with those that none uses.
+/// `weights` the tensors that its layers use; returns the weights that no layer used.
 type Build = fn(&mut Fields, &Description, Weights) -> Result<(Program, Weights), LoadError>;
 
 const GRAPH: Build = |config, description, weights| {

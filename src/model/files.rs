@@ -25,10 +25,10 @@ pub(super) fn may_come(error: &io::Error) -> bool {
 
 /// Opens a file for reading and tells its length; refuses what is no regular file.
 ///
-/// Links are followed, out of the repository too: who may write there may copy there as well,
-/// and Kubernetes mounts models as links.
+/// Links are followed, out of the repository too: anyone who may create a link there may copy the file
+/// there as well, and Kubernetes mounts models as links.
 pub(crate) fn open_regular(path: &Path) -> io::Result<(File, u64)> {
-    // Without waiting: opening a pipe that nobody writes would never return.
+    // Without waiting: opening a pipe without a writer would never return.
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)

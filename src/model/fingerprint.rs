@@ -10,11 +10,11 @@ use zerocopy::IntoBytes;
 use crate::engine::Constant;
 use crate::engine::kernels::Weights;
 
-/// Buffers on their way between the reader and the hashing thread: enough that neither waits for the
-/// other's every step, few enough to stay in the cache.
+/// Buffers between the reader and the hashing thread: enough that neither waits for each step of the
+/// other, few enough to stay in the cache.
 const BUFFERS: usize = 4;
-/// Copied or hashed at once: small enough to stay in the cache, and hashed in a fraction of a
-/// millisecond, after which a load that failed is noticed.
+/// The bytes that are copied or hashed at once: small enough to stay in the cache, and hashed in a
+/// fraction of a millisecond, after which a failed load is noticed.
 const PART_BYTES: usize = 256 << 10;
 /// Smaller tensors stay until they are hashed, and no one waits for it.
 const AWAITED_BYTES: usize = 1 << 20;
@@ -26,16 +26,16 @@ pub(super) struct Fingerprint {
     used: Receiver<Vec<u8>>,
     /// Buffers that were never used yet.
     fresh: usize,
-    /// One for each tensor that was hashed and let go.
+    /// One message for each tensor that was hashed and released.
     hashed: Receiver<()>,
-    /// The tensors for which none came yet.
+    /// The tensors whose message has not come yet.
     unhashed: usize,
     /// Dropped with the fingerprint: no one needs the hash of a load that failed.
     load: Arc<()>,
 }
 
 enum Hasher {
-    Beside(Sender<Piece>, JoinHandle<Sha256>),
+    Thread(Sender<Piece>, JoinHandle<Sha256>),
     /// Where the system gave no thread.
     Here(Sha256, Done),
 }
@@ -103,7 +103,7 @@ impl Fingerprint {
             .spawn(move || hash(&pieces, &told, &wanted));
         Self {
             hasher: match thread {
-                Ok(thread) => Hasher::Beside(sender, thread),
+                Ok(thread) => Hasher::Thread(sender, thread),
                 Err(_) => Hasher::Here(Sha256::new(), done),
             },
             used,
@@ -140,7 +140,7 @@ impl Fingerprint {
         self.add(Piece::Buffer(buffer));
     }
 
-    /// Adds what was read of a tensor so far, from byte `start` on, as far as nothing waits: hashing
+    /// Adds what was read of a tensor so far, from byte `start` on, if the hashing thread is idle: hashing
     /// begins before all is read. Returns where it ended.
     pub(super) fn follow(&mut self, read: &[u8], mut start: usize) -> usize {
         while start < read.len()
@@ -155,7 +155,7 @@ impl Fingerprint {
         start
     }
 
-    /// Adds a tensor whose numbers lie in memory as they stood in the file, from byte `start` on. It
+    /// Adds a tensor whose numbers have the same layout in memory as in the file, from byte `start` on. It
     /// is kept until it is hashed.
     pub(super) fn share(&mut self, tensor: Constant, start: usize) {
         self.unhashed += 1;
@@ -178,7 +178,7 @@ impl Fingerprint {
     fn add(&mut self, piece: Piece) {
         match &mut self.hasher {
             // It ends only when this end is dropped.
-            Hasher::Beside(sender, _) => sender.send(piece).expect("the thread takes all"),
+            Hasher::Thread(sender, _) => sender.send(piece).expect("the thread takes all"),
             Hasher::Here(hash, done) => {
                 hash.update(piece.bytes());
                 done.tell(piece);
@@ -190,7 +190,7 @@ impl Fingerprint {
     pub(super) fn finish(self) -> String {
         let hash = match self.hasher {
             Hasher::Here(hash, _) => hash,
-            Hasher::Beside(sender, thread) => {
+            Hasher::Thread(sender, thread) => {
                 drop(sender);
                 thread.join().expect("hashing does not panic")
             }
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn tensors_are_hashed_in_their_place_whatever_was_followed() {
+    fn tensors_are_hashed_in_place() {
         let bytes: Vec<u8> = (0..3_000_000_u32)
             .map(|index| (index % 251) as u8)
             .collect();

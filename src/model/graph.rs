@@ -1,10 +1,10 @@
 //! Networks of ONNX' operators: nodes with names and attributes as ONNX has them, over values whose
 //! axis 0 is the rows.
 //!
-//! Two have such networks: `config.json` of family `graph`, and the import of ONNX files. For both a
-//! node is a step of a [`Lowering`](crate::model::lowering::Lowering), so that what is imported is
-//! checked by what will load it. What ONNX has as inputs of whole numbers (a shape, axes, limits) is an
-//! attribute here, as in its first versions: a network's shapes are settled when it is loaded.
+//! Such networks come from `config.json` of family `graph` and from the import of ONNX files. In both a
+//! node is a step of a [`Lowering`](crate::model::lowering::Lowering), so the code that will load an
+//! import also checks it. Integer inputs of ONNX (a shape, axes, limits) are attributes here, as in its
+//! first versions: a network's shapes are settled when it is loaded.
 
 mod attributes;
 mod node;
@@ -19,7 +19,7 @@ use node::NodeCall;
 /// One node of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
-    /// The name by which errors speak of it.
+    /// The name that errors use for it.
     pub(crate) name: String,
     /// ONNX' name of the operator.
     pub(crate) operator: String,
@@ -71,7 +71,7 @@ fn unknown_operator() -> String {
     )
 }
 
-/// Why a node is refused, in words. The engine speaks of shapes and axes of one row; people who write
+/// Why a node is refused, in words. The engine describes shapes and axes of one row; people who write
 /// nodes count the rows as axis 0.
 pub(crate) fn problem(refusal: &Refusal) -> String {
     match refusal {

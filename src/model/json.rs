@@ -1,4 +1,4 @@
-//! Strict reading of a model's JSON files: every key is known, stands once and has the right type.
+//! Strict reading of a model's JSON files: every key is known, appears once and has the right type.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// Parses a file that holds one JSON object in which no key stands twice.
+/// Parses a file that holds one JSON object in which no key appears twice.
 pub(super) fn parse(text: &[u8]) -> Result<Fields, JsonError> {
     if text.starts_with(b"\xef\xbb\xbf") {
         return Err(JsonError::new(
@@ -109,7 +109,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key {key:?} stands twice")));
+                return Err(A::Error::custom(format!("the key {key:?} appears twice")));
             }
             let Unique(value) = entries.next_value()?;
             map.insert(key, value);
@@ -169,7 +169,7 @@ impl Fields {
         }
     }
 
-    /// Whether a key stands anywhere below, at any depth.
+    /// Whether a key appears anywhere below, at any depth.
     pub(super) fn mentions(&self, key: &str) -> bool {
         let mut waiting: Vec<&Value> = self.map.values().collect();
         if self.map.contains_key(key) {
@@ -195,7 +195,7 @@ impl Fields {
         })
     }
 
-    /// Refuses keys that nobody took, unless they hold `null`.
+    /// Refuses keys that were not taken, unless they hold `null`.
     pub(super) fn finish(mut self) -> Result<(), JsonError> {
         self.map.retain(|_, value| !value.is_null());
         let Some(unknown) = self.map.keys().next() else {
@@ -366,9 +366,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stands_twice_is_refused_at_any_depth() {
+    fn a_key_that_appears_twice_is_refused_at_any_depth() {
         let error = message(r#"{"a": [{"b": 1, "b": 1}]}"#, |_| Ok(()));
-        assert!(error.contains(r#"the key "b" stands twice"#), "{error}");
+        assert!(error.contains(r#"the key "b" appears twice"#), "{error}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a layer of Keras or PyTorch is to those who read networks of them: its names, how its
+//! What readers of networks need to know about a layer of Keras or PyTorch: its names, how its
 //! configuration is read in each framework, and how its weights are named.
 //!
 //! The layers themselves are in [`layers`](crate::model::layers).
@@ -17,7 +17,7 @@ pub(in crate::model) use sequential::SequentialLayer;
 /// A layer as a network applies it, or what is wrong with its configuration.
 pub(in crate::model) type Read = Result<Box<dyn Lower>, JsonError>;
 
-/// A layer by its names: what a file of `layers/` tells of itself.
+/// A layer by its names, as its file in `layers/` defines it.
 #[derive(Debug)]
 pub struct Definition {
     /// Its `type` in family `sequential`.

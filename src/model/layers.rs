@@ -47,8 +47,8 @@ pub const LAYERS: &[&Definition] = &[
     &merge::SUBTRACT,
 ];
 
-/// The layers that know of the tokens of a row; the others do the same to each. The exporters do not
-/// write them, since they compare answers to rows of one length only.
+/// The layers that see a row's tokens together; the others do the same to each token. The exporters do
+/// not write them, since they compare answers only for rows of one length.
 pub const TOKEN_LAYERS: &[&Definition] = &[&embedding::LAYER, &mean_pooling::LAYER];
 
 /// All layers.

@@ -3,9 +3,9 @@
 //! A network is steps over named values: layers of Keras and PyTorch
 //! ([`layers`](crate::model::layers)), or ONNX nodes ([`graph`](crate::model::graph)). A step
 //! implements [`Lower`] and knows nothing of its neighbours: [`Lowering`] finds its inputs and weights
-//! by their names, adds what it emits to the graph, and gives the result its name. Whoever describes
-//! networks (a family, the import of ONNX files) reads steps and words what is refused; the rest is
-//! here, once.
+//! by their names, adds what it emits to the graph, and gives the result its name. Code that describes
+//! networks (a family, the import of ONNX files) reads steps and words the refusals; the rest is here,
+//! once.
 
 mod call;
 mod constants;
@@ -23,9 +23,9 @@ pub(crate) use call::{Call, Lower, Value};
 pub(crate) use constants::{Constants, Weight};
 pub(crate) use refusal::{Refusal, StepError, Unused};
 
-/// The most steps of a network: far more than any has. A chain of as many loads in a tenth of a
-/// second without optimisation; as many branches side by side, each with a buffer of its own among
-/// which the plan searches, take two seconds.
+/// The most steps of a network: far more than any has. In an unoptimised build a chain of this many
+/// loads in a tenth of a second; this many parallel branches, each with a buffer of its own among which
+/// the plan searches, take two seconds.
 pub(crate) const MAX_STEPS: usize = 10_000;
 
 /// Turns steps into operators of the engine, one by one in running order.
@@ -89,7 +89,7 @@ impl Lowering {
     /// Adds an input that each request sends.
     ///
     /// # Errors
-    /// If its name is taken, or one row of it is too large.
+    /// If its name is taken, or one of its rows is too large.
     pub(crate) fn input(&mut self, spec: TensorSpec) -> Result<(), Refusal> {
         let extents = spec.shape.extents.iter();
         let elements = extents.fold(1, |all: usize, extent| all.saturating_mul(*extent));
@@ -158,7 +158,7 @@ impl Lowering {
                 name => Some(self.operand(name)?),
             });
         }
-        // What is left out at the end is as if it were not named.
+        // Operands left out at the end are as if they were not named.
         while let Some(None) = operands.last() {
             operands.pop();
         }

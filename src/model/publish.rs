@@ -1,4 +1,4 @@
-//! Writing a version of a model so that a server that watches the directory never sees half of it.
+//! Writing a version of a model so that a server that watches the directory never sees it incomplete.
 
 use std::collections::hash_map::RandomState;
 use std::fs;
@@ -14,7 +14,7 @@ use super::{CONFIG_FILE, LoadError, Model};
 use crate::names::is_model_name;
 use crate::versions::canonical;
 
-/// The directory of a model, which is there or not, in which a version can be published.
+/// The directory of a model, existing or not, in which a version can be published.
 #[derive(Clone, Debug)]
 pub struct Place {
     model: PathBuf,
@@ -50,8 +50,8 @@ impl Place {
         &self.name
     }
 
-    /// Begins a version: a directory beside the model's, or beside its place, whose name begins with `.`
-    /// so that nobody looks at it.
+    /// Begins a version: a directory next to the model's, or next to the place of one, whose name begins
+    /// with `.` so that servers ignore it.
     ///
     /// # Errors
     /// What the system says.
@@ -60,7 +60,7 @@ impl Place {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        // Random, since processes in other containers on the same volume may have the same number.
+        // Random, since processes in other containers on the same volume may have the same process id.
         let unlike = RandomState::new().build_hasher().finish();
         let hidden = parent.join(format!(".{}-{unlike:016x}", self.name));
         let directory = hidden.join("1");
@@ -102,7 +102,7 @@ impl Place {
     }
 }
 
-/// A version that is being written. Dropped, it goes; published, it is renamed into its place.
+/// A version that is being written. Dropping it deletes it; publishing renames it into its place.
 #[derive(Debug)]
 pub struct Draft {
     place: Place,
@@ -163,13 +163,13 @@ impl Draft {
         serialize_to_file(views, None, &self.directory.join(SINGLE_FILE)).map_err(io::Error::other)
     }
 
-    /// Moves the files to their place in one step, as the version behind those that are there, and tells
-    /// the directory and the number of it.
+    /// Moves the files to their place in one step, as the version after those that exist, and returns its
+    /// directory and number.
     ///
     /// # Errors
     /// What the system says.
     pub fn publish(self) -> io::Result<(PathBuf, u64)> {
-        // What a crash leaves behind must be whole too, not only what a running server reads.
+        // The files must be whole after a crash too, not only for a running server.
         for entry in fs::read_dir(&self.directory)? {
             fs::File::open(entry?.path())?.sync_all()?;
         }
@@ -187,7 +187,7 @@ impl Draft {
             let place = model.join(version.to_string());
             match fs::rename(&self.directory, &place) {
                 Ok(()) => return Ok((place, version)),
-                // Somebody else was quicker.
+                // Another process was faster.
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
                 Err(error) => return Err(error),
             }
@@ -197,7 +197,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Published, there is nothing to remove; else it lies where nobody looks.
+        // Once published, there is nothing to remove; else it is in a directory that servers ignore.
         let _ = fs::remove_dir_all(&self.hidden);
         if let Some(made) = &self.made {
             // Only if it is empty.
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn each_version_comes_behind_the_newest() {
+    fn each_version_comes_after_the_newest() {
         let root = tempfile::tempdir().unwrap();
         let model = root.path().join("iris");
         assert_eq!(published(&model).unwrap(), model.join("1"));

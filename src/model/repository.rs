@@ -1,4 +1,4 @@
-//! The model repository: which versions of which models there are, and the state of each.
+//! The model repository: the versions of each model, and their states.
 //!
 //! ```text
 //! models/<name>/<version>/{config.json, model.safetensors}    any number of versions
@@ -7,11 +7,11 @@
 //!
 //! The directory of one model, with or without versions, is a repository too.
 //!
-//! Readers take no lock and see one moment: the states of all versions are one immutable map, and
-//! each change puts another in its place. One thread, `loader`, makes all changes, one after the
-//! other (`loader.rs`, `reconciler.rs`). It looks at the directory (`discovery.rs`, `files.rs`) when the
-//! file system reports something (`watch.rs`), now and then, and when asked to; `plan.rs` decides
-//! what is to be done, as a function of what was seen.
+//! Readers take no lock and see a consistent snapshot: the states of all versions are one immutable map,
+//! and each change swaps in another. One thread, `loader`, makes all changes, one after the other
+//! (`loader.rs`, `reconciler.rs`). It scans the directory (`discovery.rs`, `files.rs`) when the file
+//! system reports a change (`watch.rs`), at intervals, and on request; `plan.rs` decides what to do, as a
+//! pure function of what was observed.
 
 mod discovery;
 mod error;
@@ -50,8 +50,8 @@ pub struct ModelRepository {
 }
 
 impl ModelRepository {
-    /// Loads the models of a directory, gives each version a lane, and follows the directory from
-    /// then on. Returns when the models that are there now are loaded.
+    /// Loads the models of a directory, gives each version a lane, and follows the directory from then
+    /// on. Returns when the models that exist now are loaded.
     ///
     /// A version that cannot be loaded is unavailable with its reason; the others serve.
     ///
@@ -70,15 +70,15 @@ impl ModelRepository {
         Ok(Self { published, loader })
     }
 
-    /// Looks at the directory now and does what is to be done. Returns when it is done: what is
-    /// there and complete is loaded, without waiting until it is left alone.
+    /// Scans the directory now and applies the plan. Returns when that is done: complete files are
+    /// loaded, without waiting until they settle.
     ///
     /// Blocks for as long as the loads take; not for async code.
     pub fn rescan(&self) {
         self.loader.order(Order::Rescan);
     }
 
-    /// Loads a model that was [unloaded](Self::unload), came since the last look, or could not be
+    /// Loads a model that was [unloaded](Self::unload), is new since the last scan, or could not be
     /// loaded. Returns its versions when it is done, `None` if there is no such model.
     ///
     /// Blocks for as long as the load takes; not for async code.

@@ -1,9 +1,8 @@
 //! Safetensors files to checked tensors in memory that the process owns.
 //!
-//! The files are read once, from front to back. Tensors of 16 and 32 bits are read to where they
-//! stay, in the datatype that they have, checked on the way and hashed there by a thread of its own;
-//! those of 64 bits are rounded to `f32`. Files are never mapped: a mapped file that someone
-//! truncates would kill the server.
+//! The files are read once, from front to back. Tensors of 16 and 32 bits are read in their own datatype
+//! into the memory where they stay, checked on the way, and hashed there by another thread; those of 64
+//! bits are rounded to `f32`. Files are never mapped: truncating a mapped file would kill the server.
 
 mod elements;
 mod error;
@@ -41,7 +40,7 @@ enum State {
     Values(Constant),
     /// Of a datatype that no layer computes with, a counter for example.
     Unread,
-    /// A layer has it, or ignores it knowingly.
+    /// Taken by a layer, or ignored on purpose.
     Used,
 }
 
@@ -64,7 +63,7 @@ impl Weights {
         let mut weights = Self::default();
         if directory.join(INDEX_FILE).exists() {
             if directory.join(SINGLE_FILE).exists() {
-                // One of the two is left over from an earlier save; which one cannot be told.
+                // One of the two is left over from an earlier save; it is not known which.
                 return Err(WeightsError::Format {
                     file: SINGLE_FILE.to_owned(),
                     problem: format!("{INDEX_FILE} is there too; remove the one that is old"),
@@ -143,7 +142,7 @@ impl Weights {
         }
     }
 
-    /// Allows a tensor that inference has no use for, if it is there.
+    /// Allows a tensor that inference does not use, if it exists.
     pub(super) fn ignore(&mut self, name: &str) {
         if let Some(stored) = self.tensors.get_mut(name) {
             stored.state = State::Used;

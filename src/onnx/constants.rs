@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
-/// A whole number of a shape: known, or how many rows there are.
+/// An integer of a shape: known, or the number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whole {
+pub(super) enum Integer {
     Known(i64),
     Rows,
 }
 
-/// A tensor whose values are known, or known but for the number of rows.
+/// A tensor whose values are known, except for the number of rows.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Constant {
     Floats(Arc<ArrayD<f32>>),
-    Wholes(Arc<ArrayD<Whole>>),
+    Integers(Arc<ArrayD<Integer>>),
     Texts(Vec<String>),
 }
 
@@ -24,18 +24,18 @@ impl Constant {
         Self::Floats(Arc::new(values))
     }
 
-    pub(super) fn from_wholes(values: ArrayD<Whole>) -> Self {
-        Self::Wholes(Arc::new(values))
+    pub(super) fn from_integers(values: ArrayD<Integer>) -> Self {
+        Self::Integers(Arc::new(values))
     }
 
-    /// As numbers; whole ones become floats, as they stand in a power's exponent for example.
+    /// As floats. Integers are converted: they appear as a power's exponent, for example.
     pub(super) fn floats(&self) -> Result<Arc<ArrayD<f32>>, String> {
         match self {
             Self::Floats(values) => Ok(values.clone()),
-            Self::Wholes(values) => {
+            Self::Integers(values) => {
                 let known = values.iter().map(|value| match value {
-                    Whole::Known(value) => Ok(*value as f32),
-                    Whole::Rows => Err(computes_with_rows()),
+                    Integer::Known(value) => Ok(*value as f32),
+                    Integer::Rows => Err(computes_with_rows()),
                 });
                 let known = known.collect::<Result<Vec<_>, _>>()?;
                 let values = ArrayD::from_shape_vec(values.raw_dim(), known);
@@ -46,9 +46,9 @@ impl Constant {
     }
 
     /// As whole numbers, in order.
-    pub(super) fn wholes(&self) -> Result<Vec<Whole>, String> {
+    pub(super) fn integers(&self) -> Result<Vec<Integer>, String> {
         match self {
-            Self::Wholes(values) => Ok(values.iter().copied().collect()),
+            Self::Integers(values) => Ok(values.iter().copied().collect()),
             Self::Floats(_) => Err("expected whole numbers, got floats".into()),
             Self::Texts(_) => Err("expected whole numbers, got text".into()),
         }
@@ -57,10 +57,10 @@ impl Constant {
     /// As whole numbers that are known, in order.
     pub(super) fn known(&self) -> Result<Vec<i64>, String> {
         let known = |whole| match whole {
-            Whole::Known(value) => Ok(value),
-            Whole::Rows => Err(computes_with_rows()),
+            Integer::Known(value) => Ok(value),
+            Integer::Rows => Err(computes_with_rows()),
         };
-        self.wholes()?.into_iter().map(known).collect()
+        self.integers()?.into_iter().map(known).collect()
     }
 
     /// The only number.

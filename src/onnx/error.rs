@@ -66,7 +66,7 @@ impl fmt::Display for ImportError {
                 operator,
                 problem,
             } => write!(f, "node {node:?} ({operator}): {problem}"),
-            Self::Load { error } => write!(f, "what was made of it does not load: {error}"),
+            Self::Load { error } => write!(f, "the imported model does not load: {error}"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
 
 use super::attributes::NodeAttributes;
-use super::constants::{Constant, Whole};
+use super::constants::{Constant, Integer};
 use super::proto::NodeProto;
 use super::tensors;
 
@@ -40,7 +40,7 @@ const KNOWN: &[&str] = &[
     "Unsqueeze",
 ];
 
-/// Whether an operator is computed where none of its inputs depends on the rows.
+/// Whether an operator is folded when none of its inputs depends on the rows.
 pub(super) fn has(operator: &str) -> bool {
     KNOWN.binary_search(&operator).is_ok()
 }
@@ -57,7 +57,7 @@ pub(super) fn fold(
         let input = inputs.get(index).copied().flatten();
         input.ok_or_else(|| format!("input {index} is missing"))
     };
-    // What newer versions have as an input, older ones have as an attribute.
+    // Older versions have an attribute where newer ones have an input.
     let list = |name: &str, index: usize| -> Result<Option<Vec<i64>>, String> {
         match inputs.get(index).copied().flatten() {
             Some(constant) => constant.known().map(Some),
@@ -69,16 +69,18 @@ pub(super) fn fold(
         "Identity" => Ok(input(0)?.clone()),
         "Cast" => cast(input(0)?, given.int("to")?.unwrap_or(1)),
         "CastLike" => match input(1)? {
-            Constant::Wholes(_) => cast(input(0)?, 7),
+            Constant::Integers(_) => cast(input(0)?, 7),
             _ => cast(input(0)?, 1),
         },
         "Shape" => {
             let shape = match input(0)? {
                 Constant::Floats(values) => values.shape().to_vec(),
-                Constant::Wholes(values) => values.shape().to_vec(),
+                Constant::Integers(values) => values.shape().to_vec(),
                 Constant::Texts(values) => vec![values.len()],
             };
-            let shape = shape.into_iter().map(|extent| Whole::Known(extent as i64));
+            let shape = shape
+                .into_iter()
+                .map(|extent| Integer::Known(extent as i64));
             part_of_shape(node, shape.collect())
         }
         "ConstantOfShape" => {
@@ -88,9 +90,9 @@ pub(super) fn fold(
                 None => Constant::from_floats(ArrayD::zeros(IxDyn(&[1]))),
             };
             match &value {
-                Constant::Wholes(values) => {
+                Constant::Integers(values) => {
                     let value = *values.first().ok_or("its value is empty")?;
-                    Ok(Constant::from_wholes(ArrayD::from_elem(
+                    Ok(Constant::from_integers(ArrayD::from_elem(
                         IxDyn(&shape),
                         value,
                     )))
@@ -122,10 +124,10 @@ pub(super) fn fold(
             let axis = given.int("axis")?.unwrap_or(0);
             let indices = input(1)?;
             let is_scalar = match indices {
-                Constant::Wholes(values) if values.ndim() > 1 => {
+                Constant::Integers(values) if values.ndim() > 1 => {
                     return Err("only indices of one axis are supported".into());
                 }
-                Constant::Wholes(values) => values.ndim() == 0,
+                Constant::Integers(values) => values.ndim() == 0,
                 _ => false,
             };
             moved(input(0)?, &Move::Gather(axis, indices.known()?, is_scalar))
@@ -170,7 +172,7 @@ pub(super) fn fold(
 }
 
 /// The extents from `start` to `end` of a shape.
-pub(super) fn part_of_shape(node: &NodeProto, shape: Vec<Whole>) -> Result<Constant, String> {
+pub(super) fn part_of_shape(node: &NodeProto, shape: Vec<Integer>) -> Result<Constant, String> {
     let given = NodeAttributes::of(node);
     let rank = shape.len() as i64;
     let place = |axis: i64| (if axis < 0 { axis + rank } else { axis }).clamp(0, rank) as usize;
@@ -180,9 +182,9 @@ pub(super) fn part_of_shape(node: &NodeProto, shape: Vec<Whole>) -> Result<Const
     Ok(vector(part))
 }
 
-fn vector(values: Vec<Whole>) -> Constant {
+fn vector(values: Vec<Integer>) -> Constant {
     let shape = IxDyn(&[values.len()]);
-    Constant::from_wholes(ArrayD::from_shape_vec(shape, values).expect("as long as it is"))
+    Constant::from_integers(ArrayD::from_shape_vec(shape, values).expect("as long as it is"))
 }
 
 fn constant(given: &NodeAttributes<'_>, directory: &Path) -> Result<Constant, String> {
@@ -198,11 +200,11 @@ fn constant(given: &NodeAttributes<'_>, directory: &Path) -> Result<Constant, St
         return Ok(Constant::from_floats(values));
     }
     if let Some(value) = given.int("value_int")? {
-        let value = ArrayD::from_elem(IxDyn(&[]), Whole::Known(value));
-        return Ok(Constant::from_wholes(value));
+        let value = ArrayD::from_elem(IxDyn(&[]), Integer::Known(value));
+        return Ok(Constant::from_integers(value));
     }
     if let Some(values) = given.ints("value_ints")? {
-        return Ok(vector(values.into_iter().map(Whole::Known).collect()));
+        return Ok(vector(values.into_iter().map(Integer::Known).collect()));
     }
     match given.texts("value_strings")? {
         Some(texts) => Ok(Constant::Texts(texts)),
@@ -215,8 +217,8 @@ fn cast(constant: &Constant, to: i64) -> Result<Constant, String> {
     match to {
         1 | 10 | 11 | 16 => constant.floats().map(Constant::Floats),
         2..=7 | 12 | 13 => match constant {
-            Constant::Floats(values) => Ok(Constant::from_wholes(
-                values.mapv(|value| Whole::Known(value as i64)),
+            Constant::Floats(values) => Ok(Constant::from_integers(
+                values.mapv(|value| Integer::Known(value as i64)),
             )),
             other => Ok(other.clone()),
         },
@@ -226,7 +228,7 @@ fn cast(constant: &Constant, to: i64) -> Result<Constant, String> {
     }
 }
 
-/// What changes the places of values and none of them.
+/// An operation that moves values without changing them.
 enum Move {
     Reshape(Vec<i64>),
     Expand(Vec<i64>),
@@ -242,7 +244,7 @@ enum Move {
 fn moved(constant: &Constant, how: &Move) -> Result<Constant, String> {
     match constant {
         Constant::Floats(values) => how.of(values).map(Constant::from_floats),
-        Constant::Wholes(values) => how.of(values).map(Constant::from_wholes),
+        Constant::Integers(values) => how.of(values).map(Constant::from_integers),
         Constant::Texts(_) => Err("expected numbers, got text".into()),
     }
 }
@@ -283,7 +285,7 @@ impl Move {
                 let mut axes = places(axes, rank + axes.len())?;
                 axes.sort_unstable();
                 if axes.windows(2).any(|pair| pair[0] == pair[1]) {
-                    return Err("an axis stands twice".into());
+                    return Err("an axis appears twice".into());
                 }
                 axes.into_iter().fold(values.clone(), |values, axis| {
                     values.insert_axis(Axis(axis))
@@ -383,12 +385,12 @@ fn whole_shape(shape: &[i64], from: &[usize]) -> Result<Vec<usize>, String> {
     Ok(known)
 }
 
-/// What two shapes become together, aligned by their last axes.
+/// The broadcast of two shapes, aligned by their last axes.
 fn common(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
     let rank = a.len().max(b.len());
     let at = |shape: &[usize], axis: usize| {
-        let behind = rank - shape.len();
-        axis.checked_sub(behind).map_or(1, |axis| shape[axis])
+        let leading = rank - shape.len();
+        axis.checked_sub(leading).map_or(1, |axis| shape[axis])
     };
     let extent = |axis| match (at(a, axis), at(b, axis)) {
         (1, other) | (other, 1) => Ok(other),
@@ -398,10 +400,10 @@ fn common(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
     limited((0..rank).map(extent).collect::<Result<_, _>>()?)
 }
 
-/// The most elements of what is computed: a file of some bytes may ask for more than there is memory.
+/// The most elements of a result: a file of a few bytes may ask for more than the memory holds.
 const MAX_ELEMENTS: usize = 1 << 26;
 
-/// Refuses shapes of too many elements. An extent of 0 makes none of the others small.
+/// Refuses shapes of too many elements. The other extents are bounded even if one is 0.
 fn limited(shape: Vec<usize>) -> Result<Vec<usize>, String> {
     let all = shape
         .iter()
@@ -414,12 +416,12 @@ fn limited(shape: Vec<usize>) -> Result<Vec<usize>, String> {
     }
 }
 
-/// The larger one; NaN if either is.
+/// The larger one; NaN if either is NaN.
 fn larger(a: f32, b: f32) -> f32 {
     if a.is_nan() || a > b { a } else { b }
 }
 
-/// The smaller one; NaN if either is.
+/// The smaller one; NaN if either is NaN.
 fn smaller(a: f32, b: f32) -> f32 {
     if a.is_nan() || a < b { a } else { b }
 }
@@ -428,32 +430,32 @@ fn smaller(a: f32, b: f32) -> f32 {
 fn several(
     inputs: &[Option<&Constant>],
     floats: fn(f32, f32) -> f32,
-    wholes: fn(i64, i64) -> Option<i64>,
+    integers: fn(i64, i64) -> Option<i64>,
 ) -> Result<Constant, String> {
     let mut inputs = inputs
         .iter()
         .map(|input| input.ok_or("an input is missing"));
     let first = inputs.next().ok_or("it has no inputs")??.clone();
-    inputs.try_fold(first, |all, next| pairwise(&all, next?, floats, wholes))
+    inputs.try_fold(first, |all, next| pairwise(&all, next?, floats, integers))
 }
 
 fn pairwise(
     a: &Constant,
     b: &Constant,
     floats: fn(f32, f32) -> f32,
-    wholes: fn(i64, i64) -> Option<i64>,
+    integers: fn(i64, i64) -> Option<i64>,
 ) -> Result<Constant, String> {
-    if let (Constant::Wholes(x), Constant::Wholes(y)) = (a, b) {
+    if let (Constant::Integers(x), Constant::Integers(y)) = (a, b) {
         let (left, right) = (a.known()?, b.known()?);
         let left = ArrayD::from_shape_vec(x.raw_dim(), left).map_err(|error| error.to_string())?;
         let right =
             ArrayD::from_shape_vec(y.raw_dim(), right).map_err(|error| error.to_string())?;
-        let results = combined(&left, &right, wholes)?;
-        let results: Option<Vec<Whole>> = results.iter().map(|r| r.map(Whole::Known)).collect();
+        let results = combined(&left, &right, integers)?;
+        let results: Option<Vec<Integer>> = results.iter().map(|r| r.map(Integer::Known)).collect();
         let results = results.ok_or("whole numbers overflow, or are divided by 0")?;
         let shape = common(x.shape(), y.shape())?;
         let results = ArrayD::from_shape_vec(IxDyn(&shape), results);
-        return Ok(Constant::from_wholes(
+        return Ok(Constant::from_integers(
             results.map_err(|error| error.to_string())?,
         ));
     }
@@ -483,17 +485,17 @@ fn each(constant: &Constant, function: fn(f32) -> f32) -> Result<Constant, Strin
 
 fn concat(inputs: &[Option<&Constant>], axis: i64) -> Result<Constant, String> {
     let inputs: Vec<&Constant> = inputs.iter().copied().flatten().collect();
-    let wholes: Option<Vec<_>> = inputs
+    let integers: Option<Vec<_>> = inputs
         .iter()
         .map(|input| match input {
-            Constant::Wholes(values) => Some(values.view()),
+            Constant::Integers(values) => Some(values.view()),
             _ => None,
         })
         .collect();
-    if let Some(parts) = wholes {
+    if let Some(parts) = integers {
         let axis = places(&[axis], parts.first().map_or(0, |part| part.ndim()))?[0];
         let joined = ndarray::concatenate(Axis(axis), &parts);
-        return Ok(Constant::from_wholes(
+        return Ok(Constant::from_integers(
             joined.map_err(|error| error.to_string())?,
         ));
     }
@@ -518,22 +520,25 @@ mod tests {
         assert!(KNOWN.is_sorted());
     }
 
-    fn wholes(values: &[i64]) -> Constant {
-        vector(values.iter().copied().map(Whole::Known).collect())
+    fn integers(values: &[i64]) -> Constant {
+        vector(values.iter().copied().map(Integer::Known).collect())
     }
 
     #[test]
     fn the_number_of_rows_passes_through_moves_and_stops_arithmetic() {
-        let shape = vector(vec![Whole::Rows, Whole::Known(3), Whole::Known(4)]);
+        let shape = vector(vec![Integer::Rows, Integer::Known(3), Integer::Known(4)]);
         let gather = Move::Gather(0, vec![0], false);
         let rows = moved(&shape, &gather).unwrap();
-        assert_eq!(rows, vector(vec![Whole::Rows]));
-        let joined = concat(&[Some(&rows), Some(&wholes(&[-1]))], 0).unwrap();
-        assert_eq!(joined.wholes().unwrap(), [Whole::Rows, Whole::Known(-1)]);
-        let product = pairwise(&rows, &wholes(&[2]), |a, b| a * b, i64::checked_mul);
+        assert_eq!(rows, vector(vec![Integer::Rows]));
+        let joined = concat(&[Some(&rows), Some(&integers(&[-1]))], 0).unwrap();
+        assert_eq!(
+            joined.integers().unwrap(),
+            [Integer::Rows, Integer::Known(-1)]
+        );
+        let product = pairwise(&rows, &integers(&[2]), |a, b| a * b, i64::checked_mul);
         assert!(product.unwrap_err().contains("how many rows"));
         let known = moved(&shape, &Move::Slice(vec![1], vec![i64::MAX], None, None)).unwrap();
-        assert_eq!(known, wholes(&[3, 4]));
+        assert_eq!(known, integers(&[3, 4]));
         let twelve = pairwise(
             &moved(&known, &Move::Gather(0, vec![0], true)).unwrap(),
             &moved(&known, &Move::Gather(0, vec![-1], true)).unwrap(),
@@ -554,7 +559,7 @@ mod tests {
 
     #[test]
     fn moves_that_do_not_fit_are_refused() {
-        let x = wholes(&[1, 2, 3]);
+        let x = integers(&[1, 2, 3]);
         for how in [
             Move::Reshape(vec![2]),
             Move::Reshape(vec![-2]),

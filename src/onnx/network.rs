@@ -1,4 +1,4 @@
-//! What an import is told, and the network that it makes.
+//! The options of an import, and the network that it makes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use ndarray::ArrayD;
 use crate::model::graph::Node;
 use crate::tensor::TensorSpec;
 
-/// What an import may be told besides the file.
+/// The options of an import.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The outputs that are wanted; all that are numbers if there are none.
+    /// The wanted outputs; if empty, all that are numbers.
     pub outputs: Vec<String>,
     /// The extents of axes that have a name instead of one, besides that of the rows.
     pub dimensions: BTreeMap<String, usize>,
@@ -32,7 +32,7 @@ pub(super) struct Network {
     /// (the output's name, the value's name)
     pub(super) outputs: Vec<(String, String)>,
     pub(super) weights: BTreeMap<String, Arc<ArrayD<f32>>>,
-    /// The classes' names, if the file says them.
+    /// The classes' names, if the file has them.
     pub(super) labels: Vec<String>,
     pub(super) operators: BTreeMap<String, usize>,
     pub(super) notes: Vec<String>,

@@ -1,10 +1,10 @@
-//! ONNX' nodes as those of a network: inputs of whole numbers become attributes, older versions the
-//! newest, and operators of scikit-learn's exports those that they are made of.
+//! ONNX' nodes as those of a network: integer inputs become attributes, older versions become the newest,
+//! and operators of scikit-learn's exports become the operators that they consist of.
 
 use ndarray::{ArrayD, IxDyn};
 
 use super::attributes::NodeAttributes;
-use super::constants::{Constant, Whole};
+use super::constants::{Constant, Integer};
 use super::operators::name_of;
 use super::proto::NodeProto;
 use super::reader::Reader;
@@ -73,7 +73,7 @@ pub(super) fn nodes(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Nod
     Ok(vec![plain])
 }
 
-/// A node as it stands, with its first output.
+/// A node without changes, with its first output.
 fn plain(node: &NodeProto) -> Result<Node, String> {
     let attributes = match node.domain.is_empty() || node.domain == "ai.onnx" {
         true => NodeAttributes::of(node).all()?,
@@ -88,7 +88,7 @@ fn plain(node: &NodeProto) -> Result<Node, String> {
     })
 }
 
-/// A node that gives its first input on.
+/// A node that returns its first input.
 fn identity(plain: Node) -> Node {
     let mut inputs = plain.inputs;
     inputs.truncate(1);
@@ -152,22 +152,22 @@ impl Reader<'_> {
     /// The shape of a `Reshape`, with 0 for the rows.
     fn shape(&self, node: &NodeProto, inputs: &[String]) -> Result<Vec<i64>, String> {
         let plain = plain(node)?;
-        let wholes = match self.operand(&plain, 1)? {
-            Some(shape) => shape.wholes()?,
+        let integers = match self.operand(&plain, 1)? {
+            Some(shape) => shape.integers()?,
             None => match NodeAttributes::of(node).ints("shape")? {
-                Some(shape) => shape.into_iter().map(Whole::Known).collect(),
+                Some(shape) => shape.into_iter().map(Integer::Known).collect(),
                 None => return Err("its shape is missing".into()),
             },
         };
         let fixed = self.fixed_rows;
-        let Some((rows, row)) = wholes.split_first() else {
+        let Some((rows, row)) = integers.split_first() else {
             return Err("its shape is that of one number: it takes all rows together".into());
         };
         let rows = match rows {
-            Whole::Rows | Whole::Known(0) => 0,
-            Whole::Known(-1) => -1,
-            Whole::Known(rows) if Some(*rows) == fixed => 0,
-            Whole::Known(rows) => {
+            Integer::Rows | Integer::Known(0) => 0,
+            Integer::Known(-1) => -1,
+            Integer::Known(rows) if Some(*rows) == fixed => 0,
+            Integer::Known(rows) => {
                 return Err(format!(
                     "its shape begins with {rows}; expected the number of rows (0, -1 or what the \
                      shape of an input says), so that no row mixes with another"
@@ -175,11 +175,11 @@ impl Reader<'_> {
             }
         };
         let row = row.iter().map(|extent| match extent {
-            Whole::Known(extent) => Ok(*extent),
-            Whole::Rows => Err("its shape has the number of rows behind the first axis".into()),
+            Integer::Known(extent) => Ok(*extent),
+            Integer::Rows => Err("its shape has the number of rows after the first axis".into()),
         });
         let row = row.collect::<Result<Vec<_>, String>>()?;
-        // -1 in place of the rows stands for them only if the rest is all of a row.
+        // -1 as the first extent means the rows only if the rest is a whole row.
         if rows == -1
             && let Some(x) = inputs
                 .first()
@@ -229,7 +229,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Adds numbers that stand in a node's attribute as a weight, and gives its name.
+    /// Adds the numbers of a node's attribute as a weight, and returns its name.
     fn attribute_weight(
         &mut self,
         node: &NodeProto,
@@ -251,7 +251,7 @@ impl Reader<'_> {
         Ok(weight)
     }
 
-    /// The names of classes that a node says.
+    /// The names of classes that a node has.
     fn take_labels(&mut self, node: &NodeProto) -> Result<usize, String> {
         let given = NodeAttributes::of(node);
         let texts = ["classlabels_strings"]
@@ -437,7 +437,7 @@ fn scaler(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Node>, String
     ])
 }
 
-/// Its maps from classes to scores are the scores, with the classes' names in the configuration.
+/// Its maps from classes to scores become the scores, with the classes' names in the configuration.
 fn zip_map(reader: &mut Reader<'_>, node: &NodeProto) -> Result<Vec<Node>, String> {
     reader.take_labels(node)?;
     let x = node.input.first().ok_or("input 0 is missing")?;

@@ -35,7 +35,7 @@ pub fn understood() -> impl Iterator<Item = String> {
     names.into_iter().chain(of_ml)
 }
 
-/// The name by which a node is spoken of.
+/// The name of a node in messages.
 pub(super) fn name_of(node: &NodeProto) -> &str {
     match node.name.is_empty() {
         true => node.output.first().map_or("", |output| output),

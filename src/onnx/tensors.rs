@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 
-use super::constants::{Constant, Whole};
+use super::constants::{Constant, Integer};
 use super::proto::TensorProto;
 use super::proto::tensor_proto::{DataLocation, DataType};
 
@@ -37,7 +37,7 @@ pub(super) fn constant(tensor: &TensorProto, directory: &Path) -> Result<Constan
     })?;
     let given = match &values {
         Values::Floats(values) => values.len(),
-        Values::Wholes(values) => values.len(),
+        Values::Integers(values) => values.len(),
     };
     if given != elements {
         return Err(format!(
@@ -49,9 +49,9 @@ pub(super) fn constant(tensor: &TensorProto, directory: &Path) -> Result<Constan
         Values::Floats(values) => {
             ArrayD::from_shape_vec(IxDyn(&shape), values).map(Constant::from_floats)
         }
-        Values::Wholes(values) => {
-            let values = values.into_iter().map(Whole::Known).collect();
-            ArrayD::from_shape_vec(IxDyn(&shape), values).map(Constant::from_wholes)
+        Values::Integers(values) => {
+            let values = values.into_iter().map(Integer::Known).collect();
+            ArrayD::from_shape_vec(IxDyn(&shape), values).map(Constant::from_integers)
         }
     };
     shaped.map_err(|error| error.to_string())
@@ -71,12 +71,12 @@ fn shape(dims: &[i64]) -> Result<Vec<usize>, String> {
 
 enum Values {
     Floats(Vec<f32>),
-    Wholes(Vec<i64>),
+    Integers(Vec<i64>),
 }
 
 /// Values in the field that is made for their type.
 fn typed(tensor: &TensorProto, datatype: DataType) -> Option<Values> {
-    // Halves stand in whole numbers of 32 bits, as their bits.
+    // Halves are stored as their bits in 32-bit integers.
     let halves = |of: fn(u16) -> f32| {
         let bits = tensor.int32_data.iter().map(|bits| *bits as u16);
         Values::Floats(bits.map(of).collect())
@@ -92,8 +92,8 @@ fn typed(tensor: &TensorProto, datatype: DataType) -> Option<Values> {
         ),
         DataType::Float16 => halves(|bits| f16::from_bits(bits).to_f32()),
         DataType::Bfloat16 => halves(|bits| bf16::from_bits(bits).to_f32()),
-        DataType::Int64 => Values::Wholes(tensor.int64_data.clone()),
-        DataType::Uint32 | DataType::Uint64 => Values::Wholes(
+        DataType::Int64 => Values::Integers(tensor.int64_data.clone()),
+        DataType::Uint32 | DataType::Uint64 => Values::Integers(
             tensor
                 .uint64_data
                 .iter()
@@ -105,7 +105,7 @@ fn typed(tensor: &TensorProto, datatype: DataType) -> Option<Values> {
         | DataType::Int16
         | DataType::Int32
         | DataType::Uint8
-        | DataType::Uint16 => Values::Wholes(
+        | DataType::Uint16 => Values::Integers(
             tensor
                 .int32_data
                 .iter()
@@ -116,7 +116,7 @@ fn typed(tensor: &TensorProto, datatype: DataType) -> Option<Values> {
     })
 }
 
-/// Values as the bytes of little-endian numbers. What is left over at the end counts as one too many.
+/// Values as the bytes of little-endian numbers. An incomplete last number counts as one too many.
 fn untyped(raw: &[u8], datatype: DataType) -> Option<Values> {
     fn each<const N: usize, T>(raw: &[u8], of: fn([u8; N]) -> T) -> Vec<T> {
         let read = |bytes: &[u8]| {
@@ -133,19 +133,19 @@ fn untyped(raw: &[u8], datatype: DataType) -> Option<Values> {
         DataType::Bfloat16 => {
             Values::Floats(each(raw, |bytes| bf16::from_le_bytes(bytes).to_f32()))
         }
-        DataType::Int64 => Values::Wholes(each(raw, i64::from_le_bytes)),
-        DataType::Int32 => Values::Wholes(each(raw, |b| i64::from(i32::from_le_bytes(b)))),
-        DataType::Int16 => Values::Wholes(each(raw, |b| i64::from(i16::from_le_bytes(b)))),
-        DataType::Int8 => Values::Wholes(each(raw, |b| i64::from(i8::from_le_bytes(b)))),
-        DataType::Uint64 => Values::Wholes(
+        DataType::Int64 => Values::Integers(each(raw, i64::from_le_bytes)),
+        DataType::Int32 => Values::Integers(each(raw, |b| i64::from(i32::from_le_bytes(b)))),
+        DataType::Int16 => Values::Integers(each(raw, |b| i64::from(i16::from_le_bytes(b)))),
+        DataType::Int8 => Values::Integers(each(raw, |b| i64::from(i8::from_le_bytes(b)))),
+        DataType::Uint64 => Values::Integers(
             each(raw, |b| i64::try_from(u64::from_le_bytes(b)).ok())
                 .into_iter()
                 .collect::<Option<_>>()?,
         ),
-        DataType::Uint32 => Values::Wholes(each(raw, |b| i64::from(u32::from_le_bytes(b)))),
-        DataType::Uint16 => Values::Wholes(each(raw, |b| i64::from(u16::from_le_bytes(b)))),
+        DataType::Uint32 => Values::Integers(each(raw, |b| i64::from(u32::from_le_bytes(b)))),
+        DataType::Uint16 => Values::Integers(each(raw, |b| i64::from(u16::from_le_bytes(b)))),
         DataType::Uint8 | DataType::Bool => {
-            Values::Wholes(each(raw, |b| i64::from(u8::from_le_bytes(b))))
+            Values::Integers(each(raw, |b| i64::from(u8::from_le_bytes(b))))
         }
         _ => return None,
     })
@@ -178,7 +178,7 @@ fn external(tensor: &TensorProto, directory: &Path) -> Result<Vec<u8>, String> {
             "external data: expected a file of the model's own directory, got {location:?}"
         ));
     }
-    // A link in an archive that was unpacked leads anywhere too.
+    // A link from an unpacked archive may lead anywhere too.
     let place = match directory.as_os_str().is_empty() {
         true => Path::new("."),
         false => directory,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::constants::{Constant, Whole};
+use super::constants::{Constant, Integer};
 use super::error::{ImportError, format};
 use super::network::Network;
 use super::operators::{is_core, name_of, qualified, rewrites, rewrites_of_ml};
@@ -151,7 +151,7 @@ impl<'m> Reader<'m> {
             *self.network.operators.entry(name.clone()).or_insert(0) += 1;
             let from = match &*node.op_type {
                 "Shape" => &[],
-                // It takes the type of the second, and no value of it.
+                // It uses the type of the second input, not its values.
                 "CastLike" => &node.input[..node.input.len().min(1)],
                 _ => &node.input[..],
             };
@@ -223,7 +223,7 @@ impl<'m> Reader<'m> {
         added.map_err(|refusal| refuse(refusal.to_string()))
     }
 
-    /// Takes note of a fixed number of rows.
+    /// Records a fixed number of rows.
     fn rows(&mut self, dimension: &proto::tensor_shape_proto::Dimension) -> Result<(), String> {
         use proto::tensor_shape_proto::dimension::Value;
         let Some(Value::DimValue(rows)) = dimension.value else {
@@ -262,7 +262,7 @@ impl<'m> Reader<'m> {
         }
     }
 
-    /// Takes a node: what depends on no row is computed, all else goes into the network.
+    /// Takes a node: what does not depend on the rows is computed, the rest goes into the network.
     fn node(&mut self, node: &'m proto::NodeProto) -> Result<(), String> {
         if let Some(constant) = self.folded(node)? {
             let output = node.output.first().ok_or("it has no output")?;
@@ -282,7 +282,7 @@ impl<'m> Reader<'m> {
         Ok(())
     }
 
-    /// What a node computes, if that depends on no row.
+    /// What a node computes, if that does not depend on the rows.
     fn folded(&self, node: &'m proto::NodeProto) -> Result<Option<Constant>, String> {
         if !is_core(node) {
             return Ok(None);
@@ -290,8 +290,8 @@ impl<'m> Reader<'m> {
         if node.op_type == "Shape"
             && let Some(shape) = node.input.first().and_then(|x| self.lowering.row_shape(x))
         {
-            let row = shape.iter().map(|extent| Whole::Known(*extent as i64));
-            let whole: Vec<Whole> = [Whole::Rows].into_iter().chain(row).collect();
+            let row = shape.iter().map(|extent| Integer::Known(*extent as i64));
+            let whole: Vec<Integer> = [Integer::Rows].into_iter().chain(row).collect();
             return fold::part_of_shape(node, whole).map(Some);
         }
         if node.op_type == "CastLike"

@@ -20,13 +20,12 @@ use super::threads::IoThreads;
 use super::tls::{Certificates, agreeing_on};
 use crate::metrics::Refusal;
 
-/// How long to wait before asking again when the system has no descriptor or memory left: long
-/// enough not to spin, short enough to be nothing next to the wait for other connections to end.
+/// How long to wait before the next try when the system has no descriptor or memory left: long enough not
+/// to spin, short compared with the wait for other connections to end.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(25);
 
-/// Connections beyond the bound that are being told so at one time; more are closed without a
-/// word. They live on the descriptors that are kept free of connections, so a quarter of
-/// those.
+/// The most connections beyond the bound that get an answer at one time; more are closed without one.
+/// They use the reserved descriptors, so this is a quarter of those.
 const MAX_REFUSALS: usize = RESERVED_FILES / 4;
 
 /// Accepts connections until the phase leaves [`ShutdownPhase::Serving`], then takes those that the
@@ -46,12 +45,12 @@ pub(super) async fn accept<P: ConnectionProtocol>(
     let take = |socket: Accepted| {
         let metrics = &connections.metrics;
         metrics.connections_accepted_total().inc();
-        // Answers are written whole; waiting to fill packets would only delay them. Failing means
-        // that the client is gone, which the first read tells too.
+        // Answers are written whole; waiting to fill packets would only delay them. A failure means that
+        // the client is gone, which the first read reports too.
         let _ = socket.set_nodelay(true);
         if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
             let connections = Arc::clone(&connections);
-            // Those that count now: a certificate that changes is for the connections after it.
+            // The current certificates: a new one applies to later connections.
             let certificates = certificates
                 .as_ref()
                 .map(|files| agreeing_on(Guard::into_inner(files.get()), P::PROTOCOL));
@@ -70,7 +69,7 @@ pub(super) async fn accept<P: ConnectionProtocol>(
             });
         } else {
             metrics.connection_refused(Refusal::Limit);
-            // Who expects a handshake understands no answer.
+            // A client that expects a handshake understands no answer.
             if certificates.is_none()
                 && let Some(answer) = P::TOO_MANY_CONNECTIONS
                 && let Ok(permit) = Arc::clone(&refusals).try_acquire_owned()
@@ -90,7 +89,7 @@ pub(super) async fn accept<P: ConnectionProtocol>(
         match accepted {
             Ok((socket, _)) => {
                 exhausted = false;
-                // Failing means that it is gone already.
+                // A failure means that it is already gone.
                 if let Ok(socket) = socket.into_std() {
                     take(socket);
                 }
@@ -112,7 +111,7 @@ pub(super) async fn accept<P: ConnectionProtocol>(
         }
     }
 
-    // Asks the system itself: tokio would answer from what it heard last.
+    // Asks the system itself: tokio would answer from its last event.
     match listener.into_std() {
         Ok(listener) => loop {
             match listener.accept() {
@@ -142,7 +141,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Tells a client that there are too many, and waits a moment until it has read that.
+/// Tells a client that there are too many connections, and waits a moment until it has read that.
 async fn refuse(mut socket: TcpStream, answer: Answer, _permit: OwnedSemaphorePermit) {
     let tell = async {
         socket.write_all(&answer.bytes()).await?;
@@ -151,6 +150,6 @@ async fn refuse(mut socket: TcpStream, answer: Answer, _permit: OwnedSemaphorePe
         while socket.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     };
-    // Whether it listened or not, the connection ends here.
+    // Whether it read that or not, the connection ends here.
     let _ = timeout(LINGER, tell).await;
 }

@@ -1,5 +1,4 @@
-//! How answers go over the wire, and those that the connection gives itself, in the JSON of all
-//! other errors.
+//! How answers are written, and the connection's own answers, in the JSON of all other errors.
 
 use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -79,7 +78,7 @@ pub(super) const HEADERS_TOO_LARGE: Answer = Answer {
 impl Answer {
     /// The whole answer as it goes over the wire, after which the connection closes.
     pub(super) fn bytes(self) -> Vec<u8> {
-        // The messages are written here and need no escaping; a test holds that.
+        // The messages are written here and need no escaping; a test checks that.
         let body = format!(
             "{{\"error\":\"{}\",\"code\":\"{}\"}}",
             self.message, self.code
@@ -129,7 +128,7 @@ pub(super) fn write_head(
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-/// Ends the line before, and writes another without its end.
+/// Ends the previous line, and begins another.
 fn write_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(name.as_bytes());

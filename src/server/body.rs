@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::wire::{BodyBroken, SharedWire};
 
-/// A request's body. Nothing more of it is read than is asked for.
+/// A request's body. It is read only as far as the handler asks.
 #[derive(Debug)]
 pub struct RequestBody(Source);
 

@@ -1,7 +1,7 @@
 //! Bodies in chunks (RFC 9112, section 7.1).
 //!
-//! Line ends are CR LF and nothing else, sizes are digits and nothing else: what one reader
-//! forgives and another does not is how a body comes to hide a request.
+//! Line ends are CR LF and nothing else, sizes are digits and nothing else: a difference in what two
+//! parsers accept is how a body can hide a request.
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
@@ -90,7 +90,7 @@ fn line(input: &mut BytesMut) -> Result<Option<BytesMut>, Malformed> {
         Some(end) if end <= MAX_LINE_BYTES => {
             let mut line = input.split_to(end + 1);
             line.truncate(end);
-            // A CR within would be a line end to some.
+            // Some parsers would take a CR inside for a line end.
             match memchr(b'\r', &line) {
                 Some(cr) if cr + 1 == end => {
                     line.truncate(cr);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_ends_behind_its_trailers() {
+    fn a_body_ends_after_its_trailers() {
         let body =
             b"5;name=value\r\n\r\n\r\nX\r\nA \t;q\r\n0123456789\r\n000\r\nDigest: x\r\n\r\nGET";
         let (body, end, rest) = decode(body).unwrap();

@@ -5,9 +5,9 @@
 //!                                                        └─ shut down
 //! ```
 //!
-//! The loop is our own because the libraries for it have one time limit for a head and the wait for
-//! it, overrule lengths without telling anyone, and answer what they refuse without a
-//! word. Each wait here has its limit, and each refusal its reason.
+//! The loop is our own because libraries have one time limit for a head and the wait for it, silently
+//! ignore conflicting lengths, and refuse requests without a body in the answer. Here each wait has its
+//! limit, and each refusal its reason.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -28,11 +28,11 @@ use super::timer::Timer;
 use super::wire::{self, SharedWire, Socket, Wire, WriteError};
 use crate::metrics::{Closed, Route};
 
-/// How long a connection that has sent nothing yet stays open once the server closes: its client
-/// connected a moment ago and is likely to be sending.
+/// How long a connection that has sent nothing yet stays open once the server closes: its client has just
+/// connected and is probably sending.
 const FIRST_BYTE_GRACE: Duration = Duration::from_millis(500);
 
-/// What is read at once while a head is awaited.
+/// The bytes of one read while a head is awaited.
 const HEAD_READ_BYTES: usize = 8 << 10;
 
 /// A body up to this size is copied after its head and goes out with it.
@@ -59,10 +59,10 @@ struct Connection<'a, H> {
     timer: Timer,
     /// Heads that were read.
     requests: u64,
-    /// When the wait began that is going on: the connection's start, or the last answer's end.
+    /// When the current wait began: at the connection's start, or the last answer's end.
     waiting_since: Instant,
-    /// When it was first seen, in this wait, that a head has begun; or, with no byte of the first
-    /// one there, that the server closes.
+    /// When this wait first saw the beginning of a head; or, before the first byte of the first head, that
+    /// the server closes.
     begun: Option<Instant>,
     /// The last answer's memory.
     out: Vec<u8>,
@@ -72,7 +72,7 @@ struct Connection<'a, H> {
 enum NoHead {
     /// The connection is over.
     Over(Closed),
-    /// What came gets this answer, and then it is over.
+    /// The input gets this answer, and then the connection is over.
     Refused(Answer, Closed),
 }
 
@@ -97,7 +97,7 @@ impl<'a, H: Handler> Connection<'a, H> {
                 Ok(head) => head,
                 Err(NoHead::Over(Closed::Io)) => return Closed::Io,
                 Err(NoHead::Over(reason)) => {
-                    // TLS has a word for the end, without which it looks like an attack.
+                    // TLS has a closing message, without which the end looks like an attack.
                     wire::shut_down(&self.wire, &mut self.timer, LINGER, false).await;
                     return reason;
                 }
@@ -210,7 +210,7 @@ impl<'a, H: Handler> Connection<'a, H> {
             }
         };
         let request = Request::from_parts(head.parts, body);
-        // In memory of its own, which an idle connection has no use for.
+        // In memory of its own, which an idle connection does not need.
         let mut answer = Box::pin(self.server.protocol.answer(request));
         poll_fn(|cx| {
             if let Poll::Ready(response) = answer.as_mut().poll(cx) {
@@ -238,17 +238,17 @@ impl<'a, H: Handler> Connection<'a, H> {
             self.out.extend_from_slice(body);
             body = &[];
         }
-        let patience = self.server.timeouts.write;
-        wire::write(&self.wire, &mut self.timer, patience, &self.out, body).await
+        let timeout = self.server.timeouts.write;
+        wire::write(&self.wire, &mut self.timer, timeout, &self.out, body).await
     }
 
-    /// Answers what is no request.
+    /// Answers input that is not a request.
     async fn refuse(&mut self, answer: Answer, reason: Closed) -> Closed {
         let metrics = &self.server.metrics;
         metrics.http_request(Route::Other, answer.status.as_u16());
-        let patience = self.server.timeouts.write.min(LINGER);
+        let timeout = self.server.timeouts.write.min(LINGER);
         let bytes = answer.bytes();
-        let written = wire::write(&self.wire, &mut self.timer, patience, &bytes, &[]).await;
+        let written = wire::write(&self.wire, &mut self.timer, timeout, &bytes, &[]).await;
         if written.is_ok() {
             wire::shut_down(&self.wire, &mut self.timer, LINGER, true).await;
         }

@@ -15,7 +15,7 @@ use super::wire::Socket;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Closed, Metrics};
 
-/// How long a client may go on sending what is not read, after its answer.
+/// How long a client may keep sending data that is not read, after its answer.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 /// A protocol, with what answers its requests. Every [`Handler`](super::Handler) is one: HTTP/1.1.
@@ -23,10 +23,10 @@ pub trait ConnectionProtocol: Sized + Send + Sync + 'static {
     /// What a TLS handshake agrees on.
     const PROTOCOL: &'static [u8];
 
-    /// The answer to a connection that is one too many, if its client would understand it.
+    /// The answer to a connection beyond the limit, if its client would understand it.
     const TOO_MANY_CONNECTIONS: Option<Answer>;
 
-    /// Serves a connection to its end, and says why it is over. `start` is when it came.
+    /// Serves a connection to its end, and returns why it ended. `start` is when it was accepted.
     fn serve(
         server: &Arc<Connections<Self>>,
         socket: impl Socket + 'static,
@@ -41,7 +41,7 @@ pub(super) struct Timeouts {
     pub(super) header: Duration,
     /// Between requests.
     pub(super) idle: Duration,
-    /// Without any byte of an answer being taken.
+    /// While the client takes no byte of an answer.
     pub(super) write: Duration,
 }
 
@@ -77,7 +77,7 @@ impl<P: ConnectionProtocol> Connections<P> {
         .await;
     }
 
-    /// Counts a connection that is open until `work` says why it is closed.
+    /// Counts a connection as open until `work` returns why it is closed.
     async fn until_closed(&self, work: impl Future<Output = Closed>) {
         self.metrics.connections_open().inc();
         let _open = OnDrop(|| self.metrics.connections_open().dec());

@@ -1,7 +1,7 @@
 //! Heads of requests: where one ends, and what it says (RFC 9112, sections 2 to 6).
 //!
-//! The syntax is `httparse`'s. What this adds is what decides how the body is framed, and there it
-//! refuses whatever two readers could understand in two ways.
+//! The syntax is `httparse`'s. This adds the framing of the body, and refuses everything that two
+//! parsers could understand in two ways.
 
 use std::mem::MaybeUninit;
 
@@ -20,7 +20,7 @@ const USUAL_HEADERS: usize = 32;
 /// The most bytes of empty lines before a head. Clients that send any send one.
 const MAX_EMPTY_BYTES: usize = 64;
 
-/// What a head may take.
+/// The limits of a head.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadLimits {
     pub(super) max_headers: usize,
@@ -32,9 +32,9 @@ pub(super) struct HeadLimits {
 pub(super) struct Head {
     pub(super) parts: Parts,
     pub(super) length: BodyLength,
-    /// Whether the client wants to use the connection again.
+    /// Whether the client wants to reuse the connection.
     pub(super) keep_alive: bool,
-    /// Whether the client waits for a word before it sends the body.
+    /// Whether the client waits for `100 Continue` before it sends the body.
     pub(super) expects_continue: bool,
 }
 
@@ -76,7 +76,7 @@ impl Heads {
                 input.advance(empty.len());
                 self.empty_bytes += empty.len();
             }
-            // Lines without end would keep the connection busy and no clock running.
+            // Endless empty lines would keep the connection busy without any time limit.
             if self.empty_bytes > MAX_EMPTY_BYTES {
                 return Err(answer::MALFORMED);
             }
@@ -89,7 +89,7 @@ impl Heads {
             if input.len() > limits.max_bytes {
                 return Err(too_large(input));
             }
-            // Most of what is no HTTP never has an end.
+            // Most input that is not HTTP never has an end.
             if self.searched == 0 && !input.is_empty() {
                 refuse_garbage(input, limits.max_headers)?;
             }
@@ -120,7 +120,7 @@ fn end_of_head(bytes: &[u8], searched: usize) -> Option<usize> {
     None
 }
 
-/// What is too large about a head that is.
+/// Which part of a head is too large.
 fn too_large(head: &[u8]) -> Answer {
     match memchr(b'\n', head) {
         Some(_) => answer::HEADERS_TOO_LARGE,
@@ -128,7 +128,7 @@ fn too_large(head: &[u8]) -> Answer {
     }
 }
 
-/// Refuses the beginning of what is no request.
+/// Refuses input that does not begin as a request.
 fn refuse_garbage(bytes: &[u8], max_headers: usize) -> Result<(), Answer> {
     let mut headers = vec![httparse::EMPTY_HEADER; max_headers];
     match httparse::Request::new(&mut headers).parse(bytes) {
@@ -255,7 +255,7 @@ impl Facts {
             (None, 0) => Ok(BodyLength::Bytes(0)),
             (Some(ContentLength::Bytes(bytes)), 0) => Ok(BodyLength::Bytes(bytes)),
             (Some(ContentLength::Malformed), 0) => Err(answer::MALFORMED),
-            // A proxy that trusts the other would take the rest of the body for the next request.
+            // A proxy that trusts the other length would take the rest of the body for the next request.
             (Some(_), _) => Err(answer::AMBIGUOUS_LENGTH),
             // Several such headers are one list (RFC 9110, section 5.3), and of a list the last
             // coding alone would take a compressed body for a plain one.
@@ -267,7 +267,7 @@ impl Facts {
 
 fn content_length(value: &[u8]) -> ContentLength {
     let digits = str::from_utf8(value).ok().filter(|digits| {
-        // What would also parse is a sign.
+        // A sign would parse too.
         digits.bytes().all(|byte| byte.is_ascii_digit())
     });
     digits
@@ -282,7 +282,7 @@ fn has_token(list: &[u8], token: &[u8]) -> bool {
 }
 
 fn uri_refusal(error: &InvalidUri) -> Answer {
-    // The type tells its kinds apart by nothing but its words.
+    // The type's kinds differ only in their text.
     if error.to_string().contains("too long") {
         answer::URI_TOO_LONG
     } else {

@@ -1,8 +1,7 @@
 //! One client's connection: HTTP/2, each request to the [`StreamHandler`] (RFC 9113).
 //!
-//! `h2` has the frames and the flow control; what is here are the bounds of both, and the waits. A
-//! connection's requests run side by side on the connection's thread, each as a task of its
-//! own, and end with it.
+//! `h2` has the frames and the flow control; this sets their bounds, and adds timeouts. A connection's
+//! requests run concurrently on the connection's thread, each as a task of its own, and end with it.
 
 mod handler;
 mod stream;
@@ -42,21 +41,21 @@ const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
 /// The most bytes of one frame.
 const MAX_FRAME_BYTES: u32 = 64 << 10;
 
-/// What is taken of an answer before its client has made room for it.
+/// The bytes of an answer that are accepted before its client has made room for them.
 const SEND_BUFFER_BYTES: usize = 256 << 10;
 
 /// Requests that a client gave up before they were looked at: more than a few are an attack
 /// ("rapid reset").
 const MAX_UNSEEN_RESETS: usize = 20;
 
-/// Streams that had to be reset for what their client sent.
+/// Streams that were reset because of what their client sent.
 const MAX_ERROR_RESETS: usize = 100;
 
 /// Streams that this end has reset and whose late frames it still ignores.
 const MAX_REMEMBERED_RESETS: usize = 20;
 
-/// How long nothing may come of a connection that has requests before it is asked whether its client
-/// is there, and how long the answer may take.
+/// How long a connection with requests may be silent before its client gets a ping, and how long the
+/// answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 impl<H: StreamHandler> ConnectionProtocol for Http2<H> {
@@ -92,7 +91,7 @@ impl<H: StreamHandler> ConnectionProtocol for Http2<H> {
 enum Event {
     Request(Box<(Request<RecvStream>, SendResponse<Bytes>)>),
     Over(Closed),
-    /// Nothing came for as long as that may last.
+    /// Nothing was received for the time allowed.
     Silence,
 }
 
@@ -104,7 +103,7 @@ async fn run<H: StreamHandler>(
     let mut timer = Timer::default();
     let mut pings = connection.ping_pong();
     let mut awaits_pong = false;
-    // When something came last, as far as it is seen here: a request, a request's end, a pong.
+    // The last sign of life that is visible here: a request, a request's end, a pong.
     let mut last = Instant::now();
     // Whether an answer has been given to the library to send since the last silence.
     let mut has_answered = false;
@@ -140,14 +139,14 @@ async fn run<H: StreamHandler>(
                 awaits_pong = false;
                 last = Instant::now();
             }
-            let patience = match (requests.is_empty(), closing) {
+            let timeout = match (requests.is_empty(), closing) {
                 (true, None) => server.timeouts.idle,
-                // The end of an answer may be on its way still.
+                // The end of an answer may still be on its way.
                 (true, Some(_)) if has_answered => server.timeouts.write,
                 (true, Some(_)) => LINGER,
                 (false, _) => PING_INTERVAL,
             };
-            timer.poll(cx, last + patience).map(|()| Event::Silence)
+            timer.poll(cx, last + timeout).map(|()| Event::Silence)
         })
         .await;
         match event {
@@ -178,10 +177,10 @@ async fn run<H: StreamHandler>(
     }
 }
 
-/// Why a connection is over that failed.
+/// Why a connection failed.
 fn reason_of(error: &h2::Error) -> Closed {
     match error.get_io() {
-        // A client that leaves between two frames says no more than that.
+        // A client that leaves between two frames says only this.
         Some(io) if io.kind() == ErrorKind::InvalidData => Closed::Malformed,
         Some(_) => Closed::Io,
         None if error.is_remote() => Closed::Done,

@@ -20,9 +20,8 @@ pub(super) enum ShutdownPhase {
 
 /// The server's phase, which anyone may watch.
 ///
-/// Asking for it costs a read of memory that is hardly ever written. A watcher is listed once and stays
-/// so to its end: a list that were entered anew for each request would be what the threads of
-/// connections meet at most.
+/// Reading it costs a load of memory that is hardly ever written. A watcher registers once, for its whole
+/// life: registering for each request would be the most contended lock of the connection threads.
 #[derive(Debug)]
 pub(super) struct ShutdownPhases {
     phase: AtomicU8,

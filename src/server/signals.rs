@@ -1,4 +1,4 @@
-//! What the operating system asks of the process.
+//! Signals of the operating system.
 
 use std::io;
 
@@ -23,8 +23,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catches the signals; by itself that is all they do from now on, also as process 1 of a
-    /// container.
+    /// Catches the signals; from now on they have no other effect, also in process 1 of a container.
     ///
     /// # Errors
     /// If the system refuses.

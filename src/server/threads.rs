@@ -24,7 +24,7 @@ struct IoThread {
     runtime: Handle,
     /// How many connections it has.
     connections: Arc<AtomicUsize>,
-    /// When it was asked to give a sign; `None` once it has.
+    /// When it was asked for a sign of life; `None` once it has given one.
     asked_at: Arc<Mutex<Option<Instant>>>,
     /// Dropped to end it.
     _running: oneshot::Sender<()>,
@@ -42,8 +42,8 @@ impl IoThreads {
         })
     }
 
-    /// For how long the thread that has been busy for longest has not come back to its other tasks,
-    /// as far as calls of this tell: each asks for a sign of life.
+    /// How long the busiest thread has not returned to its other tasks, as far as calls of this function
+    /// show: each call asks for a sign of life.
     pub fn silent_for(&self, now: Instant) -> Duration {
         let silent = self.threads.iter().map(|thread| thread.silent_for(now));
         silent.max().unwrap_or_default()
@@ -72,7 +72,7 @@ fn lock(asked_at: &Mutex<Option<Instant>>) -> MutexGuard<'_, Option<Instant>> {
 }
 
 impl IoThread {
-    /// For how long it has owed a sign; if it owes none, it is asked for one.
+    /// How long it has owed a sign of life; if it owes none, it is asked for one.
     fn silent_for(&self, now: Instant) -> Duration {
         let asked_at = *lock(&self.asked_at).get_or_insert(now);
         if asked_at == now {

@@ -1,4 +1,4 @@
-//! Deadlines that mostly move on before they pass.
+//! Deadlines that are usually extended before they pass.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

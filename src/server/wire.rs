@@ -1,4 +1,4 @@
-//! A connection's bytes: what came and is not used yet, and what goes out.
+//! A connection's bytes: input that is not used yet, and output.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -16,14 +16,14 @@ use super::chunks::Chunks;
 use super::head::BodyLength;
 use super::timer::Timer;
 
-/// What is read at once where nothing says how much will come.
+/// The bytes of one read if the length is not known.
 const READ_BYTES: usize = 8 << 10;
-/// What is read at once ahead of a handler.
+/// The bytes of one read ahead of a handler.
 const AHEAD_READ_BYTES: usize = 1 << 10;
-/// The most that is read at once of a body that is known to be long.
+/// The most bytes of one read of a body that is known to be long.
 const LONG_READ_BYTES: usize = 64 << 10;
 
-/// What a client waits for that sent `Expect: 100-continue`.
+/// The answer that a client waits for after `Expect: 100-continue`.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A client's connection as the operating system, or TLS, gives it.
@@ -42,7 +42,7 @@ impl SharedWire {
 
     /// The wire. Both sides are parts of one task, so that neither ever waits for it.
     pub(super) fn lock(&self) -> MutexGuard<'_, Wire> {
-        // A panic between two bytes leaves the bytes as they are.
+        // A panic between two bytes leaves the bytes valid.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -106,14 +106,14 @@ impl Wire {
             BodyLength::Bytes(bytes) => BodyRest::Bytes(bytes),
             BodyLength::Chunked => BodyRest::Chunked(Chunks::Size),
         };
-        // Who sent some of it does not wait.
+        // A client that sent part of the body does not wait for the answer.
         let waits = expects_continue && !self.body.is_read() && self.input.is_empty();
         self.expects_continue = waits.then_some(0);
         self.request += 1;
         self.request
     }
 
-    /// The body, if all of it has been read and takes no copy.
+    /// The body, if it has been read in full and can be taken without a copy.
     pub(super) fn take_whole_body(&mut self) -> Option<Bytes> {
         let BodyRest::Bytes(length) = self.body else {
             return None;
@@ -176,7 +176,7 @@ impl Wire {
         }
     }
 
-    /// Takes what there is of the body off the input.
+    /// Takes the available part of the body off the input.
     fn next_of_body(&mut self) -> Result<Option<Bytes>, BodyBroken> {
         match &mut self.body {
             BodyRest::Bytes(left) => {
@@ -239,7 +239,7 @@ impl Wire {
     }
 }
 
-/// Why bytes did not go out.
+/// Why bytes were not sent.
 #[derive(Debug)]
 pub(super) enum WriteError {
     /// The transport failed.
@@ -248,8 +248,8 @@ pub(super) enum WriteError {
     Timeout,
 }
 
-/// The least that a client takes of a long answer, in bytes a second: slower ones hold memory that
-/// others need.
+/// The lowest rate at which a client may read a long answer, in bytes a second: slower clients hold
+/// memory that others need.
 const SLOWEST_BYTES_A_SECOND: u64 = 16 << 10;
 
 /// How long a client may take for this many bytes, if it never stalls.
@@ -257,12 +257,12 @@ pub(super) fn at_slowest(bytes: u64) -> Duration {
     Duration::from_secs(bytes / SLOWEST_BYTES_A_SECOND)
 }
 
-/// Writes a head and a body. The client may take nothing for `patience`, and the whole may take that
-/// and as long as the slowest client is allowed.
+/// Writes a head and a body. The client may stall for `timeout`, and the whole may take that plus the
+/// time of the slowest client allowed.
 pub(super) async fn write(
     wire: &SharedWire,
     timer: &mut Timer,
-    patience: Duration,
+    timeout: Duration,
     head: &[u8],
     body: &[u8],
 ) -> Result<(), WriteError> {
@@ -298,8 +298,8 @@ pub(super) async fn write(
                 }
                 Poll::Pending => {
                     let now = Instant::now();
-                    let latest = *latest.get_or_insert(now + patience + at_slowest(bytes));
-                    let until = *stalled_until.get_or_insert(now + patience);
+                    let latest = *latest.get_or_insert(now + timeout + at_slowest(bytes));
+                    let until = *stalled_until.get_or_insert(now + timeout);
                     ready!(timer.poll(cx, until.min(latest)));
                     return Poll::Ready(Err(WriteError::Timeout));
                 }
@@ -309,16 +309,16 @@ pub(super) async fn write(
     .await
 }
 
-/// Ends the connection from this side. `linger` more, and what the client still sends is read and
-/// forgotten until it ends it too: closing before resets the connection, and the reset can overtake
-/// the last answer. Both together take no longer than `patience`.
+/// Ends the connection from this side. For another `linger`, what the client still sends is read and
+/// discarded until it ends the connection too: closing earlier would reset the connection, and the reset
+/// can overtake the last answer. Both together take at most `timeout`.
 pub(super) async fn shut_down(
     wire: &SharedWire,
     timer: &mut Timer,
-    patience: Duration,
+    timeout: Duration,
     linger: bool,
 ) {
-    let until = Instant::now() + patience;
+    let until = Instant::now() + timeout;
     let mut is_shut_down = false;
     poll_fn(|cx| {
         let mut wire = wire.lock();
@@ -330,7 +330,7 @@ pub(super) async fn shut_down(
             }
         }
         loop {
-            // Before the read, which a client that never stops would keep busy for ever.
+            // Before the read, which a client that never stops sending would keep busy forever.
             if timer.poll(cx, until).is_ready() {
                 return Poll::Ready(());
             }

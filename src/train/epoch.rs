@@ -1,9 +1,9 @@
-//! Epochs of a training, and why there are no more.
+//! Epochs of a training, and why it ended.
 
-/// What an epoch came to.
+/// The result of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Epoch {
-    /// Which one, from 1 on.
+    /// Its number, from 1 on.
     pub number: usize,
     /// The mean loss of the rows learned from, each as its batch came.
     pub loss: f64,
@@ -20,6 +20,6 @@ pub enum Ending {
     Epochs,
     /// The validation loss no longer fell.
     Patience,
-    /// Whoever trains asked for it.
-    Asked,
+    /// The caller asked for it.
+    Requested,
 }

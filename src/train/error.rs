@@ -5,14 +5,14 @@ use std::{fmt, io};
 
 use crate::model::LoadError;
 
-/// Why a training ended without a model. Each message names the place and the mend.
+/// Why a training ended without a model. Each message names the place and the fix.
 #[derive(Debug)]
 pub enum TrainError {
     /// An option is wrong, by itself or for this table.
     Option {
         /// Its flag.
         flag: &'static str,
-        /// What was expected, what came, and the mend.
+        /// What was expected, what came, and how to fix it.
         problem: String,
     },
     /// The table is wrong.
@@ -21,7 +21,7 @@ pub enum TrainError {
         line: Option<u64>,
         /// The column's name; `None` where it concerns no column.
         column: Option<String>,
-        /// What was expected, what came, and the mend.
+        /// What was expected, what came, and how to fix it.
         problem: String,
     },
     /// A file cannot be read or written.
@@ -31,16 +31,16 @@ pub enum TrainError {
         /// What the system says.
         error: io::Error,
     },
-    /// The loss is no number any more.
+    /// The loss is no longer a finite number.
     Diverged {
         /// In which epoch.
         epoch: usize,
     },
-    /// It was told to end and to leave nothing.
+    /// The caller asked it to end without a model.
     Interrupted,
     /// The model does not load: a fault of this program.
     Load(LoadError),
-    /// The loaded model answers otherwise than the trained network: a fault of this program.
+    /// The loaded model's answers differ from the trained network's: a fault of this program.
     SelfCheck {
         /// An answer of the loaded model and that of the trained network; `None` if their numbers differ.
         pair: Option<(f32, f32)>,

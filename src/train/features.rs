@@ -14,19 +14,19 @@ use crate::model::{Column, ColumnKind};
 /// Every row that has a target, as a served model gets it.
 #[derive(Debug)]
 pub(super) struct Features {
-    pub(super) columns: Vec<Known>,
+    pub(super) columns: Vec<LearnedColumn>,
     /// One a feature.
     pub(super) names: Vec<String>,
-    /// What is taken off each feature, and by what the rest is divided.
+    /// What is subtracted from each feature, and what the difference is divided by.
     pub(super) mean: Vec<f32>,
     pub(super) scale: Vec<f32>,
     /// Row by row, as the model's clients send them.
     pub(super) values: Vec<f32>,
 }
 
-/// A column as training met it.
+/// A column, with what training learned of it.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct LearnedColumn {
     /// Its place in the table.
     pub(super) place: usize,
     pub(super) column: Column,
@@ -61,18 +61,21 @@ pub enum Statistics {
 }
 
 impl Features {
-    /// Encodes the rows; what stands in for missing numbers, and the scales, come from the training
-    /// rows alone.
+    /// Encodes the rows. The replacements for missing numbers and the scales come from the training rows
+    /// alone.
     pub(super) fn encode(
         table: &Table,
         inputs: &[Input],
         target: &Target,
         split: &Split,
     ) -> Result<Self, TrainError> {
-        let known = |input: &Input| Known::learn(table, input, target, split);
-        let columns: Vec<Known> = inputs.iter().map(known).collect::<Result<_, _>>()?;
+        let known = |input: &Input| LearnedColumn::learn(table, input, target, split);
+        let columns: Vec<LearnedColumn> = inputs.iter().map(known).collect::<Result<_, _>>()?;
         let mut features = Self {
-            names: columns.iter().flat_map(Known::feature_names).collect(),
+            names: columns
+                .iter()
+                .flat_map(LearnedColumn::feature_names)
+                .collect(),
             mean: Vec::new(),
             scale: Vec::new(),
             values: Vec::with_capacity(target.rows.len() * columns.len()),
@@ -132,12 +135,15 @@ impl Features {
 
     /// The columns as a model's configuration describes them.
     pub(super) fn configuration(&self) -> Value {
-        self.columns.iter().map(Known::configuration).collect()
+        self.columns
+            .iter()
+            .map(LearnedColumn::configuration)
+            .collect()
     }
 
     /// The columns and what training met in them, for the report.
     pub(super) fn described(&self) -> Vec<(String, ColumnKind, Statistics)> {
-        let described = |known: &Known| {
+        let described = |known: &LearnedColumn| {
             let column = &known.column;
             (
                 column.name.clone(),
@@ -149,7 +155,7 @@ impl Features {
     }
 }
 
-impl Known {
+impl LearnedColumn {
     /// Learns a column from the training rows.
     fn learn(
         table: &Table,
@@ -209,16 +215,16 @@ impl Known {
         }
     }
 
-    /// What is taken off the column's features, and by what the rest is divided.
+    /// What is subtracted from the column's features, and what the difference is divided by.
     fn normalisation(&self) -> (Vec<f32>, Vec<f32>) {
         match &self.statistics {
             Statistics::Number { mean, std, .. } => {
-                // A constant column is zero for the network whatever it is divided by.
+                // For the network a constant column is zero, with any divisor.
                 let scale = if *std > 0.0 { *std } else { 1.0 };
                 (vec![*mean], vec![scale])
             }
-            // 0 and 1 are of the right size already, and a rare category would become huge. One that
-            // every row has would be a second bias: taken off, it is zero for the network.
+            // 0 and 1 already have the right size, and a rare category would become huge. A category that every
+            // row has would be a second bias: with its mean subtracted it is zero for the network.
             Statistics::Categories { counts, .. } => {
                 let all: usize = counts.iter().sum();
                 let mean = |count: &usize| if *count == all { 1.0 } else { 0.0 };
@@ -280,7 +286,7 @@ impl Statistics {
     }
 }
 
-/// The number with the fewest digits that is read as this one again: 29.7 and not 29.700000762939453.
+/// The shortest number that reads back as this one: 29.7, not 29.700000762939453.
 pub(super) fn shortest(number: f32) -> f64 {
     number.to_string().parse().unwrap_or(f64::from(number))
 }

@@ -1,50 +1,50 @@
-//! Columns that hurt: constant, said twice, or knowing the target already.
+//! Columns that harm a model: constant, duplicated, or leaking the target.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 
-use super::features::{Features, Known};
+use super::features::{Features, LearnedColumn};
 use super::split::Split;
 use super::table::Table;
 use super::target::{Goal, Target};
 use crate::model::ColumnKind;
 
-/// A column takes away at least this part of the errors that are made without it: it leaks.
+/// A column leaks if by itself it removes at least this share of the errors made without it.
 const LEAK: f64 = 0.98;
 
-/// The fewest rows by which a column is judged: of few, a harmless one gets all right by chance.
+/// The fewest rows on which a column is judged: on few, a harmless column may be right by chance.
 const MIN_JUDGED_ROWS: usize = 10;
 
-/// Two columns whose correlation is at least this are one, in another unit.
+/// Two columns with at least this correlation are the same in another unit.
 const SAME: f64 = 0.9999;
 
 /// The most columns of numbers that are compared in pairs, and the most rows by which.
 const MAX_COMPARED_COLUMNS: usize = 500;
 const MAX_COMPARED_ROWS: usize = 1000;
 
-/// A column that hurts.
+/// A column that harms the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// Its name.
     pub column: String,
-    /// How it hurts.
+    /// How it harms the model.
     pub trouble: Trouble,
 }
 
-/// How a column hurts.
+/// How a column harms the model.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trouble {
     /// All rows learned from hold the same.
     Constant,
-    /// It says what another column says.
+    /// It has the same information as another column.
     Duplicate {
         /// The other's name.
         of: String,
         /// Whether cell by cell, or in another unit.
         is_exact: bool,
     },
-    /// By itself it tells the target almost perfectly: what is known only afterwards, most likely.
+    /// By itself it predicts the target almost perfectly: it is probably known only afterwards.
     Leak {
         /// The accuracy or R² of the rows that are held out, by this column alone.
         score: f64,
@@ -90,7 +90,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Looks for columns that hurt.
+/// Looks for columns that harm the model.
 pub(super) fn find(
     table: &Table,
     features: &Features,
@@ -142,11 +142,10 @@ fn counts(features: &Features, start: usize, width: usize) -> bool {
     width == 1 && rows >= MIN_JUDGED_ROWS && (1..rows).all(|row| value(row) == value(row - 1) + 1.0)
 }
 
-/// Whether a column tells the target by itself.
+/// Whether a column predicts the target by itself.
 ///
-/// Each row that is held out is given the target that the training rows with the nearest value have:
-/// their most frequent class, or their mean. That asks for no shape of the relation, and noise makes
-/// it fail, as it should.
+/// Each held-out row gets the target of the training rows with the nearest value: their most frequent
+/// class, or their mean. That assumes no form of the relation, and noise makes it fail, as it should.
 fn leak(
     features: &Features,
     target: &Target,
@@ -157,7 +156,7 @@ fn leak(
     if split.validation.len() < MIN_JUDGED_ROWS {
         return None;
     }
-    // Of categories the index is the value: the nearest of one that training met is itself.
+    // For categories the index is the value: the nearest to one that training saw is itself.
     let value = |row: usize| {
         let cell = &features.row(row)[start..start + width];
         match cell {
@@ -176,8 +175,8 @@ fn leak(
         .map(|group| (group[0].0, typical(target, group)))
         .collect();
     let answer = |value: f32| {
-        let behind = groups.partition_point(|group| group.0 < value);
-        let next = [behind.checked_sub(1), Some(behind)].into_iter().flatten();
+        let above = groups.partition_point(|group| group.0 < value);
+        let next = [above.checked_sub(1), Some(above)].into_iter().flatten();
         let nearest = next.filter_map(|index| groups.get(index));
         let nearest = nearest.min_by(|a, b| (a.0 - value).abs().total_cmp(&(b.0 - value).abs()));
         nearest.map_or(0.0, |group| group.1)
@@ -227,13 +226,13 @@ fn typical(target: &Target, rows: &[(f32, usize)]) -> f64 {
     most.map_or(0.0, |(&class, _)| class as f64)
 }
 
-/// Columns that say what one before them says.
+/// Columns with the same information as an earlier one.
 fn duplicates(
     table: &Table,
     features: &Features,
     target: &Target,
     split: &Split,
-    varying: &[(&Known, usize)],
+    varying: &[(&LearnedColumn, usize)],
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     if target.rows.len() < MIN_JUDGED_ROWS {
@@ -279,7 +278,7 @@ fn duplicates(
     findings
 }
 
-/// What two columns have in common if and only if they say the same in each row.
+/// A key that two columns share if and only if they are equal in each row.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Cells {
     /// The numbers' bits.
@@ -294,7 +293,7 @@ impl Cells {
         table: &Table,
         features: &Features,
         target: &Target,
-        known: &Known,
+        known: &LearnedColumn,
         start: usize,
     ) -> Self {
         let rows = 0..target.rows.len();

@@ -21,7 +21,7 @@ use crate::engine::kernels::{Isa, log_softmax};
 #[derive(Debug)]
 pub(super) struct Fit {
     pub(super) network: Network,
-    /// In which the target was learned.
+    /// The unit in which the target was learned.
     pub(super) unit: Unit,
     pub(super) history: Vec<Epoch>,
     /// The epoch whose weights these are.
@@ -30,8 +30,9 @@ pub(super) struct Fit {
 }
 
 impl Fit {
-    /// Trains until the epochs are over, the validation loss no longer falls, or the observer says so;
-    /// gives the weights of the epoch with the least validation loss, or of the last without one.
+    /// Trains until the epochs are over, the validation loss no longer falls, or the observer asks to stop.
+    /// Returns the weights of the epoch with the lowest validation loss, or of the last one without
+    /// validation rows.
     pub(super) fn run(
         features: &Features,
         target: &Target,
@@ -39,7 +40,7 @@ impl Fit {
         options: &Options,
         observer: &mut dyn Observer,
     ) -> Result<Self, TrainError> {
-        // Not the numbers that chose the rows again.
+        // Not the random numbers that chose the rows.
         let mut generator = StdRng::seed_from_u64(options.seed.wrapping_add(1));
         let vary = features.vary(&split.training);
         let outputs = target.goal.outputs();
@@ -98,7 +99,7 @@ impl Fit {
                 break;
             }
             if observer.stop() != Stop::No {
-                ending = Ending::Asked;
+                ending = Ending::Requested;
                 break;
             }
         }
@@ -146,7 +147,7 @@ impl Data<'_> {
                     *number = share * slope;
                 }
             }
-            // -log(p) of the class that the row has, of which the gradient by the logits is p, less 1 there.
+            // -log(p) of the row's class; its gradient by the logits is p, less 1 at that class.
             Goal::Multiclass(_) => {
                 let classes = values.ncols();
                 log_softmax(Isa::detect(), classes, numbers);
@@ -229,8 +230,8 @@ fn binary_cross_entropy(logit: f32, class: f32) -> (f32, f32) {
 /// An optimiser at work.
 struct Steps {
     optimizer: Optimizer,
-    /// What it remembers of earlier gradients of each layer: their mean or the velocity, and the mean of
-    /// their squares.
+    /// Its state from earlier gradients of each layer: their mean or the velocity, and the mean of their
+    /// squares.
     first: Vec<Dense>,
     second: Vec<Dense>,
     taken: i32,

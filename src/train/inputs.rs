@@ -10,10 +10,10 @@ use super::table::{Table, TextColumn};
 use super::target::Target;
 use crate::spelling::excerpt;
 
-/// Texts of more different values than this are no categories unless an option says so.
+/// Text columns with more distinct values than this are not categories unless an option says so.
 const MAX_GUESSED_CATEGORIES: usize = 50;
 
-/// The most categories of a column that an option says has some.
+/// The most categories of a column that an option declares as categories.
 const MAX_CATEGORIES: usize = 1000;
 
 /// The most features of a row.
@@ -66,20 +66,20 @@ pub(super) fn choose(
             continue;
         }
         let seen = match (ignored.contains(&column), forced.contains(&column)) {
-            (true, _) => Seen::LeftOut("--ignore says so".to_owned()),
+            (true, _) => Contents::LeftOut("--ignore says so".to_owned()),
             (_, true) => forced_categories(text, target)?,
             _ => guess(table, text, target)?,
         };
         match seen {
-            Seen::Numbers => inputs.push(Input {
+            Contents::Numbers => inputs.push(Input {
                 column,
                 categories: None,
             }),
-            Seen::Categories(categories) => inputs.push(Input {
+            Contents::Categories(categories) => inputs.push(Input {
                 column,
                 categories: Some(categories),
             }),
-            Seen::LeftOut(why) => left_out.push(LeftOut {
+            Contents::LeftOut(why) => left_out.push(LeftOut {
                 name: text.name.clone(),
                 why,
             }),
@@ -90,13 +90,13 @@ pub(super) fn choose(
 }
 
 /// What a column's cells hold.
-enum Seen {
+enum Contents {
     Numbers,
     Categories(Vec<String>),
     LeftOut(String),
 }
 
-/// The columns that an option names, none of them the target's.
+/// The columns that an option names; the target is refused.
 fn named(
     table: &Table,
     target: &Target,
@@ -124,7 +124,7 @@ fn texts<'a>(text: &'a TextColumn, target: &Target) -> BTreeMap<&'a str, usize> 
     texts
 }
 
-fn forced_categories(text: &TextColumn, target: &Target) -> Result<Seen, TrainError> {
+fn forced_categories(text: &TextColumn, target: &Target) -> Result<Contents, TrainError> {
     let texts = texts(text, target);
     if texts.len() > MAX_CATEGORIES {
         return Err(TrainError::column(
@@ -139,9 +139,9 @@ fn forced_categories(text: &TextColumn, target: &Target) -> Result<Seen, TrainEr
     categories(text, texts)
 }
 
-fn categories(text: &TextColumn, texts: BTreeMap<&str, usize>) -> Result<Seen, TrainError> {
+fn categories(text: &TextColumn, texts: BTreeMap<&str, usize>) -> Result<Contents, TrainError> {
     if texts.keys().all(|category| category.is_empty()) {
-        return Ok(Seen::LeftOut("every cell is missing".to_owned()));
+        return Ok(Contents::LeftOut("every cell is missing".to_owned()));
     }
     let fits = |category: &&str| {
         text.name.len() + 1 + category.len() <= MAX_NAME_BYTES
@@ -157,13 +157,13 @@ fn categories(text: &TextColumn, texts: BTreeMap<&str, usize>) -> Result<Seen, T
             ),
         ));
     }
-    Ok(Seen::Categories(
+    Ok(Contents::Categories(
         texts.keys().map(|&category| category.to_owned()).collect(),
     ))
 }
 
-/// Tells by its cells what a column holds.
-fn guess(table: &Table, text: &TextColumn, target: &Target) -> Result<Seen, TrainError> {
+/// Guesses from its cells what a column holds.
+fn guess(table: &Table, text: &TextColumn, target: &Target) -> Result<Contents, TrainError> {
     let mut present = 0;
     let mut read = 0;
     let mut first_bad = None;
@@ -182,11 +182,11 @@ fn guess(table: &Table, text: &TextColumn, target: &Target) -> Result<Seen, Trai
     }
     let Some((row, error)) = first_bad else {
         return Ok(match present {
-            0 => Seen::LeftOut("every cell is missing".to_owned()),
-            _ => Seen::Numbers,
+            0 => Contents::LeftOut("every cell is missing".to_owned()),
+            _ => Contents::Numbers,
         });
     };
-    // A column of numbers with a slip in it must not become one of categories in silence.
+    // A column of numbers with a mistake in it must not silently become one of categories.
     if read * 2 > present {
         return Err(TrainError::cell(
             table.line(row),
@@ -201,9 +201,9 @@ fn guess(table: &Table, text: &TextColumn, target: &Target) -> Result<Seen, Trai
     }
     let texts = texts(text, target);
     let different = texts.len();
-    // Nearly every row its own: a name, an identifier, free text.
+    // Nearly every row differs: a name, an identifier, free text.
     if different > MAX_GUESSED_CATEGORIES || different > 10 && different * 2 > present {
-        return Ok(Seen::LeftOut(format!(
+        return Ok(Contents::LeftOut(format!(
             "its {present} cells hold {different} different texts, as names of rows do; --categories \
              {} takes them for categories",
             quoted(&text.name)

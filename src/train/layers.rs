@@ -1,4 +1,4 @@
-//! A network's hidden layers, as they are asked for.
+//! A network's hidden layers, as the options give them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::engine::kernels::{Activation as Elementwise, Isa};
 use crate::spelling::nearest;
 
-/// The most units of a layer and the most layers: enough for any table, little enough to fit.
+/// The most units of a layer and the most layers: enough for any table, few enough for memory.
 const MAX_UNITS: usize = 16_384;
 const MAX_LAYERS: usize = 64;
 
@@ -17,9 +17,9 @@ pub struct Layers(Vec<Hidden>);
 /// One dense layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hidden {
-    /// How many numbers it gives.
+    /// The number of its outputs.
     pub units: usize,
-    /// What each of them goes through.
+    /// The activation of each.
     pub activation: Activation,
 }
 
@@ -126,7 +126,7 @@ impl Activation {
         self.function.apply(Isa::detect(), values);
     }
 
-    /// The derivative at `x`, of which `y` is the value. At a corner it is that of the left side.
+    /// The derivative at `x`, where the function's value is `y`. At a corner it is that of the left side.
     pub(super) fn slope(self, x: f32, y: f32) -> f32 {
         (self.slope)(x, y)
     }

@@ -1,4 +1,4 @@
-//! A network of dense layers: as it is trained, as it is saved.
+//! A network of dense layers, for training and for saving.
 
 mod gradient;
 mod product;
@@ -13,8 +13,8 @@ use super::layers::{Activation, Layers};
 use super::target::{Goal, Target, mean_and_deviation};
 use crate::engine::kernels::{self, Isa};
 
-/// A dense layer: its weights `[out, in]` and its biases `[out]`; or what is known of each of them, such as
-/// a loss's gradient.
+/// A dense layer: its weights `[out, in]` and its biases `[out]`; or a number for each of them, such as a
+/// loss's gradient.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Dense {
     pub(super) weight: Array2<f32>,
@@ -54,9 +54,9 @@ pub(super) struct Network {
 
 /// A pass of rows through a network, from which gradients are computed.
 pub(super) struct Pass {
-    /// What each layer is given, `[rows, in]`.
+    /// The input of each layer, `[rows, in]`.
     inputs: Vec<Array2<f32>>,
-    /// What each layer but the last gives before its activation, `[rows, out]`.
+    /// The output of each layer but the last before its activation, `[rows, out]`.
     sums: Vec<Array2<f32>>,
     /// The last layer's numbers: logits, or the standardised target.
     pub(super) values: Array2<f32>,
@@ -64,7 +64,7 @@ pub(super) struct Pass {
 
 impl Network {
     /// A network of random weights: uniform within ±√(6 / (in + out)) (Glorot and Bengio 2010, eq. 16),
-    /// and zero for features that never vary, of which nothing can be learned.
+    /// and zero for features that never vary, from which nothing can be learned.
     pub(super) fn random(
         vary: &[bool],
         layers: &Layers,

@@ -1,8 +1,8 @@
-//! Who watches a training.
+//! The observer of a training.
 
 use super::epoch::Epoch;
 
-/// How urgently the one who trains wants it to end.
+/// How urgently the caller wants it to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
     /// Not at all.
@@ -13,9 +13,9 @@ pub enum Stop {
     Abandon,
 }
 
-/// Who watches a training, and may end it.
+/// Watches a training, and may end it.
 pub trait Observer {
-    /// Something was decided that the options leave open.
+    /// A decision was made that the options left open.
     fn said(&mut self, line: &str);
     /// An epoch is done.
     fn epoch(&mut self, epoch: &Epoch);

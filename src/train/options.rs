@@ -1,4 +1,4 @@
-//! What a training is asked for.
+//! The options of a training.
 
 use std::path::PathBuf;
 
@@ -16,13 +16,13 @@ pub struct Options {
     pub target: String,
     /// The model's directory, for example `models/churn`.
     pub out: PathBuf,
-    /// What to learn; `None` tells by the target.
+    /// What to learn; `None` guesses from the target.
     pub task: Option<TaskName>,
-    /// Columns that hold categories, whatever they look like.
+    /// Columns that hold categories, even if they look like numbers.
     pub categories: Vec<String>,
     /// Columns that are not looked at.
     pub ignore: Vec<String>,
-    /// Texts that mean a missing value, beside the empty one.
+    /// Texts that mean a missing value, in addition to the empty one.
     pub missing: Vec<String>,
     /// The layers before the last.
     pub layers: Layers,
@@ -36,7 +36,7 @@ pub struct Options {
     pub patience: usize,
     /// The part of the rows that is held out.
     pub validation: f64,
-    /// What all chance comes from.
+    /// The seed of all random choices.
     pub seed: u64,
     /// What the model does, for people.
     pub description: Option<String>,
@@ -67,15 +67,14 @@ pub enum Optimizer {
     Sgd {
         /// The length of a step.
         learning_rate: f64,
-        /// The part of the last step that goes on.
+        /// The momentum: the share of the last step that is kept.
         momentum: f64,
         /// The part of a weight that is added to its gradient.
         weight_decay: f64,
     },
 }
 
-/// What is done if an option does not say otherwise: enough for tables of some thousand rows, and a
-/// minute or so.
+/// The defaults: enough for tables of some thousand rows, in a minute or so.
 pub const LAYERS: &str = "32:relu,16:relu";
 /// The part of the rows that is held out.
 pub const VALIDATION: f64 = 0.2;
@@ -87,7 +86,7 @@ pub const EPOCHS: usize = 300;
 pub const PATIENCE: usize = 30;
 
 impl Optimizer {
-    /// AdamW, with what is not given as it suits most tables.
+    /// AdamW, with defaults for most tables.
     #[must_use]
     pub fn adamw(learning_rate: Option<f64>, weight_decay: Option<f64>) -> Self {
         Self::AdamW {
@@ -96,7 +95,7 @@ impl Optimizer {
         }
     }
 
-    /// Gradient descent, with what is not given as it suits most tables.
+    /// Gradient descent, with defaults for most tables.
     #[must_use]
     pub fn sgd(
         learning_rate: Option<f64>,

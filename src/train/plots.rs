@@ -177,7 +177,7 @@ pub(super) fn confusion(labels: &[String], counts: &[Vec<usize>]) -> String {
                 } else {
                     VALIDATION
                 };
-                // The root shows single errors beside thousands of hits.
+                // The root keeps single errors visible next to thousands of hits.
                 let strength = (count as f64 / most).sqrt() * 0.85;
                 let cell = [(x, y), (x + 1.0, y + 1.0)];
                 chart.draw_series([

@@ -1,4 +1,4 @@
-//! What there is to say of a training: as text, as JSON, as a page.
+//! The report of a training: as text, as JSON, as a page.
 
 use std::fmt::Write as _;
 
@@ -15,13 +15,13 @@ use super::score::{Classification, QUANTILES, Regression, Score};
 use super::target::Goal;
 use crate::model::ColumnKind;
 
-/// The most classes of which the terminal shows a confusion matrix.
+/// The most classes for which the terminal shows a confusion matrix.
 const MAX_SHOWN_CLASSES: usize = 20;
 
-/// A class with less than this part of its fair share of the rows is told.
+/// A class with less than this part of its fair share of the rows gets a warning.
 const RARE: f64 = 0.2;
 
-/// What there is to say of a training.
+/// The report of a training.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// What was asked for.
@@ -74,7 +74,7 @@ impl Report {
                 "the validation loss did not fall for {} more",
                 self.options.patience
             ),
-            Ending::Asked => "stopped as asked".to_owned(),
+            Ending::Requested => "stopped as asked".to_owned(),
         };
         let kept = match self.rows_of_validation {
             0 => "the last weights are kept".to_owned(),
@@ -118,7 +118,7 @@ impl Report {
         }
     }
 
-    /// What to look at before the model is used.
+    /// Warnings to read before the model is used.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.findings.iter().map(Finding::to_string).collect();
@@ -128,7 +128,7 @@ impl Report {
             let rows = training + held_out;
             if (rows as f64) < RARE * fair {
                 warnings.push(format!(
-                    "class {label:?} has {rows} of {total} rows: the score says little of it"
+                    "class {label:?} has {rows} of {total} rows: the score says little about it"
                 ));
             }
             if *held_out == 0 && self.rows_of_validation > 0 {
@@ -530,7 +530,7 @@ fn column_cells((name, kind, statistics): &(String, ColumnKind, Statistics)) -> 
     }
 }
 
-/// Text from the table without what would steer a terminal.
+/// Text from the table without characters that control a terminal.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|letter| if letter.is_control() { '�' } else { letter })
@@ -546,7 +546,7 @@ fn shortened(label: &str) -> String {
     }
 }
 
-/// A page of HTML in the making. Every text goes in escaped.
+/// An HTML page under construction. All text is escaped.
 struct Page(String);
 
 const STYLE: &str = "\
@@ -607,7 +607,7 @@ fn cells(tag: &str, texts: impl Iterator<Item = impl AsRef<str>>) -> String {
     format!("<tr>{}</tr>\n", cells.collect::<String>())
 }
 
-/// Text as it stands in HTML.
+/// Text escaped for HTML.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -629,7 +629,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_stand_escaped_in_the_page() {
+    fn texts_are_escaped_in_the_page() {
         let mut page = Page::new("<script>");
         page.paragraph("a & b");
         page.list([String::from("\"'")].into_iter());
@@ -647,7 +647,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_stand_escaped_in_plots() {
+    fn labels_are_escaped_in_plots() {
         let labels = ["<b>".to_owned(), "&\"'".to_owned()];
         let plot = plots::confusion(&labels, &[vec![1, 2], vec![0, 3]]);
         assert!(

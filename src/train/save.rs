@@ -1,4 +1,4 @@
-//! A trained network as a model directory: written beside its place, tried there, moved in whole.
+//! A trained network as a model directory: written next to its place, tried there, then moved in one step.
 
 use ndarray::{Array1, ArrayD};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::model::publish::{Draft, Place};
 /// The name of the layer that standardises features.
 const SCALER: &str = "scaler";
 
-/// Writes the files that a server reads, and gives the body of a predict request too.
+/// Writes the files that a server reads, and returns the body of a predict request.
 pub(super) fn write(
     place: &Place,
     options: &Options,
@@ -37,7 +37,7 @@ pub(super) fn write(
     Ok((draft, example))
 }
 
-/// Adds what people read.
+/// Adds the files for people.
 pub(super) fn describe(draft: &Draft, name: &str, report: &Report) -> std::io::Result<()> {
     draft.file("training.json", pretty(&report.to_json()).as_bytes())?;
     draft.file("report.html", report.to_html(name).as_bytes())

@@ -3,7 +3,7 @@
 use super::split::Split;
 use super::target::{Goal, Target, mean_and_deviation};
 
-/// The quantiles of residuals that are told.
+/// The quantiles of residuals that are reported.
 pub(super) const QUANTILES: [f64; 7] = [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0];
 
 /// The most pairs of answer and truth that are kept for a plot.
@@ -21,7 +21,7 @@ pub enum Score {
 /// How good classes are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classification {
-    /// The part of the rows that got their class.
+    /// The share of the rows that got the right class.
     pub accuracy: f64,
     /// The accuracy of always answering the most frequent class of these rows.
     pub baseline: f64,
@@ -98,7 +98,7 @@ fn classification(
     rows: &[usize],
     classes: usize,
 ) -> Classification {
-    // Of a probability that was rounded to 0 the logarithm is that of the smallest that is not.
+    // A probability that was rounded to 0 counts as the smallest positive one.
     let logarithm = |probability: f32| f64::from(probability.max(f32::MIN_POSITIVE)).ln();
     let mut confusion = vec![vec![0; classes]; classes];
     let mut log_loss = 0.0;
@@ -230,7 +230,7 @@ mod tests {
         close(score.log_loss, expected);
         // Of 6 pairs 4 are in order, one is even: (0.2: 3) + (0.6: 0.75 over it, 0.6 even).
         close(score.auc.unwrap(), 4.5 / 6.0);
-        // Of one class alone no pair can be made.
+        // With one class there are no pairs.
         let Score::Classification(score) = Score::of(&target, &answers, &[2, 3]) else {
             panic!("classes");
         };

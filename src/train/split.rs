@@ -8,19 +8,19 @@ use super::error::TrainError;
 use super::options::Options;
 use super::target::{Goal, Target};
 
-/// The fewest rows of which some can be held out.
+/// The fewest rows from which some can be held out.
 const MIN_ROWS: usize = 10;
 
 /// The rows to learn from and those that are held out, by their places in [`Target::rows`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Split {
     pub(super) training: Vec<usize>,
-    /// None if nothing is held out.
+    /// Empty if nothing is held out.
     pub(super) validation: Vec<usize>,
 }
 
 impl Split {
-    /// Holds a part of the rows out: of each class the same part, at least one row and never all.
+    /// Holds a part of the rows out: the same share of each class, at least one row and never all.
     pub(super) fn of(target: &Target, options: &Options) -> Result<Self, TrainError> {
         let rows = target.rows.len();
         if options.validation == 0.0 {
@@ -49,12 +49,12 @@ impl Split {
         for mut group in groups(target) {
             group.shuffle(&mut generator);
             let wanted = (group.len() as f64 * options.validation).round() as usize;
-            // Of a class with one row there is nothing to hold out.
+            // A class with one row has nothing to hold out.
             let held_out = wanted.max(1).min(group.len() - 1);
             split.validation.extend(&group[..held_out]);
             split.training.extend(&group[held_out..]);
         }
-        // Else the rows would come class by class, whatever order they stood in.
+        // Else the rows would be grouped by class instead of in their original order.
         split.training.sort_unstable();
         split.validation.sort_unstable();
         Ok(split)

@@ -11,13 +11,13 @@ use super::observer::Stop;
 use super::options::Options;
 use crate::spelling::{excerpt, nearest};
 
-/// The most columns of a table: far from what a network of dense layers is good for.
+/// The most columns of a table: far more than suit a network of dense layers.
 const MAX_COLUMNS: usize = 10_000;
 
 /// The most bytes of a column's name: what a model's features may be named.
 const MAX_NAME_BYTES: usize = 256;
 
-/// Rows between two looks at whether to stop.
+/// Rows between two checks whether to stop.
 const ROWS_A_LOOK: u64 = 4096;
 
 /// A table, column by column.
@@ -149,7 +149,7 @@ impl Table {
         let found = self.columns.iter().position(|column| column.name == name);
         found.ok_or_else(|| {
             let names = || self.columns.iter().map(|column| column.name.as_str());
-            let mend = match nearest(name, names()) {
+            let hint = match nearest(name, names()) {
                 Some(near) => format!("did you mean {near:?}?"),
                 None => {
                     let shown: Vec<String> =
@@ -163,7 +163,7 @@ impl Table {
             };
             TrainError::option(
                 flag,
-                format!("the table has no column {}; {mend}", excerpt(name, 64)),
+                format!("the table has no column {}; {hint}", excerpt(name, 64)),
             )
         })
     }
@@ -235,7 +235,7 @@ fn ragged(record: &ByteRecord, line: u64, expected: usize) -> TrainError {
         .iter()
         .filter(|&&byte| byte == b'\n')
         .count();
-    let mend = match spans {
+    let hint = match spans {
         0 => "add or remove cells, and quote those that hold a comma".to_owned(),
         spans => format!(
             "a quoted cell goes over {} lines here; is a quote not closed?",
@@ -245,15 +245,15 @@ fn ragged(record: &ByteRecord, line: u64, expected: usize) -> TrainError {
     TrainError::line(
         line,
         format!(
-            "expected {expected} cells as in the header, got {}; {mend}",
+            "expected {expected} cells as in the header, got {}; {hint}",
             record.len()
         ),
     )
 }
 
-/// Watches the bytes that pass: counts the quotes, which come in pairs in a whole file of CSV, and keeps
-/// where each line begins that is not empty. The reader's own positions are those before the empty lines
-/// that it skips.
+/// Watches the bytes that pass: counts the quotes, which come in pairs in a whole CSV file, and records
+/// where each line that is not empty begins. The reader's own positions are before the empty lines that it
+/// skips.
 struct Watched<R> {
     source: R,
     quotes: u64,
@@ -261,7 +261,7 @@ struct Watched<R> {
     passed: u64,
     /// The number of the line that the next byte is on.
     line: u64,
-    /// Whether nothing has come of that line.
+    /// Whether no byte of that line has passed.
     is_empty: bool,
     /// (the byte at which a line begins, its number)
     starts: Vec<(u64, u64)>,

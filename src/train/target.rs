@@ -8,10 +8,10 @@ use super::options::{Options, TaskName};
 use super::table::{Table, TextColumn};
 use crate::spelling::excerpt;
 
-/// Whole numbers of at most so many different values are taken for classes.
+/// Whole numbers of at most this many different values are taken for classes.
 const MAX_GUESSED_CLASSES: usize = 20;
 
-/// The most classes: more of them are names of rows.
+/// The most classes: more would be identifiers of rows.
 const MAX_CLASSES: usize = 1000;
 
 /// The most bytes of a label, as a model's configuration has it.
@@ -29,7 +29,7 @@ pub enum Goal {
 }
 
 impl Goal {
-    /// The classes' names; none of a regression.
+    /// The classes' names; empty for a regression.
     #[must_use]
     pub fn labels(&self) -> &[String] {
         match self {
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_stand_in_order_and_a_number_is_one_class_however_it_is_written() {
+    fn classes_are_in_order_and_a_number_is_one_class_in_any_notation() {
         let numbers = target(&["10", "2", "2.0", "-0", "0", "1e1"], None);
         assert_eq!(numbers.goal.labels(), ["0", "2", "10"]);
         assert_eq!(numbers.values, [2.0, 1.0, 1.0, 0.0, 0.0, 2.0]);

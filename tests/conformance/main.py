@@ -82,7 +82,7 @@ def of_one_client(name: str, here: Site) -> int:
             print(json.dumps(asdict(call.run(here))), file=results, flush=True)
     finally:
         end_all()
-    # Threads of clients that do not end are nobody's loss.
+    # Threads of clients that do not end do not matter.
     os._exit(0)
 
 

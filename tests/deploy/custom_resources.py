@@ -50,9 +50,9 @@ def has(kind: str) -> bool:
 
 @cache
 def of_kind(kind: str, version: str) -> Schema:
-    """The schema of a kind; what it has of Kubernetes' own, a container for example, is strict and of this version.
+    """The schema of a kind; Kubernetes' own parts, a container for example, are strict and of this version.
 
-    Raises tools.Unavailable if the classes cannot be had."""
+    Raises tools.Unavailable if the classes are not available."""
     schemas = files("kubernetes_validate") / "kubernetes-json-schema"
     native = json.loads((schemas / f"v{version}-local-strict" / "_definitions.json").read_text())["$defs"]
     if kind in KSERVE:
@@ -82,7 +82,7 @@ def pydantic(module: Path, kind: str, native: Schema) -> Schema:
         match node:
             case ast.Constant(value=None):
                 return {"type": "null"}
-            # A class that stands below its use is named in quotes.
+            # A class that is defined below its use is named in quotes.
             case ast.Name(id=name) | ast.Constant(value=str(name)):
                 if name in classes:
                     define(name)

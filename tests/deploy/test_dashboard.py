@@ -82,7 +82,7 @@ def misfits(board: dict) -> list[str]:
 
 
 def lost(wanted: object, have: object, place: str) -> list[str]:
-    """Where something of `wanted` is not in `have`, which may hold defaults beside it."""
+    """Where something of `wanted` is not in `have`, which may hold defaults as well."""
     if isinstance(wanted, dict) and isinstance(have, dict):
         return [
             problem
@@ -154,9 +154,9 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap(board: dict) -> None:
         assert place["x"] >= 0 and place["x"] + place["w"] <= 24 and place["w"] > 0 and place["h"] > 0, panel["title"]
     for one, other in combinations(panels, 2):
         a, b = one["gridPos"], other["gridPos"]
-        beside = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
+        apart = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
         below = a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]
-        assert beside or below, f"{one['title']} and {other['title']} overlap"
+        assert apart or below, f"{one['title']} and {other['title']} overlap"
 
 
 def test_panels_say_what_they_show(board: dict) -> None:

@@ -169,8 +169,8 @@ def test_docker_stop_loses_nothing_and_ends_within_its_grace(samples_image: str,
             stop = threading.Thread(target=docker, args=("stop", "--time", "30", container.name))
             stop.start()
             wait_until(lambda: exchange(address, get("/v2/health/ready"), 2).status == 503, 10, "it drains")
-            # Until just before its delay is over: behind it Docker's own proxy still takes connections, and
-            # closes them without a word.
+            # Until just before its delay is over: afterwards Docker's own proxy still takes connections, and
+            # closes them without an answer.
             drains = time.monotonic()
             answered = clients.answered.value
             wait_until(lambda: time.monotonic() > drains + DRAIN_SECONDS - 1, DRAIN_SECONDS, "its delay is nearly over")

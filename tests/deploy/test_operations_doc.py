@@ -97,7 +97,7 @@ def test_prometheus_can_read_its_queries(text: str, promtool: str, known: dict[s
 
 
 def test_sizes_are_those_of_the_performance_page(text: str) -> None:
-    """Each time of a row stands there, or is a pass of 128 rows there; rows/s is what follows from it."""
+    """Each time of a row is on that page, or that of a pass of 128 rows is; rows/s follows from it."""
     measured = (ROOT / "docs" / "performance.md").read_text()
     engine = {(row[0], row[1]): float(row[2]) for row in table(section(measured, "Engine")) if len(row) == 9}
     network = ""

@@ -159,7 +159,7 @@ def test_a_pod_with_tls_has_it_for_clients_alone(image: str, tmp_path: Path) -> 
         unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
         with urllib.request.urlopen(f"https://{host}:{number}/v2/models/iris", context=unverified, timeout=5) as answer:
             assert answer.status == 200
-        assert not is_answered(container.address()), "nobody is answered in plain"
+        assert not is_answered(container.address()), "no one is answered in plain text"
         assert is_answered(container.address(8081), "/metrics")
 
 
@@ -203,7 +203,7 @@ def test_operators_get_in_by_the_pod_alone(image: str, tmp_path: Path) -> None:
 
 
 def test_a_pod_with_a_model_that_cannot_be_served_does_not_start(image: str, tmp_path: Path) -> None:
-    """Of an image of models: a rollout of it stops before an old pod goes."""
+    """From an image of models: its rollout stops before an old pod goes."""
     models = tmp_path / "repository"
     for name in ("good", "bad"):
         (models / name).mkdir(parents=True)
@@ -280,4 +280,4 @@ def test_kserves_runtime_for_grpc_speaks_http2_and_nothing_else(image: str, tmp_
             connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + empty_settings)
             settings = 4
             assert connection.recv(9)[3] == settings
-        assert not is_answered(container.address()), "HTTP/1.1 is for nobody outside"
+        assert not is_answered(container.address()), "HTTP/1.1 is not for clients"

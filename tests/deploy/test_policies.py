@@ -22,7 +22,7 @@ def remove(objects: Objects, kind: str) -> None:
     objects[:] = [item for item in objects if item["kind"] != kind]
 
 
-def beside(objects: Objects, track: str) -> Objects:
+def with_canary(objects: Objects, track: str) -> Objects:
     """With a canary whose pods have this track."""
     canary = copy.deepcopy(of_kind(objects, "Deployment")[0])
     canary["metadata"]["name"] = "canary"
@@ -102,26 +102,26 @@ BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
         lambda o: configure(o, "[limits]\nmax_inflight_body_bytes = 268435456"),
         "of 1073741824",
     ),
-    ("nobody_runs_as_root", lambda o: pod(o)["securityContext"].update(runAsNonRoot=False), "runAsNonRoot is False"),
-    ("nobody_runs_as_root", lambda o: container(o)["securityContext"].update(runAsUser=0), "runAsUser is 0"),
+    ("no_one_runs_as_root", lambda o: pod(o)["securityContext"].update(runAsNonRoot=False), "runAsNonRoot is False"),
+    ("no_one_runs_as_root", lambda o: container(o)["securityContext"].update(runAsUser=0), "runAsUser is 0"),
     (
-        "nobody_runs_as_root",
+        "no_one_runs_as_root",
         lambda o: container(o)["securityContext"]["capabilities"].update(add=["NET_RAW"]),
         "NET_RAW",
     ),
-    ("nobody_runs_as_root", lambda o: container(o)["securityContext"].pop("capabilities"), "capabilities is None"),
-    ("nobody_runs_as_root", lambda o: pod(o)["securityContext"].pop("seccompProfile"), "seccompProfile is None"),
+    ("no_one_runs_as_root", lambda o: container(o)["securityContext"].pop("capabilities"), "capabilities is None"),
+    ("no_one_runs_as_root", lambda o: pod(o)["securityContext"].pop("seccompProfile"), "seccompProfile is None"),
     (
-        "nobody_runs_as_root",
+        "no_one_runs_as_root",
         lambda o: container(o)["securityContext"].pop("readOnlyRootFilesystem"),
         "readOnlyRootFilesystem",
     ),
     (
-        "nobody_runs_as_root",
+        "no_one_runs_as_root",
         lambda o: container(o)["securityContext"].pop("allowPrivilegeEscalation"),
         "allowPrivilege",
     ),
-    ("nobody_runs_as_root", lambda o: pod(o).pop("automountServiceAccountToken"), "a token"),
+    ("no_one_runs_as_root", lambda o: pod(o).pop("automountServiceAccountToken"), "a token"),
     ("images_are_pinned", lambda o: container(o).update(image="registry:5000/safeserve"), "changes by itself"),
     ("images_are_pinned", lambda o: container(o).update(image="a/safeserve:latest"), "changes by itself"),
     (
@@ -165,21 +165,21 @@ BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
     ),
     (
         "selectors_match",
-        lambda o: first(beside(o, "canary"), "Deployment")["selector"]["matchLabels"].pop("track"),
+        lambda o: first(with_canary(o, "canary"), "Deployment")["selector"]["matchLabels"].pop("track"),
         "Deployment/safeserve: counts the pods of Deployment/canary",
     ),
     (
         "selectors_match",
-        lambda o: first(beside(o, "canary"), "PodDisruptionBudget")["selector"]["matchLabels"].pop("track"),
+        lambda o: first(with_canary(o, "canary"), "PodDisruptionBudget")["selector"]["matchLabels"].pop("track"),
         "PodDisruptionBudget/safeserve: counts the pods of Deployment/canary",
     ),
-    ("selectors_match", lambda o: beside(o, "stable"), "Deployment/canary: does not select"),
-    ("ports_exist", lambda o: container(o)["ports"].pop(), "port operations is none of"),
-    ("ports_exist", lambda o: first(o, "Service")["ports"][0].update(targetPort=8088), "port 8088 is none of"),
+    ("selectors_match", lambda o: with_canary(o, "stable"), "Deployment/canary: does not select"),
+    ("ports_exist", lambda o: container(o)["ports"].pop(), "port operations is not one of"),
+    ("ports_exist", lambda o: first(o, "Service")["ports"][0].update(targetPort=8088), "port 8088 is not one of"),
     (
         "ports_exist",
         lambda o: first(o, "NetworkPolicy")["ingress"][0]["ports"][0].update(port="web"),
-        "port web is none of",
+        "port web is not one of",
     ),
     (
         "ports_exist",
@@ -189,7 +189,7 @@ BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
     (
         "ports_exist",
         lambda o: first(o, "ServiceMonitor")["endpoints"][0].update(port="http"),
-        "port http is none of Service",
+        "port http is not one of Service",
     ),
     ("ports_exist", lambda o: configure(o, '[operations]\nbind = "0.0.0.0:8082"'), "operations.bind is '0.0.0.0:8082'"),
     (
@@ -245,7 +245,7 @@ BREAKS: list[tuple[str, Callable[[Objects], object], str]] = [
     ("replicas_have_one_owner", lambda o: deployment(o).update(replicas=3), "each apply sets back"),
     (
         "replicas_have_one_owner",
-        lambda o: beside(o, "canary")[-1]["spec"].pop("replicas"),
+        lambda o: with_canary(o, "canary")[-1]["spec"].pop("replicas"),
         "Deployment/canary: a canary with no number of replicas",
     ),
     ("replicas_have_one_owner", lambda o: remove(o, "HorizontalPodAutoscaler"), "a single replica"),

@@ -70,7 +70,7 @@ def test_a_killed_replica_fails_nothing_after_a_second_and_an_alert_names_it(sta
     wait_until(lambda: not is_down(), 60, "the alert ends", INTERVAL)
 
 
-def test_a_paused_replica_fails_nothing_and_holds_up_nobody_once_it_is_noticed(stack: Stack) -> None:
+def test_a_paused_replica_fails_nothing_and_delays_no_one_once_it_is_noticed(stack: Stack) -> None:
     container = stack.containers["replica-3"]
     with steady(stack, REQUESTS_A_SECOND) as stop:
         docker("pause", container)

@@ -42,7 +42,7 @@ def torch_case(
     rows: np.ndarray,
     weights: Tensors | None = None,
 ) -> None:
-    """A model of one input, whose layers stand as in `module`.
+    """A model of one input, whose layers are in the order of `module`.
 
     `weights` says under which names and in which layout to store those of a module that has its
     values already; without it they are made up and stored as PyTorch does.

@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 MODELS = Path(__file__).parents[2] / "models"
 FOLDER = Path(__file__).parent / "models"
-ROWS = 64  # of those held out, as far as there are so many
+ROWS = 64  # at most, of those held out
 
 
 def script(name: str) -> dict[str, Any]:

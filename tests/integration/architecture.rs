@@ -1,4 +1,4 @@
-//! What ARCHITECTURE.md says of the layers, held: who may import whom, and what a layer never names.
+//! Checks what ARCHITECTURE.md says about layers: which may import which, and what a layer never names.
 
 mod circles;
 mod paths;
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One file of the crate, its tests apart.
+/// One file of the crate, without its tests.
 struct Module {
     /// `engine/ops/gemm` for `src/engine/ops/gemm.rs`.
     path: String,
@@ -97,7 +97,7 @@ fn layers() -> BTreeMap<String, BTreeSet<String>> {
             .expect("each line is `layer -> layers`");
         for layer in names(importers) {
             let twice = layers.insert(layer, names(imported).into_iter().collect());
-            assert!(twice.is_none(), "a layer stands twice: {line}");
+            assert!(twice.is_none(), "a layer appears twice: {line}");
         }
     }
     layers
@@ -128,7 +128,7 @@ fn modules_import_what_the_table_of_layers_says_and_it_says_no_more() {
             if target == layer {
                 continue;
             }
-            // Who may import a layer may import what is inside it, unless itself lies there.
+            // A layer that may import another may import what is inside it, unless it is inside it itself.
             let granted = layers[layer]
                 .iter()
                 .find(|granted| is_in(&import, granted) && !is_in(path, granted))
@@ -207,8 +207,8 @@ fn the_engine_knows_no_file_clock_environment_thread_async_or_wire_format() {
         for path in module.outside() {
             let of_std = foreign.iter().any(|foreign| is_in(&path, foreign));
             let root = path.split('/').next().unwrap();
-            // Arrays and numbers of 16 bits are what it is made of, and one file asks the system
-            // for pages.
+            // Arrays and 16-bit numbers are its data types, and one file asks the system for
+            // pages.
             let is_of_numbers = ["ndarray", "half"].contains(&root);
             let asks_for_pages = module.path == "engine/kernels/pages" && root == "libc";
             pages |= asks_for_pages;
@@ -231,9 +231,9 @@ fn only_the_model_layer_reads_weights() {
     }
 }
 
-/// Whoever sets the clock must not expire a request, so waiting and measuring go by `Instant`. The
-/// wall clock is for who reads it: the index of models, their statistics, when they were loaded, and
-/// the date of each answer.
+/// A change of the clock must not expire a request, so waiting and measuring use `Instant`. The wall
+/// clock is for people: the index of models, their statistics, when they were loaded, and the date of
+/// each answer.
 #[test]
 fn only_what_is_shown_reads_the_wall_clock() {
     for module in modules() {
@@ -251,7 +251,7 @@ fn only_what_is_shown_reads_the_wall_clock() {
 }
 
 #[test]
-fn unsafe_code_stands_only_in_the_kernels() {
+fn unsafe_code_is_only_in_the_kernels() {
     for module in modules() {
         if is_in(&module.path, "engine/kernels") {
             continue;

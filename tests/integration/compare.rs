@@ -46,13 +46,13 @@ fn compare(tensors: &[Stored], more: &[&str]) -> (Option<i32>, String, String) {
     said(&compare_in(model().path(), &safetensors(tensors), more))
 }
 
-/// The exit code, what stdout holds behind the table of models, and stderr.
+/// The exit code, what stdout holds after the table of models, and stderr.
 fn said(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let stdout = text(&output.stdout);
-    let behind = stdout.split_once("every model can be served\n");
-    let behind = behind.map_or_else(|| stdout.clone(), |(_, behind)| behind.to_owned());
-    (output.status.code(), behind, text(&output.stderr))
+    let after = stdout.split_once("every model can be served\n");
+    let after = after.map_or_else(|| stdout.clone(), |(_, after)| after.to_owned());
+    (output.status.code(), after, text(&output.stderr))
 }
 
 #[test]

@@ -200,7 +200,7 @@ async fn a_connection_that_sends_no_head_is_closed_at_the_header_timeout() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_at_the_idle_timeout_whatever_the_header_timeout() {
+async fn an_idle_connection_is_closed_at_the_idle_timeout_not_the_header_timeout() {
     let server = Running::start(&[
         "limits.idle_timeout_ms=50",
         "limits.header_timeout_ms=3600000",
@@ -314,7 +314,7 @@ async fn bad_framing_gets_a_json_error_and_a_closed_connection() {
         answer.starts_with("HTTP/1.1 4") && answer.contains("{\"error\":"),
         "{answer}"
     );
-    // Nobody else is touched.
+    // No one else is affected.
     let mut client = server.send(GET).await;
     assert!(
         read_answer(&mut client)
@@ -331,7 +331,7 @@ async fn only_a_single_transfer_coding_chunked_is_served() {
             .iter()
             .map(|coding| format!("Transfer-Encoding: {coding}\r\n"))
             .collect();
-        // The body is well-formed for who looks at `chunked` only.
+        // The body is well-formed for a parser that reads only `chunked`.
         format!(
             "POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n\
              3\r\nabc\r\n0\r\n\r\n"
@@ -391,7 +391,7 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn a_request_behind_an_ambiguous_one_is_never_answered() {
+async fn a_request_after_an_ambiguous_one_is_never_answered() {
     let server = Running::start(&[]).await;
     let answer = server
         .exchange(
@@ -504,7 +504,7 @@ async fn a_client_that_never_leaves_after_an_early_answer_holds_nothing() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_refused_with_its_address_and_the_mend() {
+async fn a_taken_port_is_refused_with_its_address_and_a_hint() {
     let server = Running::start(&[]).await;
     let config = config(&[&format!("server.bind={}", server.address)]);
     let lifecycle = Arc::new(Lifecycle::new());

@@ -1,4 +1,4 @@
-//! The committed corpus of the fuzzer, replayed: what it once found, and what reaches far.
+//! Replays the committed corpus of the fuzzer: past crashes, and inputs with high coverage.
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -26,10 +26,7 @@ fn no_input_of_the_corpus_breaks_a_promise() {
             }
         }
     }
-    assert!(
-        broken.is_empty(),
-        "what each broke stands above: {broken:?}"
-    );
+    assert!(broken.is_empty(), "what each broke is above: {broken:?}");
 }
 
 #[test]

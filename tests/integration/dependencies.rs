@@ -1,4 +1,4 @@
-//! The versions in `Cargo.lock`, against the lowest that have no published hole.
+//! The versions in `Cargo.lock`, against the lowest without a published vulnerability.
 
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn version(text: &str) -> [u64; 3] {
     };
     match (patch, pre_release) {
         (patch, false) => [major, minor, patch],
-        // No floor is a patch 0, so this is enough to stand before the release.
+        // No floor is a patch 0, so this is enough to come before the release.
         (patch, true) => [major, minor, patch.saturating_sub(1)],
     }
 }

@@ -26,18 +26,18 @@ use crate::parts;
 const ECHO: &str = r#"{"model_type":"sequential","inputs":[{"name":"x","shape":[1]}],
     "layers":[{"type":"activation","function":"linear"}]}"#;
 
-/// A server whose only worker stands at the gate.
-struct Held {
+/// A server whose only worker waits at the gate.
+struct HeldServer {
     address: SocketAddr,
     metrics: Metrics,
     served: Arc<Served>,
-    /// Its end would stop the server.
+    /// Dropping it would stop the server.
     _stop: oneshot::Sender<Stop>,
     _models: TempDir,
     gate: Gate,
 }
 
-impl Held {
+impl HeldServer {
     async fn start() -> Self {
         let (metrics, scheduler) = (parts::metrics(), parts::scheduler());
         let models = TempDir::new().unwrap();
@@ -108,8 +108,8 @@ impl Held {
         self.metric(r#"safeserve_rejections_total{model="echo",reason="cancelled",version="1"}"#)
     }
 
-    /// Waits for a state that the server's threads come to by themselves. The time only ends a test
-    /// that fails.
+    /// Waits for a state that the server's threads reach by themselves. The timeout only ends a test that
+    /// fails.
     async fn until(&self, state: &str, reached: impl Fn() -> bool) {
         let wait = async {
             while !reached() {
@@ -146,7 +146,7 @@ async fn read_to_end(client: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn rows_of_a_client_that_left_are_taken_out_of_the_queue_and_never_computed() {
-    let server = Held::start().await;
+    let server = HeldServer::start().await;
     let closing = server.send_rows(3).await;
     let resetting = server.send_rows(2).await;
     let mut staying = server.send_rows(1).await;
@@ -166,7 +166,7 @@ async fn rows_of_a_client_that_left_are_taken_out_of_the_queue_and_never_compute
         })
         .await;
 
-    // The worker goes on to what is left, which proves that it has passed the others' places.
+    // The worker continues with what is left, which proves that it has skipped the others.
     server.gate.open();
     let answer = read_to_end(&mut staying).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");

@@ -1,4 +1,4 @@
-//! A forward pass that lasts as long as a test wants, so that what comes meanwhile waits.
+//! A forward pass that lasts as long as a test wants, so that later requests wait.
 
 use std::pin::Pin;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -26,7 +26,7 @@ struct Gated {
 }
 
 impl Gate {
-    /// Has the scheduler's only worker stand at a gate.
+    /// Holds the scheduler's only worker at a gate.
     pub(super) fn hold(scheduler: &Arc<Scheduler>, metrics: &Metrics) -> Self {
         let (gate, engine) = Self::new();
         let settings = LaneSettings::default();
@@ -78,14 +78,14 @@ impl Operator for Gated {
 
 impl Kernel for Gated {
     fn run(&self, run: Run<'_>) {
-        // A gate that the test has dropped stands open.
+        // A gate that the test has dropped is open.
         let _ = self.enter.send(());
         let _ = self.may_leave.lock().unwrap().recv();
         run.output.copy_from_slice(run.inputs.get(0));
     }
 }
 
-/// Has a row of this lane taken by the worker; nobody waits for its answer.
+/// Has a row of this lane taken by the worker; no one waits for its answer.
 fn occupy(lane: Lane) {
     type Submitted = Pin<Box<dyn Future<Output = Result<InferResponse, InferError>> + Send>>;
     let mut submitted: Submitted = Box::pin(async move {

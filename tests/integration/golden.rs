@@ -11,12 +11,12 @@ use safetensors::SafeTensors;
 
 use crate::model_files::{Stored, directory};
 
-/// The answers of the framework beside a model.
+/// The framework's answers, stored next to a model.
 fn golden(path: &Path, model: &Model) -> Expected {
     Expected::read(path.to_str().unwrap(), &model.engine).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The outputs of which one number differs by more than its tolerance, each with the one furthest off.
+/// The outputs with a number that differs by more than its tolerance, each with the worst one.
 fn beyond(expected: &Expected, model: &Model, tolerance: impl Fn(f64) -> f64) -> Vec<String> {
     let furthest = expected.compare(&model.engine, tolerance);
     assert_eq!(furthest.len(), model.engine.outputs().len());

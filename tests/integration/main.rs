@@ -2,8 +2,8 @@
 
 // A failed step of a test fails the test; clippy knows test functions but not what they call.
 #![allow(clippy::unwrap_used)]
-// The fuzzer's library, which `corpus` includes, stands on the server of the tests in `http`, and that
-// on `parts`.
+// The fuzzer's library, which `corpus` includes, uses the server of the tests in `http`, and that uses
+// `parts`.
 #![allow(clippy::duplicate_mod)]
 
 mod architecture;

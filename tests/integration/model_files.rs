@@ -74,7 +74,7 @@ pub(crate) fn safetensors(tensors: &[Stored]) -> Vec<u8> {
     serialize(views, None).unwrap()
 }
 
-/// The bytes of a file with this header, right or wrong, and this many bytes of ones behind it.
+/// The bytes of a file with this header, right or wrong, followed by this many bytes of ones.
 pub(crate) fn with_header(header: &[u8], data_bytes: usize) -> Vec<u8> {
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header);

@@ -1,6 +1,6 @@
 //! Models that must not load, and what is said about each.
 //!
-//! Every case is one change to a model that does load. All messages stand in one snapshot, where
+//! Every case is one change to a model that does load. All messages are in one snapshot, where
 //! a reader can judge them: each names the file and the place in it, what was expected and what is
 //! there.
 

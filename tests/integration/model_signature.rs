@@ -58,7 +58,7 @@ fn classes_without_labels_are_named_by_their_index() {
 }
 
 #[test]
-fn a_classifier_offers_its_classes_and_their_labels_beside_the_scores() {
+fn a_classifier_offers_its_classes_and_their_labels_with_the_scores() {
     let keys = r#""task": "binary-classification", "labels": ["no", "yes"],"#;
     let signature = echo(1, keys).signature;
     let outputs: Vec<(&str, String, OutputSource)> = signature
@@ -79,7 +79,7 @@ fn a_classifier_offers_its_classes_and_their_labels_beside_the_scores() {
 }
 
 #[test]
-fn layers_may_stand_in_any_order() {
+fn layers_may_be_in_any_order() {
     let config = r#"{
       "model_type": "sequential",
       "inputs": [{"name": "x", "shape": [1]}],

@@ -1,5 +1,5 @@
-//! The largest networks load, and in no time: work that grew with the cube of the number of layers
-//! would keep these tests from ever ending.
+//! The largest networks load quickly: if work grew with the cube of the number of layers, these tests would
+//! never end.
 
 use safeserve::engine::{Batch, Workspace};
 use safeserve::model::Model;
@@ -52,8 +52,8 @@ fn as_many_rescalings_as_may_be_fold_into_one_product_on_either_side() {
     layers.push(DENSE.to_owned());
     let before = chain(&layers, &dense()).unwrap();
     layers.rotate_right(1);
-    let behind = chain(&layers, &dense()).unwrap();
-    for model in [before, behind] {
+    let after = chain(&layers, &dense()).unwrap();
+    for model in [before, after] {
         assert_eq!(answer(&model, 2.0), 6.25);
         assert_eq!(model.engine.steps(), 1);
     }
@@ -97,7 +97,7 @@ fn layers_from_the_last_to_the_first_load_as_well() {
 }
 
 #[test]
-fn many_branches_load_before_and_behind_where_they_meet() {
+fn many_branches_load_before_and_after_where_they_meet() {
     const BRANCHES: usize = 1000;
     let names: Vec<String> = (0..BRANCHES)
         .map(|index| format!("{:?}", index.to_string()))

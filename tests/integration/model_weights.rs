@@ -1,4 +1,4 @@
-//! Weights in their forms on disk, and what becomes of them in memory.
+//! Weights in their forms on disk, and in memory.
 
 use std::fs;
 
@@ -139,7 +139,7 @@ fn with_metadata(file: &[u8], metadata: &str) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), &*header, data].concat()
 }
 
-/// The format's own loader says which are right.
+/// The format's own loader decides which are valid.
 #[test]
 fn metadata_are_an_object_of_strings_or_the_file_is_refused() {
     let place = directory(CONFIG, &[]);
@@ -228,7 +228,7 @@ fn weights_in_16_bits_are_widened_without_loss() {
     }
 }
 
-/// One layer without a bias whose weights take many pieces to read, and none of its sizes is round.
+/// One layer without a bias whose weights take many pieces to read, and whose sizes are not round.
 const LARGE: [usize; 2] = [1031, 701];
 const LARGE_CONFIG: &str = r#"{
   "model_type": "sequential",
@@ -361,7 +361,7 @@ fn large_layers(datatype: Dtype) -> TempDir {
     directory(&config, &tensors)
 }
 
-/// The layer that is being packed is there twice, all others once. Weights of `BF16` take half of
+/// The layer that is being packed is in memory twice, all others once. Weights of `BF16` take half of
 /// what those of `F32` take, while they load and afterwards.
 #[test]
 fn loading_holds_the_weights_once_and_packing_adds_a_tenth_at_most() {

@@ -1,5 +1,4 @@
-//! `docs/models.md` says what is so: its configurations load, its lists are complete, its messages
-//! are real.
+//! `docs/models.md` is correct: its configurations load, its lists are complete, its messages are real.
 
 use std::fs;
 use std::path::Path;
@@ -19,23 +18,23 @@ fn page() -> String {
     read("docs/models.md")
 }
 
-/// The code blocks of a language, each with the text behind it up to the next code block.
+/// The code blocks of a language, each with the text after it up to the next code block.
 fn blocks<'a>(page: &'a str, language: &str) -> Vec<(&'a str, &'a str)> {
     page.split(&format!("\n```{language}\n"))
         .skip(1)
         .map(|rest| {
-            let (block, behind) = rest.split_once("\n```\n").unwrap();
-            (block, behind.split("\n```").next().unwrap())
+            let (block, after) = rest.split_once("\n```\n").unwrap();
+            (block, after.split("\n```").next().unwrap())
         })
         .collect()
 }
 
-/// The tensors in the table behind a configuration: `| name | datatype | shape |`.
-fn tensors(behind: &str) -> Vec<Stored> {
-    let rows = behind
+/// The tensors in the table after a configuration: `| name | datatype | shape |`.
+fn tensors(after: &str) -> Vec<Stored> {
+    let rows = after
         .trim_start()
         .strip_prefix("| Tensor | Datatype | Shape |\n|---|---|---|\n")
-        .expect("each configuration has its table of tensors right behind it");
+        .expect("each configuration has its table of tensors right after it");
     rows.lines()
         .take_while(|line| line.starts_with('|'))
         .map(|line| {
@@ -60,8 +59,8 @@ fn tensors(behind: &str) -> Vec<Stored> {
 fn examples() -> Vec<Model> {
     blocks(&page(), "json")
         .into_iter()
-        .map(|(config, behind)| {
-            let place = directory(config, &tensors(behind));
+        .map(|(config, after)| {
+            let place = directory(config, &tensors(after));
             Model::load("example", 1, place.path())
                 .unwrap_or_else(|error| panic!("{error}\n{config}"))
         })
@@ -137,7 +136,7 @@ fn the_examples_have_the_outputs_that_the_page_describes() {
     assert_eq!(passengers.signature.feature_names[4], "port=S");
 }
 
-/// The names that a message lists behind "expected one of: ".
+/// The names that a message lists after "expected one of: ".
 fn listed(config: &str) -> Vec<String> {
     let message = Model::load("m", 1, directory(config, &[]).path())
         .unwrap_err()

@@ -46,7 +46,7 @@ pub(super) fn repository(
     Arc::new(ModelRepository::open(settings, scheduler, metrics).unwrap())
 }
 
-/// Bounds for bodies of at most so many bytes; no time limit that a test could meet.
+/// Bounds for bodies of at most `max_body_bytes`; no time limit that a test could reach.
 pub(super) fn limits(max_body_bytes: usize) -> HttpLimits {
     HttpLimits {
         max_body_bytes,

@@ -75,7 +75,7 @@ impl Serving {
         }
     }
 
-    /// The address of a listener that the log tells of, by the setting that it is of.
+    /// The address of a listener from the log, by its setting.
     pub(super) fn listener(&mut self, setting: &str) -> SocketAddr {
         loop {
             let mut line = String::new();
@@ -240,7 +240,7 @@ fn sigterm_under_load_loses_no_request() {
         first_answers.recv().unwrap();
     }
     server.signal("TERM");
-    // Each client ends with an answer that asks it to close, and none without an answer.
+    // Each client's last answer asks it to close, and no request goes unanswered.
     let answers: u32 = clients
         .into_iter()
         .map(|client| client.join().unwrap())
@@ -349,7 +349,7 @@ fn a_loaded_model_takes_little_more_than_its_weights() {
         resident <= allowed,
         "{resident} bytes resident for {weight_bytes} bytes of weights; at most {allowed}"
     );
-    // The floor shows that the reading is of a process that does hold the weights.
+    // The lower bound shows that the measured process holds the weights.
     assert!(resident >= weight_bytes as f64, "{resident}");
 }
 
@@ -438,7 +438,7 @@ fn a_taken_port_ends_with_4() {
     );
 }
 
-/// A repository of one sample and one broken copy of it.
+/// A repository of one sample and a broken copy.
 fn repository_with_a_bad_model() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/iris/1");

@@ -1,4 +1,4 @@
-//! The whole program while its models change: what comes, changes and goes is taken up by itself.
+//! The whole program while its models change: it follows additions, changes and removals by itself.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -30,8 +30,8 @@ fn serve(settings: &[&str]) -> (TempDir, Serving) {
 }
 
 impl Serving {
-    /// Asks until the answer is as wanted. All the while the server is ready, and the model that
-    /// nobody touches answers.
+    /// Asks until the answer is as wanted. All the while the server is ready, and the model that is not
+    /// changed answers.
     fn until(&self, path: &str, is_wanted: impl Fn(&str) -> bool) -> String {
         loop {
             let answer = self.get(path);
@@ -67,13 +67,13 @@ impl Serving {
     }
 }
 
-/// Nothing is looked at but what the file system reports.
+/// Only what the file system reports is read.
 #[test]
 fn a_change_that_the_file_system_reports_is_taken_up() {
     let (root, server) = serve(&["models.poll_interval_ms=0", "models.settle_ms=0"]);
     let path = |name: &str| root.path().join(name);
 
-    // A directory moved in, then another beside it.
+    // A directory moved in, then another next to it.
     write_model(&path(".staged"), 2);
     fs::create_dir(path("m")).unwrap();
     fs::rename(path(".staged"), path("m/1")).unwrap();
@@ -82,7 +82,7 @@ fn a_change_that_the_file_system_reports_is_taken_up() {
     fs::rename(path(".staged"), path("m/2")).unwrap();
     server.until_predicts("m", 3.0);
 
-    // A file put in the place of another, and one that is no good.
+    // A file in the place of another, and an invalid one.
     write_model(&path(".staged"), 4);
     fs::rename(path(".staged/config.json"), path("m/2/config.json")).unwrap();
     server.until_predicts("m", 4.0);
@@ -93,7 +93,7 @@ fn a_change_that_the_file_system_reports_is_taken_up() {
     assert_eq!(server.predict("m"), Some(4.0));
     assert!(server.value("safeserve_model_loads_total{result=\"refused\"}") >= 1.0);
 
-    // The newest goes, then the model.
+    // The newest version is removed, then the model.
     fs::remove_dir_all(path("m/2")).unwrap();
     server.until_predicts("m", 2.0);
     fs::remove_dir_all(path("m")).unwrap();
@@ -112,9 +112,9 @@ fn a_change_that_the_file_system_reports_is_taken_up() {
     server.until_predicts("k", 6.0);
 }
 
-/// A link far away says nothing to those who watch the repository.
+/// A change behind a link outside of the repository is not reported.
 #[test]
-fn a_change_that_nobody_reports_is_taken_up_by_looking_now_and_then() {
+fn a_change_that_is_not_reported_is_found_by_polling() {
     let (root, server) = serve(&["models.poll_interval_ms=10", "models.settle_ms=0"]);
     let elsewhere = TempDir::new().unwrap();
     for (name, scale) in [("a", 2), ("b", 3)] {

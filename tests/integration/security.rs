@@ -1,4 +1,4 @@
-//! Keys, certificates and the listeners beside the clients', as the program has them.
+//! Keys, certificates and the listeners apart from the clients', in the real program.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -141,7 +141,7 @@ fn status(answer: &str) -> u16 {
         .unwrap_or_else(|| panic!("{answer}"))
 }
 
-/// Replaces a file as a careful person does.
+/// Replaces a file by a rename.
 fn replace(file: &Path, text: &str) {
     let new = file.with_extension("new");
     fs::write(&new, text).unwrap();
@@ -385,7 +385,7 @@ impl Authority {
     }
 }
 
-/// A connection to who has a certificate of this authority.
+/// A connection that accepts certificates of this authority.
 fn tls(
     address: SocketAddr,
     authority: &str,
@@ -458,7 +458,7 @@ fn certificates_are_read_again_and_open_connections_keep_theirs() {
         status(&String::from_utf8(head).unwrap())
     };
     assert_eq!(ask(&mut open), 200);
-    // Who does not speak TLS is let go, and counted.
+    // A client without TLS is disconnected, and counted.
     let mut plain = TcpStream::connect(clients).unwrap();
     plain
         .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -541,7 +541,7 @@ fn every_answer_says_its_length_once_and_the_same_to_head() {
 }
 
 #[test]
-fn a_signal_behind_an_operators_drain_ends_nothing_early() {
+fn a_signal_after_an_operators_drain_ends_nothing_early() {
     let (mut server, _keys) = Serving::with_operators("server.drain_delay_ms=3600000");
     let drained = post(server.admin.unwrap(), "/admin/drain", &bearer(KEY));
     assert_eq!(status(&drained), 200);

@@ -1,5 +1,5 @@
-//! `safeserve train` from its library's side: what is refused and how it is said, what is written, and
-//! that the same seed gives the same bytes.
+//! `safeserve train` through its library: refusals and their messages, the written files, and that the same
+//! seed gives the same bytes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use safeserve::train::{
 };
 use tempfile::TempDir;
 
-/// Remembers what it was told; asks for an end after so many epochs.
+/// Records what it is told; asks for an end after a number of epochs.
 #[derive(Default)]
 struct Watcher {
     said: Vec<String>,
@@ -296,7 +296,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn what_cannot_be_learned_from_is_refused_with_its_place_and_the_mend() {
+fn what_cannot_be_learned_from_is_refused_with_its_place_and_a_hint() {
     let mut text = String::new();
     for (claim, file, change) in cases() {
         let (root, mut options) = table(file);
@@ -396,7 +396,7 @@ fn the_model_is_whole_and_each_training_adds_a_version() {
             "training.json"
         ]
     );
-    // A gap in the numbers is not filled, and what is no version counts for none.
+    // A gap in the numbers is not filled, and other directories do not count.
     fs::create_dir_all(options.out.join("7")).unwrap();
     fs::create_dir_all(options.out.join(".9")).unwrap();
     fs::create_dir_all(options.out.join("x")).unwrap();

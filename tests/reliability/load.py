@@ -1,7 +1,7 @@
 """A load generator: keep-alive clients, one request at a time each, in a process of its own.
 
 Every request ends in a sample: when it was sent, when its answer was whole, and what it was. A
-request that was sent whole and got no whole answer is `lost`; a connection that nobody took is
+request that was sent whole and got no whole answer is `lost`; a connection that no one took is
 `refused`. Nothing is sent again.
 """
 
@@ -24,7 +24,7 @@ from wire import RETRY_AFTER, Address, Answer, Lost, split
 FORK = multiprocessing.get_context("fork")
 LOST, REFUSED = 0, -1
 REFUSED_PAUSE = 0.01
-# Behind the problem of a connection on which nothing was answered yet.
+# Appended to the problem of a connection on which nothing was answered yet.
 NEW_CONNECTION = ", on a new connection"
 
 
@@ -88,7 +88,7 @@ class Load:
 
     `request` gives the bytes and what is expected; `check` says what is wrong, or None.
     `rate`: requests a second of all clients together, else as fast as answers come.
-    `nice`: how far it stands behind the server where both want a core.
+    `nice`: how far it gives way to the server where both want a core.
     `pause`: seconds that a client waits after a 503 or 504.
     """
 

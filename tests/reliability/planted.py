@@ -20,7 +20,7 @@ def shut(one: socket.socket, how: int) -> None:
 class Plain:
     """No fault. The others change one thing each."""
 
-    # Behind those of the test, which they overrule.
+    # After those of the test, which they override.
     FLAGS: tuple[str, ...] = ()
 
     def __init__(self, fault: str):
@@ -155,7 +155,7 @@ class Tires(Plain):
 
 
 class Smuggles(Plain):
-    """Believes a `Transfer-Encoding` beside a length, as RFC 7230 allowed."""
+    """Believes a `Transfer-Encoding` next to a length, as RFC 7230 allowed."""
 
     def up(self, data):
         if b"ransfer-Encoding: chunked" in data:
@@ -171,7 +171,7 @@ class NoChunks(Plain):
 
 
 class Reorders(Plain):
-    """Holds each tenth answer back behind the next one."""
+    """Holds each tenth answer back until after the next one."""
 
     def down(self, answer):
         with self.lock:
@@ -290,7 +290,7 @@ class ForgetsDeadlines(Plain):
 
 
 class Unsupervised(Plain):
-    """Nobody looks after what hangs."""
+    """Nothing watches for hangs."""
 
     FLAGS = tuple(
         flag
@@ -300,7 +300,7 @@ class Unsupervised(Plain):
 
 
 class Abrupt(Plain):
-    """Ends at the first signal, whoever waits."""
+    """Ends at the first signal, even if clients wait."""
 
     def signalled(self, process, number):
         process.kill()

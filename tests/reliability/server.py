@@ -157,7 +157,7 @@ class Server:
         self.process.send_signal(number)
 
     def wait(self, seconds: float) -> int:
-        """The exit code. Whoever takes longer is ended and counts as a failure."""
+        """The exit code. A server that takes longer is killed and counts as a failure."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:

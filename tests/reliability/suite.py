@@ -86,7 +86,7 @@ class Test:
         self.hold(f"{what}: {value}", f"= {expected}", value == expected)
 
     def none(self, what: str, problems: list, of: int | None = None, note: str = "") -> None:
-        """No problem among so many tries. The first ones are shown."""
+        """No problem among `of` tries. The first ones are shown."""
         shown = (f" of {of:,}" if of is not None else "") + note
         for problem in list(problems)[:3]:
             shown += f"; {str(problem)[:300]}"

@@ -43,7 +43,7 @@ def run(program: str) -> Callable[..., subprocess.CompletedProcess]:
 
 @pytest.fixture
 def serve(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Starts servers on directories of models, and ends them behind the test."""
+    """Starts servers on directories of models, and ends them after the test."""
 
     def serve(models: Path, *settings: str) -> Server:
         return Server([program], models, list(settings), tmp_path_factory.mktemp("log"))

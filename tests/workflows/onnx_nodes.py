@@ -220,7 +220,7 @@ def document(found: list[Outcome], known: set[str]) -> str:
         f"{sum(row[2] for row in rows)} fail.",
         "",
         "A test is *not claimed* where the import refuses it: it mixes rows (axis 0), or is of other types than",
-        "floats, for example. The reasons stand below.",
+        "floats, for example. The reasons are below.",
         "",
         "| Operator | Pass | Fail | Not claimed |",
         "|---|---|---|---|",

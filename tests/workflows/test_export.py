@@ -371,7 +371,7 @@ def test_a_running_server_takes_each_version_up_and_never_sees_half_of_one(serve
     assert server.value("safeserve_models", state="unavailable") == 0
 
 
-def test_the_page_runs_as_it_stands(serve, tmp_path):
+def test_the_page_runs_unchanged(serve, tmp_path):
     """docs/exporting.md: its Python blocks in their order, what they print, then its shell blocks."""
     page = (ROOT / "docs" / "exporting.md").read_text()
     blocks = re.findall(r"```(\w+)\n(.*?)```", page, flags=re.DOTALL)

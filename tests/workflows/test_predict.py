@@ -143,7 +143,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes(program, million, tmp_pa
     assert errors[0] == errors[1]
     assert not journal.exists() and not part.exists()
 
-    # As a kill behind both renames leaves them, and one in the first second, when there is no journal.
+    # As a kill after both renames leaves them, and one in the first second, when there is no journal.
     journal.write_text(json.dumps(noted))
     again = subprocess.run(command(program, source, out, "--resume"), capture_output=True, text=True)
     assert "whole already" in again.stderr and not journal.exists()
@@ -236,7 +236,7 @@ def test_parquet_has_the_answers_of_csv(run, program, tmp_path):
 def test_gnu_parallel_gives_the_rows_of_one_run(program, run, tmp_path):
     if shutil.which("parallel") is None:
         subprocess.run(["apt-get", "install", "-qq", "parallel"], check=True, stdout=subprocess.DEVNULL)
-    assert shutil.which("parallel"), "GNU parallel is needed for what the page says of it"
+    assert shutil.which("parallel"), "GNU parallel is needed for the page's example"
     page = (ROOT / "docs" / "batch.md").read_text()
     (block,) = [b for b in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "\nparallel --pipepart" in b]
     with (tmp_path / "rows.csv").open("w") as file:

@@ -295,7 +295,7 @@ def test_from_csv_to_curl_with_a_server_that_notices(
     given = np.ravel(answer["predictions"]) > 0.5
     assert np.mean(given == [row[-1] == "yes" for row in fresh]) > 0.9
 
-    # Trained again it is the next version, beside the first; the same seed gives the same weights.
+    # Trained again it is the next version, next to the first; the same seed gives the same weights.
     run(*arguments, "--seed", 7)
     wait_for(server, "passengers", 2)
     files = [models / "passengers" / version / "model.safetensors" for version in ("1", "2")]

@@ -59,7 +59,7 @@ def export_keras(
 
     Raises `UnsupportedError` with all layers that cannot be exported, `CheckError` if the exported model
     answers otherwise than this one by more than `tolerance + tolerance * |answer|`, and `ExportError`
-    for anything else. Nothing is left behind then.
+    for anything else. Nothing is written then.
     """
     from .directory import publish
     from .from_keras import read

@@ -1,4 +1,4 @@
-"""A model's directory, written beside its place and moved in when it is complete and checked."""
+"""A model's directory, written next to its place and moved in when it is complete and checked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .errors import ExportError
 from .model import Array, Json, Model
 
 CHECK_FILE = "check.safetensors"
-"""Beside each model: the rows that it was compared by and what the original answers."""
+"""Next to each model: the rows that it was compared on and the original's answers."""
 
 NAME = re.compile(r"[A-Za-z0-9-][A-Za-z0-9_.-]{0,127}")
 """What the server takes for a model's name."""
@@ -66,7 +66,7 @@ class Place:
         return place
 
     def next_version(self) -> int:
-        """The version to write: 1 of a new model, else the one behind the newest."""
+        """The version to write: 1 for a new model, else the one after the newest."""
         if not self.directory.exists():
             return self.asked or 1
         if not self.directory.is_dir():
@@ -75,8 +75,8 @@ class Place:
         own = [name for name in ("config.json", "model.safetensors") if name in entries]
         if own:
             raise ExportError(
-                f"{self.directory}: holds {own[0]} of a model without versions, beside which no version "
-                f"can lie; move its files to {self.directory}/1, or give another name"
+                f"{self.directory}: holds {own[0]} of a model without versions, which cannot have versions "
+                f"too; move its files to {self.directory}/1, or give another name"
             )
         versions = {int(name) for name in entries if VERSION.fullmatch(name)}
         if self.asked in versions:
@@ -95,7 +95,7 @@ def publish(
     program: str | os.PathLike[str] | None,
 ) -> Exported:
     """Writes a model, has the program compare it, and moves it to its place in one step, so that a
-    running server never sees half of one. Whatever fails, nothing is left behind."""
+    running server never sees an incomplete one. If anything fails, the directory is removed."""
     if not 0 <= tolerance < float("inf"):
         raise ExportError(f"tolerance: expected a number from 0 on, got {tolerance!r}")
     place = Place.of(path)

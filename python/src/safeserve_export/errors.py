@@ -41,11 +41,11 @@ class UnsupportedError(ExportError):
 
 
 class CheckError(ExportError):
-    """An exported model does not answer as the original does, or the server refuses it. Nothing was
-    left behind."""
+    """An exported model does not answer as the original does, or the server refuses it. Its files are
+    removed."""
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what somebody else's error says, or its kind if it says nothing."""
+    """The first line of another library's error, or its kind if it has no text."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

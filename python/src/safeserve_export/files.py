@@ -63,7 +63,7 @@ def _keras(file: Path, trust: bool) -> Any:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    """The numbers of a version, without what may stand behind them."""
+    """The numbers of a version, without any suffix."""
     found = re.match(r"(\d+)\.(\d+)\.(\d+)", text)
     return tuple(map(int, found.groups())) if found else ()
 

@@ -226,14 +226,14 @@ def _config(model: Any) -> Json:
     originals = {operation.name: operation for operation in _operations(model)}
     for layer in config["config"]["layers"]:
         layer.pop("build_config", None)
-        _mend(layer, originals.get(layer["config"]["name"]))
+        _fix_config(layer, originals.get(layer["config"]["name"]))
     if "input_layers" in config["config"]:
         for key in ("input_layers", "output_layers"):
             config["config"][key] = _references(config["config"][key])
     return config
 
 
-def _mend(layer: Json, original: Any) -> None:
+def _fix_config(layer: Json, original: Any) -> None:
     """Writes a layer so that the server reads it."""
     kind, config = layer["class_name"], layer["config"]
     if kind == "InputLayer":

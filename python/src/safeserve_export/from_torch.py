@@ -52,7 +52,7 @@ def read(module: nn.Module, meaning: Meaning, example: Rows, check_rows: Rows | 
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """The module as it computes when serving; behind it each part is in the mode that it was in."""
+    """The module as it computes when serving; afterwards each part is back in its former mode."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -103,8 +103,8 @@ def _trace(module: nn.Module, given: Mapping[str, Any]) -> fx.GraphModule:
             warnings.simplefilter("ignore")
             graph = Tracer().trace(module, concrete_args=defaults or None)
     except Exception as error:  # Whatever the user's own `forward` raises when it meets proxies.
-        mend = "; forward may have no if, for or while over tensors" if isinstance(error, fx.proxy.TraceError) else ""
-        raise ExportError(f"{type(module).__name__} cannot be traced by torch.fx: {first_line(error)}{mend}") from error
+        hint = "; forward may have no if, for or while over tensors" if isinstance(error, fx.proxy.TraceError) else ""
+        raise ExportError(f"{type(module).__name__} cannot be traced by torch.fx: {first_line(error)}{hint}") from error
     traced = fx.GraphModule(module, graph)
     traced.graph.eliminate_dead_code()
     traced.recompile()

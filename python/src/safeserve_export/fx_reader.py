@@ -39,7 +39,7 @@ def tensors(graph: fx.GraphModule, inputs: Mapping[str, Array]) -> dict[str, tor
 
 
 def outputs_of(answer: Any) -> dict[str | None, Any]:
-    """Outputs by name: an only one has none of its own."""
+    """Outputs by name; a single output has no name."""
     if isinstance(answer, Mapping):
         return {str(name): part for name, part in answer.items()}
     if isinstance(answer, (tuple, list)):
@@ -123,7 +123,7 @@ class Reader(fx.Interpreter):
         if isinstance(result, torch.Size):
             return result
         if any(source in self.faulty for source in sources):
-            # Its own fault, if it has one, can only be told by its kind.
+            # Its own fault, if it has one, can only be recognised by its kind.
             self.faulty.add(n)
             if not self._is_known(n):
                 self.faults.append(Fault(n.name, self._kind(n), NO_COUNTERPART))
@@ -138,7 +138,7 @@ class Reader(fx.Interpreter):
         value = Value(layer, tuple(result.shape[1:]))
         self.values[n] = value
         if self._is_in_place(n):
-            # Whoever reads the operand from now on reads the result.
+            # Later readers of the operand read the result.
             self.values[sources[0]] = value
         return result
 
@@ -160,7 +160,7 @@ class Reader(fx.Interpreter):
         return module
 
     def _name(self, n: fx.Node) -> str:
-        """The function's name without what tells variants of it apart."""
+        """The function's name without the suffix of its variant."""
         name = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", str(n.target))
         name = name.strip("_")
         return ALIASES.get(name, name)
@@ -242,7 +242,7 @@ class Reader(fx.Interpreter):
         return method(n, result)
 
     def _bound(self, n: fx.Node, names: tuple[str, ...]) -> dict[str, Any]:
-        """The arguments behind the first, by name, as they were when the graph ran."""
+        """The arguments after the first, by name, as they were when the graph ran."""
         bound = dict(zip(names, n.args[1:])) | {key: value for key, value in n.kwargs.items() if key != "input"}
         return {key: self._constant(value) if isinstance(value, fx.Node) else value for key, value in bound.items()}
 
@@ -256,7 +256,7 @@ class Reader(fx.Interpreter):
         if not isinstance(argument, fx.Node):
             return argument
         if argument in self.values:
-            raise Unsupported(f"takes {argument.name!r}, which depends on the inputs, where only a constant can stand")
+            raise Unsupported(f"takes {argument.name!r}, which depends on the inputs, where only a constant is allowed")
         return self.env[argument]
 
     def _value(self, argument: Any) -> Value | None:

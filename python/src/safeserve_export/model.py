@@ -1,4 +1,4 @@
-"""A model as the exporters hand it over to be written."""
+"""A model as the exporters pass it to the writer."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _features(inputs: Mapping[str, tuple[int, ...]]) -> int:
     if len(shapes) != 1 or len(shapes[0]) != 1:
         described = ", ".join(f"{name} {list(shape)}" for name, shape in inputs.items())
         raise ExportError(
-            f"feature_names: expected a model of one input with one axis behind the rows, it has: {described}"
+            f"feature_names: expected a model of one input with one axis after the rows, it has: {described}"
         )
     return shapes[0][0]
 
@@ -140,7 +140,7 @@ def _names(key: str, names: Sequence[object], count: int) -> list[str]:
         raise ExportError(f"{key}: expected {count}, got {len(texts)}: {', '.join(texts)}")
     twice = sorted({name for name in texts if texts.count(name) > 1})
     if twice:
-        raise ExportError(f"{key}: {twice[0]!r} stands twice; each needs its own")
+        raise ExportError(f"{key}: {twice[0]!r} appears twice; each needs its own")
     return texts
 
 

@@ -56,8 +56,8 @@ class Network:
         high = mean.astype(np.float32).astype(np.float64)
         low = mean - high
         if (np.abs(low) > NOTICED * np.abs(scale)).any():
-            # A mean that is large beside the deviation has not enough digits in 32 bits: what it loses is
-            # subtracted apart.
+            # A mean that is large next to the deviation has too few digits in 32 bits: the rest is subtracted
+            # separately.
             source = self.add(
                 "normalization", f"{name}.coarse", [source], {"mean_": high, "scale_": np.ones_like(high)}
             )

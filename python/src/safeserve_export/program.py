@@ -54,7 +54,7 @@ def compare(program: str, model: Path, answers: Path, tolerance: float) -> str:
     except subprocess.TimeoutExpired as error:
         raise CheckError(f"the check did not end within {CHECK_SECONDS} s") from error
     if done.returncode == 0:
-        # Behind the table of models and the name of a file that is about to be moved.
+        # After the table of models and the name of a file that is about to be moved.
         return "".join(line for line in done.stdout.splitlines(True) if line.startswith(SAID))
     said = "\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.strip())
     raise CheckError(f"the exported model does not pass its check; nothing was left behind:\n{said}")

@@ -1,4 +1,4 @@
-"""What the server has of PyTorch, by PyTorch's names."""
+"""What the server supports of PyTorch, by PyTorch's names."""
 
 from __future__ import annotations
 

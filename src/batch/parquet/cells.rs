@@ -21,7 +21,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The kind of a column; `None` if its cells are neither numbers nor text: bytes, dates, decimals,
-    /// and whatever is nested.
+    /// and nested types.
     ///
     /// Source: the specification's [logical types](https://github.com/apache/parquet-format/blob/master/LogicalTypes.md).
     pub(super) fn of(column: &Type) -> Option<Self> {
@@ -125,7 +125,7 @@ impl Cells {
         })
     }
 
-    /// The nearest `f32` of a number, 1 and 0 of true and false; `None` of a null and of text.
+    /// The nearest `f32` to a number, 1 and 0 for true and false; `None` for a null and for text.
     pub(super) fn number(&self, row: usize) -> Option<f32> {
         match self {
             Self::Booleans(cells) => cells[row].map(|cell| f32::from(u8::from(cell))),
@@ -137,8 +137,8 @@ impl Cells {
         }
     }
 
-    /// The text of a cell, of numbers the shortest that reads back, of a null none. What a file calls
-    /// text may be no UTF-8.
+    /// The text of a cell: for numbers the shortest that reads back, for a null none. Text in a file need
+    /// not be UTF-8.
     pub(super) fn text(&self, row: usize) -> Cow<'_, [u8]> {
         let text = match self {
             Self::Booleans(cells) => cells[row].map(|cell| cell.to_string()),
@@ -172,7 +172,7 @@ fn read<T: DataType, V>(
     }
     let mut values = values.into_iter().map(value);
     Ok(match is_optional {
-        // A column that is not nested is there (1) or not (0).
+        // In a column that is not nested a value is present (1) or not (0).
         true => levels
             .iter()
             .map(|&level| if level > 0 { values.next() } else { None })

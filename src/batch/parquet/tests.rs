@@ -11,7 +11,7 @@ use super::*;
 use crate::model::Column as ModelColumn;
 use crate::tensor::{self, TensorSpec};
 
-/// A table of numbers, of which `keep` are carried along as text.
+/// A table of numbers; the columns in `keep` are carried along as text.
 fn table(numbers: &[&str], keep: &[&str]) -> Table {
     let columns = numbers.iter().map(|name| ModelColumn {
         name: (*name).to_owned(),
@@ -154,7 +154,7 @@ fn each_type_has_its_number_and_its_text() {
             ""
         ]
     );
-    // A null is no number, and the row that has one is not scored.
+    // A null is not a number, and a row with one is not scored.
     assert_eq!((read.lines, read.faults.len()), (vec![1], 1));
     assert_eq!(read.faults[0].line, 2);
     assert_eq!(read.faults[0].refusal.column, "small");

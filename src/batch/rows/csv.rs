@@ -12,12 +12,12 @@ use crate::spelling::excerpt;
 pub(in crate::batch) struct CsvRows<'a> {
     table: &'a Table,
     layout: &'a Layout,
-    /// Whether lines are tried as nothing but numbers first.
+    /// Whether lines are first tried as plain numbers.
     is_plain: bool,
     text: &'a [u8],
     at: usize,
     line: u64,
-    /// Made for the first record with quotes.
+    /// Created at the first record with quotes.
     cells: Option<Cells>,
     scratch: Vec<f32>,
 }
@@ -41,7 +41,7 @@ impl<'a> CsvRows<'a> {
         self.line
     }
 
-    /// Reads up to so many rows more; says whether any are left.
+    /// Reads up to `max_rows` more rows; returns whether any are left.
     pub(in crate::batch) fn read(&mut self, max_rows: usize, rows: &mut Rows) -> bool {
         while self.at < self.text.len() {
             if rows.count() + rows.faults.len() >= max_rows {
@@ -54,7 +54,7 @@ impl<'a> CsvRows<'a> {
         false
     }
 
-    /// Reads a line of nothing but numbers; changes nothing and says false if it is none.
+    /// Reads a line of plain numbers; returns false and changes nothing if it is not one.
     fn plain_row(&mut self, rows: &mut Rows) -> bool {
         let values = &mut rows.inputs[0];
         let start = values.len();
@@ -86,7 +86,7 @@ impl<'a> CsvRows<'a> {
             rows.blank += 1;
             return;
         }
-        // The block was cut in it because its quote goes on for too long, or to the file's end.
+        // The block was cut inside it because its quote is too long, or runs to the end of the file.
         if end.is_none() && line_ends > 0 {
             rows.add(line, |_| Err(open_quote()));
             return;
@@ -140,13 +140,13 @@ impl<'a> CsvRows<'a> {
             0 | 1 => String::new(),
             lines => format!(" in {lines} lines, which a quote joins"),
         };
-        let mend = match found > width {
+        let hint = match found > width {
             true => "quote cells that hold a comma",
             false => "write a cell for each column, an empty one for what is missing",
         };
         Refusal::of_row(
             "shape_mismatch",
-            format!("expected {width} cells, got {found}{over}; {mend}"),
+            format!("expected {width} cells, got {found}{over}; {hint}"),
         )
     }
 }
@@ -177,7 +177,7 @@ fn long_record() -> Refusal {
 fn lone_return() -> Refusal {
     Refusal::of_row(
         "syntax",
-        "expected a line feed behind the carriage return in this line; end lines with \\n or \\r\\n, \
+        "expected a line feed after the carriage return in this line; end lines with \\n or \\r\\n, \
          and quote cells that hold line ends"
             .to_owned(),
     )
@@ -188,7 +188,7 @@ fn lone_return() -> Refusal {
 /// # Errors
 /// What is wrong with it.
 pub(in crate::batch) fn names(record: &[u8]) -> Result<Vec<String>, String> {
-    // As wide as a record can be: no header is refused for its width here.
+    // As wide as a record can be: headers are not refused for their width here.
     let mut cells = Cells::with_text(MAX_RECORD_BYTES, 2 * MAX_RECORD_BYTES);
     if record.trim_ascii().is_empty() || cells.split(record) != Some(record.len()) {
         let shown = excerpt(&String::from_utf8_lossy(record), 40);

@@ -1,4 +1,4 @@
-//! Rows of a block of JSON documents that stand one a line.
+//! Rows of a block of JSON documents, one a line.
 
 use super::{Refusal, Rows};
 use crate::batch::table::Table;
@@ -15,7 +15,7 @@ pub(in crate::batch) struct NdjsonRows<'a> {
     scratch: Vec<f32>,
 }
 
-/// What an object's key stands for.
+/// What an object's key names.
 enum Place {
     Column(usize),
     Input(usize),
@@ -37,7 +37,7 @@ impl<'a> NdjsonRows<'a> {
         self.line
     }
 
-    /// Reads up to so many rows more; says whether any are left.
+    /// Reads up to `max_rows` more rows; returns whether any are left.
     pub(in crate::batch) fn read(&mut self, max_rows: usize, rows: &mut Rows) -> bool {
         while !self.text.is_empty() {
             if rows.count() + rows.faults.len() >= max_rows {
@@ -98,7 +98,7 @@ impl<'a> NdjsonRows<'a> {
         let mut kept: Vec<Option<String>> = vec![None; table.keep.len()];
         let starts: Vec<usize> = rows.inputs.iter().map(Vec::len).collect();
         let mut guess = 0;
-        // Faults of the table stop the reading as errors of the document do.
+        // Faults of the table stop the parser as errors of the document do.
         let mut refusal = None;
         let read = reader.object(|reader, key| {
             let place = self.place(key, guess);
@@ -119,7 +119,7 @@ impl<'a> NdjsonRows<'a> {
                 guess = column + 1;
                 has_columns[column] = true;
                 let row = &mut rows.inputs[0];
-                // Room for all columns comes with the first.
+                // The first column reserves room for all.
                 row.resize(starts[0] + table.features, 0.0);
                 self.scratch.clear();
                 let encoded = table.encode(column, value.as_bytes(), &mut self.scratch);
@@ -147,7 +147,7 @@ impl<'a> NdjsonRows<'a> {
         Ok(())
     }
 
-    /// What a key stands for; quick if it is the column at `guess`.
+    /// What a key names; fast if it is the column at `guess`.
     fn place(&self, key: &str, guess: usize) -> Place {
         let column = match self.table.is_named {
             true => self.table.column(key, guess),
@@ -162,8 +162,8 @@ impl<'a> NdjsonRows<'a> {
         }
     }
 
-    /// Checks that all came: each input, or each column. Only null and an empty text are filled: a key that
-    /// is not there may be misspelt, and would be filled on every row.
+    /// Checks that all are present: each input, or each column. Only null and empty text are filled: a
+    /// missing key may be misspelt, and would be filled on every row.
     fn complete(&self, has_columns: &[bool], has_inputs: &[bool]) -> Result<(), Refusal> {
         let table = self.table;
         let any_column = has_columns.contains(&true);
@@ -195,7 +195,7 @@ impl<'a> NdjsonRows<'a> {
 /// Why the reading of an object ends early.
 enum Stop {
     Document(Error),
-    /// What was refused is kept elsewhere.
+    /// The refusal itself is kept elsewhere.
     Refused,
 }
 
@@ -235,7 +235,7 @@ fn missing(name: &str) -> Refusal {
     ))
 }
 
-/// Of a model that may fill what is missing.
+/// For a model that may fill missing values.
 fn absent(name: &str) -> Refusal {
     Refusal::of_column(name)((
         "missing_input",
@@ -249,7 +249,7 @@ fn of_row(error: Error) -> Refusal {
     Refusal::of_row(code, message)
 }
 
-/// The code and the words of what is wrong with a document.
+/// The code and the message for what is wrong with a document.
 fn told(error: Error) -> (&'static str, String) {
     let code = match error.kind() {
         ErrorKind::Syntax | ErrorKind::TooDeep => "syntax",

@@ -1,4 +1,4 @@
-//! A server that answers requests for predictions as a script says, one after the other.
+//! A server that answers requests for predictions from a script, one after the other.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -25,7 +25,7 @@ pub(super) enum Answer {
     WrongChunk,
 }
 
-/// The script, and what came of it.
+/// The script and its outcome.
 struct Script {
     answers: Vec<Answer>,
     metadata: (u16, &'static str),
@@ -40,7 +40,7 @@ pub(super) struct Scripted {
 }
 
 /// A request: its first line, the value of `Authorization`.
-struct Asked {
+struct ReceivedRequest {
     line: String,
     key: Option<String>,
 }
@@ -97,7 +97,7 @@ impl Scripted {
         format!("http://{}", self.address)
     }
 
-    /// Requests for predictions that came, whatever they were answered.
+    /// Requests for predictions that arrived, with any answer.
     pub(super) fn inferences(&self) -> u64 {
         self.inferences.load(Ordering::SeqCst)
     }
@@ -179,8 +179,8 @@ fn whole(status: u16, headers: &str, body: &str) -> String {
 }
 
 /// Reads a request to the end of its body; `None` when the client has gone.
-fn read(reader: &mut impl BufRead) -> Option<Asked> {
-    let mut asked = Asked {
+fn read(reader: &mut impl BufRead) -> Option<ReceivedRequest> {
+    let mut asked = ReceivedRequest {
         line: line(reader)?,
         key: None,
     };
@@ -200,7 +200,7 @@ fn read(reader: &mut impl BufRead) -> Option<Asked> {
     Some(asked)
 }
 
-/// A line without its end; `None` behind the last.
+/// A line without its end; `None` after the last.
 fn line(reader: &mut impl BufRead) -> Option<String> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;

@@ -86,7 +86,7 @@ fn row(step: &Step) -> [String; 10] {
     ]
 }
 
-/// A rate, with a decimal where that says something.
+/// A rate, with a decimal if that is significant.
 fn rate(rate: f64) -> String {
     match rate < 100.0 {
         true => format!("{rate:.1}"),
@@ -94,7 +94,7 @@ fn rate(rate: f64) -> String {
     }
 }
 
-/// Milliseconds with three digits that count, or more.
+/// Milliseconds with at least three significant digits.
 fn ms(ms: f64) -> String {
     match ms {
         ms if ms < 10.0 => format!("{ms:.3}"),
@@ -125,7 +125,7 @@ fn errors(steps: &[Step]) -> String {
 fn described(kind: &str) -> String {
     match kind {
         "overloaded_503" => "refused for overload (503 with Retry-After)".to_owned(),
-        "refused" => "found nobody listening".to_owned(),
+        "refused" => "found nothing listening".to_owned(),
         "unreachable" => "got no connection".to_owned(),
         "timed_out" => "timed out".to_owned(),
         "closed" => "lost their connection before the answer was whole".to_owned(),
@@ -134,7 +134,7 @@ fn described(kind: &str) -> String {
     }
 }
 
-/// The latencies of the step that carried most, and the steps beside each other.
+/// The latencies of the step with the highest throughput, and a comparison of the steps.
 fn plots(steps: &[Step]) -> String {
     let mut text = String::new();
     let best = steps.iter().filter(|step| !step.curve.is_empty());

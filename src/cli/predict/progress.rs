@@ -44,14 +44,14 @@ impl Progress {
         }
     }
 
-    /// Says something once.
+    /// Prints a line once.
     pub(super) fn note(&self, text: &str) {
         if !self.is_quiet {
             tell(text);
         }
     }
 
-    /// The run goes on behind these rows.
+    /// The run continues after these rows.
     pub(super) fn start_at(&mut self, tally: Tally) {
         self.before = tally.rows;
     }
@@ -84,7 +84,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn end(&self) {
         self.bar.iter().for_each(ProgressBar::finish_and_clear);
     }
@@ -98,7 +98,7 @@ fn style(total: Option<u64>) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is sound")
 }
 
-/// The time that is left if what is left goes as what is done went.
+/// The remaining time, at the speed so far.
 fn remaining(seconds: f64, done: u64, left: u64) -> Option<Duration> {
     let left = seconds * left as f64 / done as f64;
     Duration::try_from_secs_f64(left).ok()
@@ -118,7 +118,7 @@ fn line(tally: Tally, rate: f64, left: Option<Duration>) -> String {
     text
 }
 
-/// What is said at the end: each row is accounted for.
+/// The summary at the end: each row is accounted for.
 pub(super) fn summary(tally: Tally, output: &Path, errors: &Path) -> String {
     let Tally {
         rows,

@@ -46,12 +46,12 @@ const RETURNED_BYTES: i32 = 256 << 10;
 #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
 const KEPT_BYTES: i32 = 4 * RETURNED_BYTES;
 
-/// Has the allocator give back every large block as soon as it is freed.
+/// Has the allocator return every large block to the system as soon as it is freed.
 ///
-/// glibc does so from 128 KiB on, until the first is freed: then it keeps all
-/// that are as large, up to 32 MiB each, in as many arenas as there are
-/// threads. A burst of large requests would stay in memory for good. Other
-/// allocators (musl's) give back by themselves.
+/// glibc does so for blocks of 128 KiB and more, until the first is freed:
+/// from then on it keeps blocks of up to that size, 32 MiB at most, in as many
+/// arenas as there are threads. A burst of large requests would stay in memory
+/// for good. Other allocators (musl's) return them without being told.
 pub fn return_freed() {
     #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
     // SAFETY: it sets numbers in the allocator, which may be called at any
@@ -67,7 +67,7 @@ mod tests {
     use super::prefer_large;
 
     #[test]
-    fn what_memory_holds_stays_whatever_its_size_and_place() {
+    fn memory_keeps_its_contents_at_any_size_and_place() {
         const MEBIBYTE: usize = 1 << 20;
         for bytes in [0, 1, 4096, 2 * MEBIBYTE, 3 * MEBIBYTE + 1, 9 * MEBIBYTE] {
             let mut memory: Vec<u8> = (0..bytes).map(|index| (index % 251) as u8).collect();

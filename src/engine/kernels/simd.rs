@@ -156,7 +156,7 @@ pub(super) trait Simd: Copy {
 /// Implementations mark `run` `#[inline(always)]`: its body then becomes part
 /// of a function that has the instruction set enabled.
 pub(super) trait Task {
-    /// What the loop gives back.
+    /// What the loop returns.
     type Output;
 
     /// Runs the loop.

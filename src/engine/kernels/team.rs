@@ -3,17 +3,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use super::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, PATIENCE, pause};
+use super::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, MAX_IDLE_SPINS, Ordering, pause};
 
 /// A forward pass that other threads may help with.
 ///
 /// The thread that runs the pass [opens](Team::open) the team, shares one kernel after the other,
 /// and [closes](Team::close) it; threads with nothing else to do [help](Team::help) meanwhile.
-/// Nobody is needed: whatever no helper has claimed the thread itself computes, and it waits only
-/// for what helpers are computing. The team starts no thread and never sleeps.
+/// Helpers are optional: the thread itself computes what no helper has claimed, and it waits only for
+/// what helpers are computing. The team starts no thread and never sleeps.
 ///
-/// Shares are claimed one by one, so that a helper whom the machine takes away for a while holds
-/// back one share, not half of the kernel.
+/// Shares are claimed one by one, so that a helper that is preempted delays one share, not half of
+/// the kernel.
 #[derive(Debug)]
 pub struct Team {
     is_open: AtomicBool,
@@ -116,14 +116,14 @@ impl Team {
     /// Computes shares until the pass is over, or none comes for a while, or `stay` says that
     /// something else is to be done. Returns whether a share may still come.
     pub fn help(&self, stay: impl Fn() -> bool) -> bool {
-        let mut patience = PATIENCE;
+        let mut spins_left = MAX_IDLE_SPINS;
         while self.is_open.load(Ordering::Acquire) && stay() {
             if self.run_one() {
-                patience = PATIENCE;
-            } else if patience == 0 {
+                spins_left = MAX_IDLE_SPINS;
+            } else if spins_left == 0 {
                 return true;
             } else {
-                patience -= 1;
+                spins_left -= 1;
                 pause();
             }
         }

@@ -20,7 +20,7 @@ mod sync {
     pub(super) use shuttle::thread::yield_now as pause;
 
     /// Few enough that helpers also leave in the middle.
-    pub(super) const PATIENCE: usize = 6;
+    pub(super) const MAX_IDLE_SPINS: usize = 6;
 }
 #[path = "team.rs"]
 mod team;

@@ -23,7 +23,7 @@ fn share_jobs(helpers: usize, jobs: &[u16]) {
 }
 
 #[test]
-fn each_share_runs_once_whoever_helps() {
+fn each_share_runs_once_with_any_helpers() {
     let jobs: Vec<u16> = (0..200).map(|job| job % 17).collect();
     for helpers in 0..4 {
         share_jobs(helpers, &jobs[..if cfg!(miri) { 20 } else { 200 }]);
@@ -48,7 +48,7 @@ fn a_helper_does_not_wait_for_ever_for_a_share() {
 }
 
 #[test]
-fn a_share_that_panics_takes_nobody_with_it() {
+fn a_share_that_panics_affects_no_other_thread() {
     let team = Team::new();
     team.open();
     thread::scope(|scope| {

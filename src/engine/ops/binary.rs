@@ -115,7 +115,7 @@ mod tests {
     const B: &[f32] = &[2.0, 4.0, -1.0, 0.5];
 
     #[test]
-    fn the_first_operand_stands_on_the_left() {
+    fn the_first_operand_is_on_the_left() {
         let operands = [value(&[2]), value(&[2])];
         for (function, expected) in [
             (Binary::Sub, [6.0, -6.0, 4.0, 3.5]),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_stands_on_either_side_and_is_repeated() {
+    fn a_weight_may_be_on_either_side_and_is_repeated() {
         let x = value(&[2]);
         let columns = weight(&[2], &[1.0, 2.0]);
         let one = weight(&[], &[2.0]);

@@ -130,7 +130,7 @@ mod tests {
     use crate::engine::op::testing::{assert_computes, refusal, value, weight};
 
     #[test]
-    fn values_stand_one_behind_the_other_in_each_row() {
+    fn values_follow_each_other_in_each_row() {
         let operands = [value(&[2]), value(&[1]), value(&[2])];
         let inputs: [&[f32]; 3] = [&[1.0, 2.0, 6.0, 7.0], &[3.0, 8.0], &[4.0, 5.0, 9.0, 10.0]];
         let expected = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0];
@@ -193,7 +193,7 @@ mod tests {
             &expected,
             0.0,
         );
-        // Along the last axis a part of it goes with each part of the item.
+        // Along the last axis, each slice of the item is joined with its slice of the weight.
         let operands = [value(&[2, 1]), weight(&[2, 1], &[8.0, 9.0])];
         let expected = [1.0, 8.0, 2.0, 9.0, 3.0, 8.0, 4.0, 9.0];
         let x = [1.0, 2.0, 3.0, 4.0];

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_activation_comes_behind_the_bias() {
+    fn the_activation_comes_after_the_bias() {
         let operands = [
             value(&[1]),
             weight(&[1, 2], &[1.0, -1.0]),
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_is_taken_once_and_no_scale_behind_it() {
+    fn a_function_is_taken_once_and_no_scale_after_it() {
         let linear = gemm(false, Activation::Linear);
         assert!(linear.with_activation(Activation::Tanh).is_some());
         let relu = gemm(false, Activation::Relu);

@@ -10,7 +10,7 @@ use crate::tensor::Shape;
 /// Operands: `x` of `[..., n]`, the weights `offset` and `divisor` of `[n]` each. ONNX-ML's
 /// `Scaler` multiplies by a reciprocal; this divides, as Keras' `Normalization` and scikit-learn's
 /// `StandardScaler` do, so that answers agree with theirs to the last bit. It is not folded into
-/// the layer behind it either: there, a large offset would cancel only after rounding.
+/// the layer after it either: there, a large offset would cancel only after rounding.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scaler;
 

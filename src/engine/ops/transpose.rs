@@ -13,7 +13,7 @@ pub struct Transpose {
 }
 
 impl Transpose {
-    /// The axis moved behind all others, which keep their order.
+    /// The axis moved after all others, which keep their order.
     #[must_use]
     pub fn to_the_end(rank: usize, axis: usize) -> Self {
         let others = (0..rank).filter(|other| *other != axis);

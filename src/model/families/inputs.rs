@@ -8,17 +8,17 @@ use crate::tensor::{Axis, DataType, Shape, TensorSpec};
 /// The only axis along which rows have tokens.
 const TOKENS: Axis = Axis(0);
 
-/// Takes the inputs of a configuration, of which there is one at least.
+/// Takes the inputs of a configuration, at least one.
 pub(super) fn all(config: &mut Fields) -> Result<Vec<TensorSpec>, JsonError> {
     let inputs = config.require("inputs")?;
-    let nobody = inputs.expected("at least one input");
+    let none = inputs.expected("at least one input");
     let inputs: Vec<TensorSpec> = inputs
         .list()?
         .into_iter()
         .map(input)
         .collect::<Result<_, _>>()?;
     match inputs.is_empty() {
-        true => Err(nobody),
+        true => Err(none),
         false => Ok(inputs),
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn build(
         "compile_config",
         "backend",
     ]);
-    // Only `to_json()` of Keras 2 says its version; the layers' keys tell the rest apart.
+    // Only `to_json()` of Keras 2 records its version; otherwise the layers' keys tell it.
     let version = match config.take("keras_version") {
         Some(version) if version.clone().string()?.starts_with("2.") => Some(KerasVersion::Keras2),
         Some(_) => Some(KerasVersion::Keras3),

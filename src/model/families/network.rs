@@ -37,7 +37,7 @@ pub(super) struct Application {
 }
 
 impl Network {
-    /// Takes the layers' weights and builds the graph; gives back the weights that no layer took.
+    /// Takes the layers' weights and builds the graph; returns the weights that no layer took.
     pub(super) fn build(self, weights: Weights) -> Result<(Graph, Weights), LoadError> {
         let mut lowering = Lowering::over(weights);
         let applications = self.applications().count();
@@ -69,8 +69,8 @@ impl Network {
         })
     }
 
-    /// Makes whole numbers of the inputs that a layer looks up: Keras writes `float32` for them where
-    /// it was not told better.
+    /// Makes integers of the inputs that a layer looks up: Keras writes `float32` for them unless the
+    /// author chose a type.
     pub(super) fn with_indices(mut self) -> Self {
         let mut indices: HashSet<&String> = HashSet::new();
         for (layer, application) in self.applications() {
@@ -88,13 +88,13 @@ impl Network {
         self
     }
 
-    /// Applies each layer as soon as all values are there that go in. Each name is looked up about
-    /// once, in whatever order the layers are listed.
+    /// Applies each layer as soon as all of its inputs exist. Each name is looked up about once, in any
+    /// order of the layers.
     fn apply(&self, lowering: &mut Lowering) -> Result<(), LoadError> {
         let applications: Vec<(&NamedLayer, &Application)> = self.applications().collect();
-        // By the name of a value that is not there yet: the applications that it holds up.
+        // By the name of a value that does not exist yet: the applications that wait for it.
         let mut waiting: HashMap<&str, Vec<usize>> = HashMap::new();
-        // By application: how many of its inputs, from the first on, are there.
+        // By application: how many of its inputs, from the first on, exist.
         let mut found = vec![0; applications.len()];
         let mut applied = vec![false; applications.len()];
         for first in 0..applications.len() {

@@ -100,7 +100,7 @@ impl Attributes {
         })
     }
 
-    /// A switch that only has one position here.
+    /// A switch that has only one supported value.
     pub(super) fn only(&mut self, name: &'static str, value: i64) -> Result<(), String> {
         match self.int(name)? {
             Some(given) if given != value => Err(format!(
@@ -110,7 +110,7 @@ impl Attributes {
         }
     }
 
-    /// Refuses attributes that nobody took.
+    /// Refuses attributes that were not taken.
     pub(super) fn finish(&mut self) -> Result<(), String> {
         let Some(unknown) = self.values.keys().next() else {
             return Ok(());

@@ -21,10 +21,9 @@ impl<'c, 'a> NodeCall<'c, 'a> {
         let depends = |operand: &Option<Value>| matches!(operand, Some(Value::Rows(_)));
         match self.operands.iter().any(depends) {
             true => Ok(()),
-            false => Err(
-                "none of its inputs depends on the rows; expected one, or its result as a weight"
-                    .into(),
-            ),
+            false => {
+                Err("no input depends on the rows; expected one, or its result as a weight".into())
+            }
         }
     }
 

@@ -200,8 +200,8 @@ fn binary(call: &mut NodeCall<'_, '_>, operator: Binary) -> Result<ValueId, Refu
     call.emit(operator, &operands)
 }
 
-/// `a - b`. Of a weight `b` it is the sum with `-b`, the same to the bit, which goes into the layers
-/// beside it.
+/// `a - b`. If `b` is a weight it is the sum with `-b`, with the same bits, which is folded into the
+/// neighbouring layers.
 fn subtract(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
     if let [Some(_), Some(Value::Constant(b))] = &mut *call.operands {
         *b = b.to_f32().mapv(|value| -value).into();
@@ -270,7 +270,7 @@ fn row_rank(call: &Call<'_>) -> Result<usize, String> {
     }
 }
 
-/// A weight without the axis that stands where others have their rows.
+/// A weight without its first axis, where other values have their rows.
 fn without_rows(values: &Arc<ArrayD<f32>>, rank: usize) -> Result<Arc<ArrayD<f32>>, String> {
     let shape = values.shape();
     if shape.len() <= rank {
@@ -290,8 +290,8 @@ fn without_rows(values: &Arc<ArrayD<f32>>, rank: usize) -> Result<Arc<ArrayD<f32
 fn common_shape(shapes: &[Vec<usize>], rank: usize) -> Result<Vec<usize>, String> {
     let mut target = vec![1; rank];
     for shape in shapes {
-        let behind = rank - shape.len();
-        for (target, extent) in target[behind..].iter_mut().zip(shape) {
+        let leading = rank - shape.len();
+        for (target, extent) in target[leading..].iter_mut().zip(shape) {
             match (*target, *extent) {
                 (1, extent) => *target = extent,
                 (target, extent) if extent == target || extent == 1 => {}
@@ -677,7 +677,7 @@ fn unsqueeze(call: &mut NodeCall<'_, '_>) -> Result<ValueId, Refusal> {
         .collect::<Result<Vec<_>, _>>()?;
     new.sort_unstable();
     if new.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(format!("attribute \"axes\": an axis stands twice in {axes:?}").into());
+        return Err(format!("attribute \"axes\": an axis appears twice in {axes:?}").into());
     }
     for axis in new {
         shape.insert(axis, 1);

@@ -25,7 +25,7 @@ const IRRELEVANT: &[&str] = &[
 /// What a layer may need to know of its model.
 #[derive(Debug)]
 pub(in crate::model) struct KerasModel {
-    /// The Keras that wrote the configuration; `None` if it does not tell.
+    /// The Keras version that wrote the configuration; `None` if unknown.
     pub(in crate::model) version: Option<KerasVersion>,
     /// The model's name, with which Keras 3 may begin a variable's path.
     pub(in crate::model) name: String,
@@ -88,7 +88,7 @@ impl<'a> KerasLayer<'a> {
         }
     }
 
-    /// The axis that the layer works along, the rows being axis 0, if it says it.
+    /// The axis that the layer works along, the rows being axis 0, if it is given.
     pub(in crate::model) fn axis(&mut self) -> Result<Option<i64>, JsonError> {
         self.config.take("axis").map(sole_axis).transpose()
     }
@@ -113,7 +113,7 @@ impl<'a> KerasLayer<'a> {
         Weight::Tensor(self.adapted_paths(role))
     }
 
-    /// Lets such a variable be there that inference has no use for.
+    /// Allows such a variable, which inference does not use.
     pub(in crate::model) fn ignore_adapted(&mut self, role: &Role) {
         for path in self.adapted_paths(role) {
             self.model.weights.ignore(&path);
@@ -147,7 +147,7 @@ pub(in crate::model) fn described(
     let mut layer = field.object()?;
     layer.ignore(&["build_config", "name"]);
     let class = layer.require("class_name")?;
-    // A class of one's own may have the name of one of Keras'.
+    // A user's own class may have the name of one of Keras'.
     for (key, own) in [
         ("module", |name: &str| {
             !name.starts_with("keras") && !name.starts_with("tf_keras")

@@ -14,8 +14,8 @@ pub struct Role {
 }
 
 impl Role {
-    /// The tensors that may hold the weight of a layer of family `sequential`, by the habits of
-    /// PyTorch, Keras and scikit-learn: the first that is there does.
+    /// The tensors that may hold the weight of a layer of family `sequential`, by the conventions of
+    /// PyTorch, Keras and scikit-learn: the first that exists is used.
     #[must_use]
     pub fn tensors(&self, layer: &str) -> Vec<String> {
         let all = self.of_torch(layer).into_iter();

@@ -31,7 +31,7 @@ impl<'a> SequentialLayer<'a> {
         }
     }
 
-    /// The tensor that the layer's `weights` names for a role, else those of the frameworks' habits.
+    /// The tensor that the layer's `weights` names for a role, else those of the frameworks' conventions.
     pub(in crate::model) fn weight(&mut self, role: &Role) -> Result<Weight, JsonError> {
         let given = self.roles.as_mut().and_then(|roles| roles.take(role.name));
         Ok(Weight::Tensor(match given {
@@ -65,7 +65,7 @@ impl<'a> SequentialLayer<'a> {
         tensor.is_some_and(|tensor| self.weights.contains(&tensor))
     }
 
-    /// Lets a tensor be there that inference has no use for.
+    /// Allows a tensor that inference does not use.
     pub(in crate::model) fn ignore(&mut self, role: &Role) {
         for tensor in role.tensors(self.name) {
             self.weights.ignore(&tensor);

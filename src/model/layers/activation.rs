@@ -21,7 +21,7 @@ pub(super) const LAYER: Definition = Definition {
 #[derive(Clone, Debug)]
 pub(super) struct Activation {
     functions: Vec<Function>,
-    /// The axis that they are said to work along, the rows being axis 0.
+    /// The axis that the configuration names for them, the rows being axis 0.
     axis: Option<i64>,
 }
 

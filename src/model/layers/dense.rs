@@ -55,7 +55,7 @@ impl Layout {
 #[derive(Debug)]
 struct Dense {
     kernel: Weight,
-    /// As the kernel's name tells if the configuration does not say it.
+    /// Guessed from the kernel's name if the configuration does not give it.
     layout: Option<Layout>,
     bias: Option<Weight>,
     units: Option<usize>,

@@ -54,7 +54,7 @@ fn quoted(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// A row of cells, of which some are empty.
+/// A row of cells, some of them empty.
 fn row(cells: &[String]) -> String {
     let cells = cells.iter().map(|cell| match cell.is_empty() {
         true => " |".to_owned(),
@@ -408,7 +408,7 @@ fn no_two_layers_share_a_name() {
     for column in columns {
         let mut seen = HashSet::new();
         for name in all().flat_map(column) {
-            assert!(seen.insert(name), "{name} stands for two layers");
+            assert!(seen.insert(name), "{name} names two layers");
         }
         assert!(seen.len() > 5);
     }

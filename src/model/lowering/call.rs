@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
-use super::constants::{Constants, Found, Weight};
+use super::constants::{Constants, GraphWeight, Weight};
 use super::refusal::Refusal;
 use crate::engine::{Constant, GraphBuilder, Operator, ValueId};
 use crate::tensor::{DataType, Domain};
@@ -176,19 +176,23 @@ impl<'a> Call<'a> {
     }
 
     /// One of the step's own weights.
-    pub(crate) fn weight(&mut self, role: &'static str, weight: &Weight) -> Result<Found, Refusal> {
+    pub(crate) fn weight(
+        &mut self,
+        role: &'static str,
+        weight: &Weight,
+    ) -> Result<GraphWeight, Refusal> {
         self.constants
             .find(self.graph, self.step, role, weight, None)
     }
 
-    /// As [`Call::weight`], each element replaced by what `map` makes of it. Elements for which that
-    /// is `None` are refused as negative.
+    /// As [`Call::weight`], with `map` applied to each element. Elements for which it returns `None` are
+    /// refused as negative.
     pub(crate) fn mapped_weight(
         &mut self,
         role: &'static str,
         weight: &Weight,
         map: fn(f32) -> Option<f32>,
-    ) -> Result<Found, Refusal> {
+    ) -> Result<GraphWeight, Refusal> {
         self.constants
             .find(self.graph, self.step, role, weight, Some(map))
     }
@@ -200,7 +204,7 @@ impl<'a> Call<'a> {
         weight: Option<&Weight>,
         columns: usize,
         default: f32,
-    ) -> Result<Found, Refusal> {
+    ) -> Result<GraphWeight, Refusal> {
         let default = Weight::Values(vec![default; columns]);
         self.weight(role, weight.unwrap_or(&default))
     }

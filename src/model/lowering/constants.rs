@@ -30,7 +30,7 @@ impl Weight {
 
 /// A weight in the graph.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
+pub(crate) struct GraphWeight {
     pub(crate) value: ValueId,
     /// The tensor that it came from; empty if it is from the configuration.
     pub(crate) tensor: String,
@@ -43,8 +43,8 @@ pub(crate) struct Found {
 pub(crate) struct Constants {
     weights: Weights,
     /// By step and role, for steps that are applied several times.
-    found: HashMap<(String, &'static str), Found>,
-    /// The weights of the step at hand, for its errors.
+    found: HashMap<(String, &'static str), GraphWeight>,
+    /// The weights of the current step, for its errors.
     used: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ impl Constants {
         self.used.clear();
     }
 
-    /// The weights that the step at hand has found so far: role, tensor, shape and file.
+    /// The weights that the current step has found so far: role, tensor, shape and file.
     pub(super) fn used(&self) -> &[String] {
         &self.used
     }
@@ -90,7 +90,7 @@ impl Constants {
         role: &'static str,
         weight: &Weight,
         map: Option<fn(f32) -> Option<f32>>,
-    ) -> Result<Found, Refusal> {
+    ) -> Result<GraphWeight, Refusal> {
         let key = (step.to_owned(), role);
         if let Some(found) = self.found.get(&key).cloned() {
             self.note(role, &found);
@@ -121,7 +121,7 @@ impl Constants {
             Weight::Tensor(_) => graph.weight(values),
             Weight::Values(_) => graph.constant(values),
         };
-        let found = Found {
+        let found = GraphWeight {
             value,
             tensor,
             description,
@@ -148,8 +148,8 @@ impl Constants {
         Ok((values, name.clone(), self.weights.describe(name)))
     }
 
-    /// Remembers a weight for the errors of the step at hand.
-    fn note(&mut self, role: &str, found: &Found) {
+    /// Records a weight for the errors of the current step.
+    fn note(&mut self, role: &str, found: &GraphWeight) {
         if !found.tensor.is_empty() {
             self.used.push(format!("{role} {}", found.description));
         }

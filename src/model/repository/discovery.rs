@@ -1,4 +1,4 @@
-//! Which directories of a repository are versions of which models. Nothing is loaded here.
+//! Finds the models and versions in a repository's directory. Nothing is loaded here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirEntry};
@@ -6,27 +6,27 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::files::{Files, Look};
+use super::files::{FileStatus, Files};
 use super::plan::Observation;
 use crate::model::CONFIG_FILE;
 use crate::names::{ModelName, NameError, is_model_name};
 use crate::versions::canonical;
 
-/// The most directories in one that are looked at: a bound on memory and on the time of a scan,
-/// far from what anyone serves.
+/// The most subdirectories of a directory that are scanned: a bound on memory and on the time of a
+/// scan, far above what anyone serves.
 const MAX_DIRECTORIES: usize = 10_000;
 
-/// What lies in a version's place, where, and when something last happened to it.
+/// What is in a version's place, where that is, and when it last changed.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundVersion {
     pub(super) observation: Observation,
     pub(super) directory: PathBuf,
-    /// By the file system's clock; `None` where there are no files to tell by.
+    /// By the file system's clock; `None` if there are no files.
     pub(super) changed: Option<SystemTime>,
 }
 
-impl Found {
-    /// What is said of a version without having found its directory.
+impl FoundVersion {
+    /// An observation about a version whose directory was not found.
     pub(super) fn nowhere(observation: Observation) -> Self {
         Self {
             observation,
@@ -39,8 +39,8 @@ impl Found {
 /// A model's versions.
 #[derive(Debug, Default)]
 pub(super) struct FoundModel {
-    pub(super) versions: BTreeMap<u64, Found>,
-    /// What is said of the model as a whole, where no version can be told.
+    pub(super) versions: BTreeMap<u64, FoundVersion>,
+    /// An observation about the model as a whole, if its versions cannot be determined.
     pub(super) instead: Option<Observation>,
 }
 
@@ -50,12 +50,12 @@ pub(super) struct Findings {
     pub(super) models: BTreeMap<String, FoundModel>,
     /// Directories that look like models and cannot be served under their names.
     pub(super) ignored: Vec<String>,
-    /// The directories in which something may change what is found.
+    /// The directories in which a change may change the result.
     pub(super) watched: Vec<PathBuf>,
 }
 
-/// What a repository's directory is. Settled once, at the start: seen later, a version that is
-/// being copied could make one look like the other.
+/// What a repository's directory is. Determined once, at the start: later, a version that is being
+/// copied could make one look like the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// A directory of models.
@@ -65,8 +65,8 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// Tells by what lies in the directory now. One for whose model there is a `name` is that model's,
-    /// whatever else lies in it.
+    /// Determines it from the directory's entries now. With a `name`, it is the directory of that model,
+    /// whatever it contains.
     ///
     /// # Errors
     /// If it cannot be listed.
@@ -110,7 +110,7 @@ fn own_name(root: &Path) -> io::Result<String> {
 pub(super) fn find(root: &Path, shape: &Shape) -> io::Result<Findings> {
     let mut findings = Findings::default();
     if let Shape::Model(name) = shape {
-        // Refused here, since a model that cannot be listed is not the end of the others.
+        // Refused here, since a model that cannot be listed must not affect the others.
         root.read_dir()?;
         findings.add_model(name, root);
         return Ok(findings);
@@ -200,11 +200,11 @@ impl Findings {
 
     /// Adds a version by the files in its directory.
     fn add_files(&mut self, name: &str, version: u64, directory: &Path) {
-        let (observation, changed) = match Files::look(directory) {
-            Ok(Look { files, changed }) => (Observation::Files(files), Some(changed)),
+        let (observation, changed) = match Files::observe(directory) {
+            Ok(FileStatus { files, changed }) => (Observation::Files(files), Some(changed)),
             Err(error) => (Observation::Unreadable(error.to_string()), None),
         };
-        let found = Found {
+        let found = FoundVersion {
             observation,
             directory: directory.to_owned(),
             changed,
@@ -213,7 +213,7 @@ impl Findings {
         model.versions.insert(version, found);
     }
 
-    /// Adds a model of which no version can be told.
+    /// Adds a model whose versions cannot be determined.
     fn add_no_version(&mut self, name: &str, instead: Observation) {
         let model = self.models.entry(name.to_owned()).or_default();
         model.instead = Some(instead);
@@ -225,7 +225,7 @@ impl Findings {
     /// If it cannot be listed, or an entry's file system does not answer.
     fn directories(&mut self, directory: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
         self.watched.push(directory.to_owned());
-        // The newest versions, and of names the first: always the same, whatever the order.
+        // The newest versions, and the first names: always the same ones, in any order of the listing.
         let mut versions = BTreeSet::new();
         let mut names = BTreeSet::new();
         let mut left_out: usize = 0;
@@ -270,7 +270,8 @@ fn is_model(directory: &Path) -> bool {
 /// Whether an entry is a directory or a link to one.
 ///
 /// # Errors
-/// If that cannot be told now: what does not answer must not pass for something that is gone.
+/// If that cannot be determined now: an entry that does not answer must not be taken for one that is
+/// gone.
 fn is_directory(entry: &DirEntry) -> io::Result<bool> {
     let kind = entry.file_type()?;
     if !kind.is_symlink() {
@@ -280,7 +281,7 @@ fn is_directory(entry: &DirEntry) -> io::Result<bool> {
         Ok(metadata) => Ok(metadata.is_dir()),
         Err(error) => match error.raw_os_error() {
             Some(libc::EIO | libc::ESTALE | libc::ETIMEDOUT | libc::ENOTCONN) => Err(error),
-            // A link to nothing, in a circle, or to where this process may not look.
+            // A link that is dangling, circular, or leads to where this process has no access.
             _ => Ok(false),
         },
     }

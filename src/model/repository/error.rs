@@ -13,7 +13,7 @@ pub enum LookupError {
     UnknownModel {
         /// The name that was asked for, cut if it is long.
         model: String,
-        /// The names that there are.
+        /// The names that exist.
         known: Vec<String>,
     },
     /// The model has no such version.
@@ -22,7 +22,7 @@ pub enum LookupError {
         model: String,
         /// The version that was asked for, cut if it is long.
         version: String,
-        /// The versions that there are.
+        /// The versions that exist.
         known: Vec<u64>,
     },
     /// The version does not serve.
@@ -31,7 +31,7 @@ pub enum LookupError {
         model: String,
         /// The version.
         version: u64,
-        /// Where it stands.
+        /// Its state.
         state: ModelState,
         /// Why.
         reason: String,
@@ -40,7 +40,7 @@ pub enum LookupError {
 
 impl fmt::Display for LookupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Names shown before the rest is only counted.
+        /// The most names shown; the rest is only counted.
         const SHOWN: usize = 20;
         let list = |f: &mut fmt::Formatter<'_>, names: &[String]| {
             f.write_str(&names[..names.len().min(SHOWN)].join(", "))?;

@@ -1,4 +1,5 @@
-//! Waiting for a file system, which may never answer, as one over a network whose server is gone.
+//! Waiting for a file system, which may never answer: a network file system whose server is gone, for
+//! example.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// The most threads that are left waiting: what hangs so often hangs once more.
+/// The most threads that are left waiting: after this many hangs the next one would hang too.
 const MAX_OVERDUE: usize = 16;
 
 /// How long work on files may take. `K` tells one piece of work from another.
@@ -28,7 +29,7 @@ impl<K> Overdue<K> {
 }
 
 impl<K: Clone + Ord + Send + 'static> FileTimeout<K> {
-    /// Work may take this long; `None` waits for ever.
+    /// The time that work may take; `None` for no limit.
     pub(super) fn new(limit: Option<Duration>) -> Self {
         Self {
             limit,
@@ -41,18 +42,18 @@ impl<K: Clone + Ord + Send + 'static> FileTimeout<K> {
         self.overdue.lock().contains(key)
     }
 
-    /// How long what took too long is left alone before it is tried again, after this many tries.
+    /// How long to wait after this many timeouts before the next try.
     pub(super) fn pause(&self, tries: u32) -> Duration {
         let limit = self.limit.unwrap_or_default();
         limit.saturating_mul(1 << tries.saturating_sub(1).min(10))
     }
 
-    /// Does work on a thread of its own and gives back what comes of it. What takes too long is left
-    /// alone, and what comes of it is dropped.
+    /// Does work on a thread of its own and returns its result. Work that takes too long is abandoned, and
+    /// its result is dropped.
     ///
     /// # Errors
-    /// That it took too long, that it panicked, or that it was not begun: it is overdue from before,
-    /// too much else is, or there is no thread for it.
+    /// If it took too long or panicked, or if it was not begun: because an earlier try still hangs, too much
+    /// other work does, or there is no thread for it.
     pub(super) fn wait_for<T: Send + 'static>(
         &self,
         key: K,
@@ -71,7 +72,7 @@ impl<K: Clone + Ord + Send + 'static> FileTimeout<K> {
                 ));
             }
         }
-        // Of no room, so that a result that is not taken is known not to be.
+        // Without capacity, so that the sender learns if the result is not taken.
         let (done, result) = sync_channel(0);
         let (overdue, own) = (Arc::clone(&self.overdue), key.clone());
         let begun = thread::Builder::new()
@@ -88,7 +89,7 @@ impl<K: Clone + Ord + Send + 'static> FileTimeout<K> {
         match result.recv_timeout(limit) {
             Ok(Ok(result)) => Ok(result),
             Err(RecvTimeoutError::Timeout) => {
-                // Before the other end learns of it, when `result` is dropped.
+                // Before the drop of `result` tells the other end.
                 self.overdue.lock().insert(key);
                 Err(format!(
                     "reading the files took longer than the {} s of models.load_timeout_ms; they \

@@ -10,11 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::model::CONFIG_FILE;
 use crate::model::files::{INDEX_FILE, SINGLE_FILE};
 
-/// The most files that are looked at beside an index of shards. 64 GB in shards of 16 MB.
+/// The most files of a version whose weights are in shards: 64 GB in shards of 16 MB.
 const MAX_SHARDS: usize = 4096;
 
-/// What tells a version's files from what lies there when one of them was written, replaced, added
-/// or taken away.
+/// The identity of a version's files. It changes when one of them is written, replaced, added or
+/// removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Files(BTreeMap<String, Stamp>);
 
@@ -27,21 +27,20 @@ struct Stamp {
     modified: (i64, i64),
 }
 
-/// A version's files, and when something last happened to one of them by the file system's clock.
-/// That differs from its modification where a file was put in place with an old one.
-pub(super) struct Look {
+/// A version's files, and the last change of one of them by the file system's clock. That is later than
+/// the modification time if a file was moved in with an old one.
+pub(super) struct FileStatus {
     pub(super) files: Files,
     pub(super) changed: SystemTime,
 }
 
 impl Files {
-    /// Looks at the files of the version that lies in a directory. Those that are not there are
-    /// not among them.
+    /// Observes the files of the version in a directory. Missing files are left out.
     ///
     /// # Errors
-    /// If the directory or a file cannot be looked at, or is one of too many.
-    pub(super) fn look(directory: &Path) -> io::Result<Look> {
-        let mut look = Look {
+    /// If the directory or a file cannot be read, or there are too many files.
+    pub(super) fn observe(directory: &Path) -> io::Result<FileStatus> {
+        let mut look = FileStatus {
             files: Self::default(),
             changed: UNIX_EPOCH,
         };
@@ -56,7 +55,7 @@ impl Files {
                     look.add(directory, &name)?;
                 }
                 if look.files.0.len() > MAX_SHARDS {
-                    let problem = format!("more than {MAX_SHARDS} files beside {INDEX_FILE}");
+                    let problem = format!("more than {MAX_SHARDS} files with {INDEX_FILE}");
                     return Err(io::Error::other(problem));
                 }
             }
@@ -64,7 +63,7 @@ impl Files {
         Ok(look)
     }
 
-    /// The bytes of all but the configuration: at the least what the weights take on disk.
+    /// The bytes of all files but the configuration: at least what the weights take on disk.
     pub(super) fn weight_bytes(&self) -> u64 {
         let weights = self.0.iter().filter(|(name, _)| *name != CONFIG_FILE);
         weights
@@ -75,7 +74,7 @@ impl Files {
 
 #[cfg(test)]
 impl Files {
-    /// One file of weights with so many bytes.
+    /// One file of weights of `bytes` bytes.
     pub(super) fn of_bytes(bytes: u64) -> Self {
         let stamp = Stamp {
             device: 1,
@@ -87,7 +86,7 @@ impl Files {
     }
 }
 
-impl Look {
+impl FileStatus {
     fn add(&mut self, directory: &Path, name: &str) -> io::Result<()> {
         let metadata = match fs::metadata(directory.join(name)) {
             Ok(metadata) => metadata,
@@ -119,7 +118,7 @@ mod tests {
     use super::*;
 
     fn files(directory: &Path) -> Files {
-        Files::look(directory).unwrap().files
+        Files::observe(directory).unwrap().files
     }
 
     #[test]
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_lies_there_counts_only_beside_an_index() {
+    fn other_files_count_only_with_an_index() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::write(path(CONFIG_FILE), "{}").unwrap();
@@ -186,7 +185,7 @@ mod tests {
         assert_ne!(files(directory.path()), before);
         fs::remove_file(path("data")).unwrap();
         symlink("data", path("data")).unwrap();
-        let error = Files::look(directory.path()).err().unwrap().to_string();
+        let error = Files::observe(directory.path()).err().unwrap().to_string();
         assert!(error.starts_with("config.json: "), "{error}");
     }
 }

@@ -13,13 +13,13 @@ use super::message::{Message, Order};
 use super::reconciler::{Cause, Reconciler};
 use super::watch::Watch;
 
-/// How long after the first sign of a change the directory is looked at: a change is seldom alone.
+/// How long after the first sign of a change the directory is scanned: a change is seldom alone.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 
-/// The part of the time that looking may take, however often something changes: one in this many.
+/// The share of the time that scans may take, however often something changes: one in this many.
 const SCAN_SHARE: u32 = 10;
 
-/// The way to the thread, which ends when this is dropped.
+/// The channel to the thread, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Loader {
     messages: Sender<Message>,
@@ -74,7 +74,7 @@ impl Work {
     fn run(mut self, hints: Sender<Message>) {
         let watches = self.reconciler.settings().watch;
         let mut watch = watches.map(|settings| Watch::new(hints, settings));
-        // What changed between the first look and the first watch gave no sign.
+        // Changes between the first scan and the first watch gave no sign.
         if watch.is_some() {
             self.reconciler.have_followed(&mut watch);
             self.next_look = Some(Instant::now());
@@ -96,7 +96,7 @@ impl Work {
                         let at = Instant::now() + pause;
                         self.next_look = Some(self.next_look.map_or(at, |next| next.min(at)));
                     }
-                    // One look answers all that asked for one before it began.
+                    // One scan serves all requests for one that came before it began.
                     Message::Order(Order::Rescan, done) => {
                         waiting.push(done);
                         rescan = true;
@@ -140,10 +140,10 @@ impl Work {
         }
     }
 
-    /// Waits for messages, or until something is due; then none may have come.
+    /// Waits for messages, or until something is due; then there may be none.
     ///
     /// # Errors
-    /// If none can come any more.
+    /// If the senders are gone.
     fn receive(&self) -> Result<Vec<Message>, RecvTimeoutError> {
         let look = self
             .next_look

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::SyncSender;
 
-/// What someone wants done.
+/// A request to the loader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     Rescan,

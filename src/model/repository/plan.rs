@@ -1,5 +1,5 @@
 //! What is to be done with a model's versions: a pure function of what was observed in its directory and
-//! of what became of it before, without a file or a clock.
+//! of the outcome of earlier loads, without a file or a clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,55 +7,55 @@ use std::time::Duration;
 use super::files::Files;
 use crate::versions::VersionPolicy;
 
-/// The soonest that incomplete files are looked at again.
+/// The shortest wait before incomplete files are checked again.
 const SOONEST: Duration = Duration::from_millis(100);
-/// The latest.
+/// The longest.
 const LATEST: Duration = Duration::from_secs(5);
 
-/// What lies in a version's place.
+/// What is in a version's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Observation {
     /// Files that may be a version's.
     Files(Files),
-    /// No files of a version, and why that is said; they may be on their way.
+    /// No files of a version, and the reason; they may still arrive.
     Empty(String),
-    /// What can be no version, and why.
+    /// Something that cannot be a version, and why.
     Faulty(String),
-    /// Unknown: it cannot be looked at now, and why.
+    /// Unknown: it cannot be read now, and why.
     Unreadable(String),
     /// Nothing any more.
     Gone,
 }
 
-/// What became of a load.
+/// The outcome of a load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It serves, or served.
     Loaded,
-    /// The files are a beginning: of a copy, perhaps.
+    /// The files are incomplete: perhaps they are being copied.
     Incomplete(String),
     /// They cannot be served.
     Refused(String),
-    /// They were not read: their weights had no room with the others'.
+    /// They were not read: their weights do not fit with the others'.
     NoRoom(String),
     /// Reading them took too long.
     Late(String),
 }
 
-/// One version, when it is decided what to do.
+/// One version's state, from which the plan is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct VersionStatus {
     pub(super) observation: Observation,
     /// How long the observation has been the same.
     pub(super) unchanged_for: Duration,
-    /// The files of the last load, and what became of it.
+    /// The files of the last load, and its outcome.
     pub(super) tried: Option<(Files, Outcome)>,
     /// Whether it answers requests, with these files or with earlier ones.
     pub(super) is_ready: bool,
-    /// Whether it was refused as it looks now: what was given up is not waited for again.
+    /// Whether it was refused in its present state: the server does not wait for it again.
     pub(super) is_given_up: bool,
-    /// Whether what kept it from being loaded, that had nothing to do with its files, is gone: the
-    /// others' weights, a file system that does not answer.
+    /// Whether an obstacle outside its files is gone: the others' weights, a file system that does not
+    /// answer.
     pub(super) may_be_tried_again: bool,
 }
 
@@ -65,9 +65,9 @@ pub(super) struct Rule<'a> {
     pub(super) policy: &'a VersionPolicy,
     /// The most versions that serve, whatever the policy.
     pub(super) max_versions: usize,
-    /// How long files have to be left alone before they are loaded.
+    /// How long files must be unchanged before they are loaded.
     pub(super) settle: Duration,
-    /// How long files that are not complete are waited for.
+    /// How long the server waits for incomplete files.
     pub(super) incomplete_timeout: Duration,
     /// Whether someone asked that the model be unloaded.
     pub(super) is_held: bool,
@@ -76,37 +76,37 @@ pub(super) struct Rule<'a> {
 /// What is to be done with a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Load it, instead of what answers now if something does.
+    /// Load it; it replaces the version that answers now, if any.
     Load,
-    /// Look again after a while. What answers now goes on.
+    /// Check again after a while. What answers now continues.
     Wait {
         reason: String,
         look_after: Duration,
     },
-    /// Nothing can be served that lies there. What answers now goes on.
+    /// Its files cannot be served. What answers now continues.
     Refuse(String),
-    /// Let it finish its requests and take no more.
+    /// Let it finish its requests and accept no more.
     Unload(String),
-    /// Nothing is there and nothing answers.
+    /// It has no files, and nothing answers.
     Forget,
-    /// It is not among those to serve; the reason if that is not what was asked for.
+    /// It is not among the versions to serve; the reason, if the settings did not ask for that.
     Leave(Option<String>),
     /// It is as it should be.
     Keep,
 }
 
-/// What is to be done with each version of a model: loads first, so that what comes is there when
-/// what it stands in for leaves; the newest first of each.
+/// What is to be done with each version of a model: loads first, so that a replacement serves before
+/// the version that it replaces is unloaded; then the newest first.
 ///
-/// A policy's number counts versions that serve or can: if the newest is half a copy or no good,
-/// an older one takes its place, and the older one leaves once the newest serves. The plan is
-/// to be made again after each load, until it holds none.
+/// A policy's number counts versions that serve or can: if the newest is incomplete or invalid, an
+/// older one takes its place until the newest serves. Plan again after each load, until the plan is
+/// empty.
 pub(super) fn plan(rule: &Rule<'_>, versions: &BTreeMap<u64, VersionStatus>) -> Vec<(u64, Action)> {
     let most = match rule.policy {
         VersionPolicy::Latest(count) => rule.max_versions.min(*count),
         VersionPolicy::All | VersionPolicy::Only(_) => rule.max_versions,
     };
-    // Newer versions that answer, and those that do or may after this plan.
+    // Newer versions that answer now, and those that do or may after this plan.
     let (mut ready, mut hoped) = (0, 0);
     let mut actions = Vec::with_capacity(versions.len());
     for (&version, status) in versions.iter().rev() {
@@ -138,7 +138,7 @@ pub(super) fn plan(rule: &Rule<'_>, versions: &BTreeMap<u64, VersionStatus>) -> 
         } else {
             decide(rule, status)
         };
-        // One that is gone answers for a while, and counts no more.
+        // A deleted version answers for a while longer, but no longer counts.
         let stays = status.is_ready && is_there && !matches!(action, Action::Unload(_));
         ready += usize::from(stays);
         hoped += usize::from(stays || action == Action::Load);
@@ -171,7 +171,7 @@ fn decide(rule: &Rule<'_>, status: &VersionStatus) -> Action {
     };
     let files = match observation {
         Observation::Gone if !is_ready => return Action::Forget,
-        // Others may take their place: `rm` and `cp`, or two renames.
+        // New files may follow: `rm` and `cp`, or two renames.
         Observation::Gone if *unchanged_for < rule.settle => {
             return Action::Wait {
                 reason: "its files are gone; it is unloaded unless others come".to_owned(),
@@ -190,7 +190,7 @@ fn decide(rule: &Rule<'_>, status: &VersionStatus) -> Action {
     match tried {
         Some((tried, outcome)) if tried == files => match outcome {
             Outcome::Loaded if *is_ready => Action::Keep,
-            // It had to leave, and is wanted again.
+            // It was being unloaded, and is wanted again.
             Outcome::Loaded => Action::Load,
             Outcome::Incomplete(reason) => incomplete(incomplete_timeout, *unchanged_for, reason),
             Outcome::NoRoom(_) | Outcome::Late(_) if *may_be_tried_again => Action::Load,
@@ -206,7 +206,7 @@ fn decide(rule: &Rule<'_>, status: &VersionStatus) -> Action {
     }
 }
 
-/// Files that are not complete are waited for, at growing intervals and not for ever.
+/// Incomplete files are checked at growing intervals, for a limited time.
 fn incomplete(incomplete_timeout: Duration, unchanged_for: Duration, reason: &str) -> Action {
     if unchanged_for >= incomplete_timeout {
         return Action::Refuse(reason.to_owned());

@@ -24,49 +24,48 @@ use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
 use records::ModelRecord;
 
-/// How often it is asked whether the last request of an unloaded version has ended.
+/// How often the loader checks whether the last request of an unloaded version has ended.
 const DRAINING: Duration = Duration::from_millis(100);
 
-/// Why a model is not loaded that came when there were enough.
+/// Why a model is not loaded when the most models are already served.
 const TOO_MANY_MODELS: &str = "models.max_models: as many models as it allows are there already; \
      raise it, or take away models";
 
 /// All versions of all models, and all that it takes to load more.
 ///
-/// What is done with one version is in `apply.rs`, what is known of it in `records.rs`.
+/// What is done with one version is in `apply.rs`, what is known about it in `records.rs`.
 pub(super) struct Reconciler {
     settings: RepositorySettings,
     shape: Shape,
     scheduler: Arc<Scheduler>,
     metrics: Metrics,
-    /// How long looking at the directory may take.
+    /// How long a scan of the directory may take.
     looking: FileTimeout<&'static str>,
-    /// How long reading a version may take: one that hangs holds up no other version, and no look.
+    /// How long reading a version may take: one that hangs delays no other version, and no scan.
     reading: FileTimeout<(String, u64)>,
     published: Arc<Published>,
     models: BTreeMap<String, ModelRecord>,
     /// Versions that no new request finds, until their last one ends.
     retired: Vec<Arc<Served>>,
-    /// Where changes can be noticed, as of the last look.
+    /// The directories in which changes can be noticed, as of the last scan.
     watched: Vec<PathBuf>,
     is_started: bool,
-    /// Whether the repository could not be read at the last look.
+    /// Whether the repository could not be read at the last scan.
     is_lost: bool,
-    /// In how long incomplete files are to be looked at again.
+    /// The time until incomplete files are checked again.
     look_after: Option<Duration>,
-    /// How long the last look took.
+    /// How long the last scan took.
     scan_took: Duration,
 }
 
-/// Why the directory is looked at.
+/// Why the directory is scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// The process starts. Incomplete files are refused, not waited for, and looked at again when they
-    /// change.
+    /// The process starts. Incomplete files are refused without waiting, and checked again when they change.
     Start,
     /// Something may have changed.
     Change,
-    /// An operator asked: what failed before is tried again, and complete files are loaded at once.
+    /// An operator asked: earlier failures are tried again, and complete files are loaded at once.
     Request,
 }
 
@@ -126,23 +125,22 @@ impl Reconciler {
         &self.settings
     }
 
-    /// In how long the directory is to be looked at again, if sooner than for other reasons.
+    /// The time until the directory is checked again, if sooner than for other reasons.
     pub(super) fn look_after(&self) -> Option<Duration> {
         self.look_after
     }
 
-    /// How long the last look at the directory took, without what was done then.
+    /// How long the last scan took, without the loads that followed.
     pub(super) fn scan_took(&self) -> Duration {
         self.scan_took
     }
 
-    /// In how long [`reap`](Self::reap) may find something.
+    /// The time until [`reap`](Self::reap) may find something.
     pub(super) fn reap_after(&self) -> Option<Duration> {
         (!self.retired.is_empty()).then_some(DRAINING)
     }
 
-    /// Looks at the directory and does what is to be done, until `is_over` says that it is not
-    /// worth it any more.
+    /// Scans the directory and applies the plan, until `is_over` returns true.
     pub(super) fn look(&mut self, cause: Cause, is_over: &dyn Fn() -> bool) {
         if self.scan() {
             self.reconcile_all(cause, is_over);
@@ -150,8 +148,8 @@ impl Reconciler {
         self.reap(is_over);
     }
 
-    /// Has a watch follow what the last look found; whether it does so from now on only. A watch that
-    /// the file system keeps waiting is gone.
+    /// Has a watch follow what the last scan found; returns whether it does so only from now on. A watch
+    /// that the file system blocks is dropped.
     pub(super) fn have_followed(&self, watch: &mut Option<Watch>) -> bool {
         if self.is_lost {
             return false;
@@ -179,7 +177,7 @@ impl Reconciler {
         }
     }
 
-    /// Looks at the directory, and loads a model that may have been unloaded.
+    /// Scans the directory, and loads a model that may have been unloaded.
     pub(super) fn load(&mut self, name: &str) {
         if self.scan()
             && let Some(model) = self.models.get_mut(name)
@@ -199,16 +197,16 @@ impl Reconciler {
         }
     }
 
-    /// Lets go of unloaded versions whose last request has ended.
+    /// Drops unloaded versions whose last request has ended.
     pub(super) fn reap(&mut self, is_over: &dyn Fn() -> bool) {
         while self.reap_retired() {
-            // There may be room for what had none.
+            // There may now be room for a version that did not fit.
             self.reconcile_all(Cause::Change, is_over);
         }
     }
 
-    /// Looks at the directory. Returns whether it could be seen: if not, nothing that was seen
-    /// before holds any more, and nothing is to be done about it.
+    /// Scans the directory. Returns whether it could be read: if not, earlier observations no longer hold,
+    /// and nothing is done.
     fn scan(&mut self) -> bool {
         let started = Instant::now();
         let find = {
@@ -248,7 +246,7 @@ impl Reconciler {
         }
     }
 
-    /// Records what a look found.
+    /// Records the result of a scan.
     fn observe(&mut self, findings: Findings) {
         let Findings {
             models: mut found,
@@ -270,7 +268,7 @@ impl Reconciler {
         for (name, model) in &mut self.models {
             model.observe(found.remove(name).unwrap_or_default(), now);
         }
-        // Those that are there stay, whatever the names of those that come.
+        // Existing models stay, whatever the names of new ones.
         let admitted = self.models.values().filter(|model| !model.is_too_many);
         let mut admitted = admitted.count();
         for model in self.models.values_mut().filter(|model| model.is_too_many) {
@@ -313,7 +311,7 @@ impl Reconciler {
                     .take_if(|(_, outcome)| *outcome != Outcome::Loaded);
             }
         }
-        // Each once: what cannot even be begun must not be tried again and again.
+        // Each once: a load that cannot even begin must not be tried in a loop.
         let mut loaded = BTreeSet::new();
         loop {
             let mut actions = self.plan(name, cause);
@@ -351,7 +349,7 @@ impl Reconciler {
             },
             incomplete_timeout: match (cause, watch) {
                 (Cause::Change | Cause::Request, Some(watch)) => watch.incomplete_timeout,
-                // There is no next look that would find the rest.
+                // No further scan would find the rest.
                 _ => Duration::ZERO,
             },
             is_held: model.is_held,

@@ -34,7 +34,7 @@ pub struct Served {
 /// How a model version was loaded.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// Where its files lie.
+    /// The directory of its files.
     pub directory: PathBuf,
     /// When the load ended.
     pub at: SystemTime,
@@ -50,7 +50,7 @@ pub struct Loaded {
 /// [`Outcome::Incomplete`] or [`Outcome::Refused`].
 pub(super) fn read(name: &str, version: u64, directory: &Path) -> Result<(Model, f64), Outcome> {
     let started = Instant::now();
-    // A file that trips over a fault of this server must not take the loader with it.
+    // A file that triggers a fault of this server must not end the loader.
     let load = || Model::load(name, version, directory);
     match catch_unwind(AssertUnwindSafe(load)) {
         Ok(Ok(model)) => Ok((model, started.elapsed().as_secs_f64())),
@@ -62,8 +62,8 @@ pub(super) fn read(name: &str, version: u64, directory: &Path) -> Result<(Model,
     }
 }
 
-/// Opens the lane of a loaded model and tries it; the reason if that fails. What serves under the
-/// same name and version counts into the same series.
+/// Opens the lane of a loaded model and tries it; the reason if that fails. Versions of the same name and number
+/// share their series.
 pub(super) fn serve(
     model: Model,
     directory: PathBuf,

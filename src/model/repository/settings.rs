@@ -11,9 +11,9 @@ use crate::versions::VersionPolicies;
 pub struct RepositorySettings {
     /// The repository.
     pub directory: PathBuf,
-    /// The name of its only model; `None`: what lies in it says which models there are.
+    /// The name of its only model; `None` if its directories name the models.
     pub name: Option<ModelName>,
-    /// How changes in it are noticed; `None`: they are not, unless one asks.
+    /// How changes in it are noticed; `None` if only on request.
     pub watch: Option<WatchSettings>,
     /// Which versions are served.
     pub versions: VersionPolicies,
@@ -23,23 +23,23 @@ pub struct RepositorySettings {
     pub max_versions: usize,
     /// The most bytes of weights in memory.
     pub max_weight_bytes: u64,
-    /// How long looking at the directory, or reading a version, may take; `None`: for ever.
+    /// How long a scan of the directory, or reading a version, may take; `None` for no limit.
     pub load_timeout: Option<Duration>,
 }
 
 /// How changes in a directory are noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchSettings {
-    /// How often the directory is looked at without being told of a change; `None`: not at all.
+    /// How often the directory is scanned without a reported change; `None` for never.
     pub poll_interval: Option<Duration>,
-    /// How long files have to be left alone before they are loaded.
+    /// How long files must be unchanged before they are loaded.
     pub settle: Duration,
-    /// How long files that are not complete are waited for before they are refused.
+    /// How long the server waits for incomplete files before it refuses them.
     pub incomplete_timeout: Duration,
 }
 
 impl RepositorySettings {
-    /// All versions of all models of a directory, as they are now; nothing is bounded or followed.
+    /// All versions of all models of a directory, as they are now, without bounds and without watching.
     #[must_use]
     pub fn all_of(directory: &Path) -> Self {
         Self {

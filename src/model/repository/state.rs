@@ -1,4 +1,4 @@
-//! Where each version stands, as requests see it.
+//! The state of each version, as requests see it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::served::Served;
 use crate::metrics::ModelState;
 use crate::versions::canonical;
 
-/// Where a version stands.
+/// The state of a version.
 ///
 /// ```text
 ///              +---------------------- unavailable
@@ -24,9 +24,9 @@ use crate::versions::canonical;
 /// first. `ready` to `ready` is a replacement, or one that failed.
 #[derive(Clone, Debug)]
 pub(super) enum State {
-    /// Being read, or waited for; what for.
+    /// Being read, or waiting; what for.
     Loading(Arc<str>),
-    /// Serving; and why what lies in its directory now does not serve instead, if so.
+    /// Serving; with the reason if its directory's present files do not serve in its place.
     Ready(Arc<Served>, Option<Arc<str>>),
     /// Finishing its last requests; why.
     Unloading(Arc<str>),
@@ -44,7 +44,7 @@ impl State {
         }
     }
 
-    /// Why it is as it is; empty if there is nothing to say.
+    /// The reason for the state; may be empty.
     pub(super) fn reason(&self) -> &str {
         match self {
             Self::Ready(_, reason) => reason.as_deref().unwrap_or_default(),
@@ -71,7 +71,7 @@ impl State {
 pub(super) fn may_follow(from: Option<ModelState>, to: Option<ModelState>) -> bool {
     use ModelState::{Loading, Ready, Unavailable, Unloading};
     match (from, to) {
-        // What serves finishes its requests, whatever comes then; nothing else does.
+        // Only a version that serves has requests to finish.
         (Some(Ready), to) => matches!(to, Some(Ready | Unloading)),
         (from, Some(Unloading)) => from == Some(Unloading),
         (from, Some(Ready)) => from == Some(Loading),
@@ -82,12 +82,12 @@ pub(super) fn may_follow(from: Option<ModelState>, to: Option<ModelState>) -> bo
 /// One model's versions.
 pub(super) type Versions = BTreeMap<u64, State>;
 
-/// All models. A change makes a new one, so that a reader sees one moment.
+/// All models. A change makes a new map, so that a reader sees a consistent snapshot.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Models(BTreeMap<Arc<str>, Arc<Versions>>);
 
 impl Models {
-    /// These models, but the versions of one; `None` if that makes no difference.
+    /// These models with other versions of one; `None` if that changes nothing.
     pub(super) fn with(&self, name: &str, versions: Versions) -> Option<Self> {
         let none = Versions::new();
         let before = self.0.get(name).map_or(&none, |before| before);
@@ -215,7 +215,7 @@ pub struct IndexEntry {
     pub name: String,
     /// The version.
     pub version: u64,
-    /// Where it stands.
+    /// Its state.
     pub state: ModelState,
     /// Why it is not ready, or why its newest files do not serve; else empty.
     pub reason: String,

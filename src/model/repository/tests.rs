@@ -1,6 +1,6 @@
 mod bad_files;
+mod fixture;
 mod reconciling;
-mod stage;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -246,7 +246,7 @@ fn the_only_model_can_be_given_a_name() {
         ..RepositorySettings::all_of(directory)
     };
     let open = |settings| ModelRepository::open(settings, &scheduler(), &metrics()).unwrap();
-    // What platforms mount: the files themselves, with directories beside them that look like models.
+    // What platforms mount: the files themselves, next to directories that look like models.
     let root = tempfile::tempdir().unwrap();
     copy("iris/1", root.path());
     copy("iris/1", &root.path().join("1_Pooling"));
@@ -259,7 +259,7 @@ fn the_only_model_can_be_given_a_name() {
     assert_eq!(repository.find("churn", None).unwrap().model.version, 2);
     assert!(repository.find("digits", None).is_err());
 
-    // A directory of models is none of one model, and the reason says so.
+    // A directory of models is not the directory of one model, and the reason says so.
     let index = open(named(&samples())).index();
     assert_eq!(index.len(), 1);
     assert!(

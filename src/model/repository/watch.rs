@@ -1,7 +1,7 @@
 //! Hints of the file system that something in the repository changed.
 //!
-//! They are no more than that: what changed is told by looking. Where there are none, on file
-//! systems over a network for example, looking now and then has to do.
+//! They are only hints: what changed is found by reading the directory. Where there are none, as on
+//! network file systems, polling takes their place.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,14 +18,14 @@ use tracing::warn;
 use super::message::Message;
 use super::settings::WatchSettings;
 
-/// The directories that are watched, one by one: what lies deeper than versions is no concern, and
-/// the file system may be larger than what it can watch.
+/// The directories that are watched, one by one: directories below versions do not matter, and the file
+/// system may be too large to watch as a whole.
 pub(super) struct Watch {
     /// `None` if the operating system gives no hints.
     watcher: Option<RecommendedWatcher>,
     /// By path: the device and inode, since another directory may take its place.
     watched: BTreeMap<PathBuf, (u64, u64)>,
-    /// Whether a hint is under way: one is enough, and the way to the loader has no bound.
+    /// Whether a hint is on its way: one is enough, and the channel to the loader is unbounded.
     is_hinted: Arc<AtomicBool>,
     settings: WatchSettings,
     has_warned: bool,
@@ -58,7 +58,7 @@ impl Watch {
         watch
     }
 
-    /// Acknowledges the last hint: what changes from now on gives another.
+    /// Acknowledges the last hint: later changes give another.
     pub(super) fn acknowledge(&self) {
         self.is_hinted.store(false, Ordering::Release);
     }
@@ -79,7 +79,7 @@ impl Watch {
         self.watched.retain(|directory, identity| {
             let stays = wanted.get(directory) == Some(identity);
             if !stays {
-                // It ends by itself where the directory is gone.
+                // It ends by itself if the directory is gone.
                 let _ = watcher.unwatch(directory);
             }
             stays
@@ -103,7 +103,7 @@ impl Watch {
         is_new
     }
 
-    /// Says once that changes are noticed late or not at all.
+    /// Logs once that changes are noticed late or not at all.
     fn warn(&mut self, error: &notify::Error) {
         if std::mem::replace(&mut self.has_warned, true) {
             return;
@@ -123,7 +123,7 @@ impl Watch {
     }
 }
 
-/// Whether an event may mean that files are others now. Reading them, as the loader does, does not.
+/// Whether an event may mean that files changed. Reading them, as the loader does, is no change.
 fn is_hint(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,

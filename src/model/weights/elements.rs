@@ -14,8 +14,8 @@ use crate::engine::Constant;
 use crate::engine::kernels::pages;
 use crate::model::fingerprint::Fingerprint;
 
-/// Read at once: large enough to hide the call, small enough to stay in the cache. A multiple of
-/// every element's size, so that no chunk splits one.
+/// The bytes of one read: enough to hide the cost of the call, few enough to stay in the cache. A
+/// multiple of every element's size, so that no chunk splits one.
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// The first element of a tensor that is NaN or infinite, and what it is as `f32`.
@@ -63,8 +63,8 @@ macro_rules! number {
 }
 number! { f32 bf16 f16 }
 
-/// Reads elements to where they stay. They are hashed there, if their bytes in memory are those in
-/// the file.
+/// Reads elements into the memory where they stay. They are hashed there, if their bytes in memory are
+/// those in the file.
 fn read_as_stored<T: Number>(
     file: &mut File,
     info: &TensorInfo,

@@ -25,7 +25,7 @@ pub enum WeightsError {
         /// What is wrong.
         problem: String,
     },
-    /// A file is shorter than it says itself.
+    /// A file is shorter than its header says.
     Truncated {
         /// Its name.
         file: String,
@@ -81,7 +81,7 @@ pub enum WeightsError {
 }
 
 impl WeightsError {
-    /// Whether this is how a copy looks that is not complete.
+    /// Whether this is how an incomplete copy looks.
     pub(in crate::model) fn is_incomplete(&self) -> bool {
         match self {
             Self::Truncated { .. } => true,

@@ -92,8 +92,8 @@ struct Entry {
     data_offsets: (usize, usize),
 }
 
-/// The header's `__metadata__`, read and let go: an object whose values are strings, or `null` for
-/// none. The safetensors crate refuses anything else.
+/// The header's `__metadata__`, read and discarded: an object whose values are strings, or `null`. The
+/// safetensors crate refuses anything else.
 struct HeaderMetadata;
 
 impl<'de> Deserialize<'de> for HeaderMetadata {
@@ -124,7 +124,7 @@ impl<'de> Visitor<'de> for MetadataVisitor {
     }
 }
 
-/// Reads a header and refuses names that come twice, which the safetensors crate lets pass.
+/// Reads a header and refuses duplicate names, which the safetensors crate accepts.
 struct HeaderVisitor;
 
 impl<'de> Visitor<'de> for HeaderVisitor {
@@ -172,7 +172,7 @@ fn check_extents(tensors: &[(String, TensorInfo)], data_bytes: u64) -> Result<()
     let mut end = 0;
     for (name, info) in tensors {
         let (start, stop) = info.data_offsets;
-        // No layer computes with nothing, and a shape such as [0, 2^63, 2] overflows further on.
+        // No layer computes with an empty tensor, and a shape such as [0, 2^63, 2] would overflow later.
         if info.shape.contains(&0) {
             return Err(format!(
                 "tensor {name:?}: shape {:?} holds no element",
@@ -201,7 +201,7 @@ fn check_extents(tensors: &[(String, TensorInfo)], data_bytes: u64) -> Result<()
             "the header describes {end} bytes of tensors, the file holds {data_bytes}; is it complete?"
         ));
     }
-    // The crate's own rules, in case they ever know more than ours.
+    // The crate's own rules, in case they ever check more than ours.
     Metadata::new(None, tensors.to_vec()).map_err(|error| format!("invalid header: {error}"))?;
     Ok(())
 }

@@ -246,7 +246,7 @@ async fn closing_gives_a_new_connection_a_moment_for_its_first_byte() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_ends_whatever_goes_on() {
+async fn a_cut_ends_every_activity() {
     let mut server = Server::start(1024);
     server.send(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n").await;
     tokio::task::yield_now().await;
@@ -344,12 +344,12 @@ async fn a_client_that_waits_for_a_word_before_its_body_gets_it_once_the_body_is
     assert_eq!(server.answer().await.0, "HTTP/1.1 100 Continue\r\n\r\n");
     server.send(b"abc").await;
     assert_eq!(server.answer().await.1, "abc");
-    // Who does not wait gets no word.
+    // A client that does not wait gets no `100 Continue`.
     server
         .send(format!("{}abc", head("/body")).as_bytes())
         .await;
     assert_eq!(server.answer().await.1, "abc");
-    // Nor does one who sends what no one wants.
+    // Nor does one whose body is not wanted.
     server.send(head("/").as_bytes()).await;
     let (answer, body) = server.answer().await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -358,7 +358,7 @@ async fn a_client_that_waits_for_a_word_before_its_body_gets_it_once_the_body_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_nobody_wants_is_let_in_until_its_client_is_done() {
+async fn an_unwanted_body_is_read_until_its_client_is_done() {
     let mut server = Server::start(64);
     server
         .send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
@@ -380,7 +380,7 @@ async fn a_body_that_nobody_wants_is_let_in_until_its_client_is_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_stalls_in_a_body_that_nobody_wants_is_not_waited_for_long() {
+async fn a_client_that_stalls_in_an_unwanted_body_is_not_waited_for_long() {
     let mut server = Server::start(1024);
     server
         .send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")

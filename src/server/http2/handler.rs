@@ -24,8 +24,8 @@ pub trait StreamHandler: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Http2<H>(pub H);
 
-/// The body of a request of an HTTP/2 connection. A client may send no more of it than its window
-/// before it is read.
+/// The body of a request of an HTTP/2 connection. A client may send at most its window ahead of what is
+/// read.
 #[derive(Debug)]
 pub struct StreamedBody(pub(super) RecvStream);
 
@@ -41,7 +41,7 @@ impl Body for StreamedBody {
         stream.poll_data(cx).map(|piece| {
             let piece = piece?;
             Some(piece.and_then(|piece| {
-                // Who reads counts what it holds.
+                // The reader counts what it holds.
                 stream.flow_control().release_capacity(piece.len())?;
                 Ok(Frame::data(piece))
             }))

@@ -46,7 +46,7 @@ pub(super) async fn answer<H: StreamHandler>(
         })
         .await
     };
-    // What a client gave up it hears no more of.
+    // A client that gave up a request gets no answer to it.
     if let Some(response) = response {
         let _ = write(response, respond, server.timeouts.write).await;
     }
@@ -56,7 +56,7 @@ pub(super) async fn answer<H: StreamHandler>(
 async fn write(
     response: Response<impl Body<Data = Bytes>>,
     mut respond: SendResponse<Bytes>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), Broken> {
     let (head, body) = response.into_parts();
     let is_all = body.is_end_stream();
@@ -80,7 +80,7 @@ async fn write(
                 return Err(Broken);
             }
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => send(&mut stream, data, patience).await?,
+                Ok(data) => send(&mut stream, data, timeout).await?,
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
                         stream.send_trailers(trailers)?;
@@ -92,17 +92,17 @@ async fn write(
     }
 }
 
-/// Sends data, each part as soon as the client has made room for it. As over HTTP/1.1, who takes a
-/// little now and then has no more time than the slowest line that is waited for.
+/// Sends data, each part as soon as the client has made room for it. As over HTTP/1.1, a client that takes
+/// little at a time must still reach the lowest rate that is allowed.
 async fn send(
     stream: &mut SendStream<Bytes>,
     mut data: Bytes,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), Broken> {
-    let latest = Instant::now() + patience + at_slowest(data.len() as u64);
+    let latest = Instant::now() + timeout + at_slowest(data.len() as u64);
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
-        let until = latest.min(Instant::now() + patience);
+        let until = latest.min(Instant::now() + timeout);
         let capacity = timeout_at(until, poll_fn(|cx| stream.poll_capacity(cx))).await;
         let Ok(capacity) = capacity else {
             stream.send_reset(Reason::CANCEL);

@@ -48,7 +48,7 @@ mod tests {
         let rows = Array2::from_shape_fn((7, 3), |(row, column)| {
             ((row * 3 + column * 5) % 11) as f32 / 5.0 - 1.0
         });
-        // Half the sum of squares, of which the gradient by a number is the number.
+        // Half the sum of squares, whose gradient by a number is the number.
         let loss = |network: &Network| {
             let values = network.forward(rows.clone());
             values

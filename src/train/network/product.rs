@@ -6,12 +6,12 @@ use std::thread;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, Axis};
 
-/// The multiplications for which a thread more is worth its start: some hundred microseconds of them.
+/// The multiplications for which one more thread is worth its start: some hundred microseconds of work.
 const A_THREAD: usize = 16 << 20;
 
 /// `a b` of `[m, k]` and `[k, n]`, as `[m, n]`.
 ///
-/// Large ones are shared by all cores, in blocks of rows: who computes an element changes no bit of it.
+/// Large ones are shared by all cores, in blocks of rows: an element has the same bits on any of them.
 pub(super) fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) -> Array2<f32> {
     let (rows, columns) = (a.nrows(), b.ncols());
     let mut product = Array2::zeros((rows, columns));

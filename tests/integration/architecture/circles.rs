@@ -1,8 +1,8 @@
-//! Circles of imports: files none of which can be understood, tested or moved without the others.
+//! Circles of imports: files that cannot be understood, tested or moved without each other.
 //!
 //! A file imports another if a path in its production code names an item that the other defines. Two
 //! things are not imports: to declare a module (`mod bar;`), and to re-export what lies below
-//! (`pub use bar::X`), unless the file itself uses `X`. Who names `foo::X` imports the file that
+//! (`pub use bar::X`), unless the file itself uses `X`. A file that names `foo::X` imports the file that
 //! defines `X`, not the `foo.rs` that re-exports it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -13,7 +13,7 @@ use super::{Module, is_in};
 /// For each file, the files that it imports, and the names that it takes from each.
 pub(super) type Imports = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
-/// Who imports whom.
+/// Which file imports which.
 pub(super) fn imports(modules: &[Module]) -> Imports {
     let files: BTreeMap<&str, File> = modules
         .iter()
@@ -98,7 +98,7 @@ impl File {
         let (uses, body) = uses(&module.text);
         let mut imports = BTreeSet::new();
         let mut re_exports = BTreeMap::new();
-        // Names of this file, and what each stands for.
+        // Names of this file, and the path of each.
         let mut names = BTreeMap::new();
         for (is_public, text) in uses {
             for (path, name) in paths::named_paths(&text) {
@@ -121,7 +121,7 @@ impl File {
             });
             imports.extend(named.or_else(|| resolve(&path)));
         }
-        // `use a::b; b::c()` takes `c` from `a::b`, and nothing else of it.
+        // `use a::b; b::c()` takes `c` from `a::b`, and nothing else.
         let longer = |path: &Vec<String>| {
             imports
                 .iter()
@@ -206,7 +206,7 @@ fn uses_name(body: &str, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// A crate of files as `(path, text)`, their circles and who imports whom.
+    /// A crate of files as `(path, text)`, their circles and their imports.
     fn circles_of(files: &[(&str, &str)]) -> (Vec<Vec<String>>, Imports) {
         let modules: Vec<Module> = files
             .iter()

@@ -10,13 +10,13 @@ pub(super) fn paths(text: &str) -> Vec<Vec<String>> {
     found.map(|(path, _)| path).collect()
 }
 
-/// As [`paths`], each with the name that it gets in its file: that behind `as`, else its last segment.
+/// As [`paths`], each with the name that it gets in its file: that after `as`, else its last segment.
 pub(super) fn named_paths(text: &str) -> Vec<(Vec<String>, String)> {
     let mut found = Vec::new();
     let mut chars = text.chars().peekable();
     let mut before = ' ';
     while let Some(&c) = chars.peek() {
-        // What follows `::` or a letter goes on with something that began elsewhere.
+        // After `::` or a letter it is the continuation of another path.
         if is_ident(c) && before != ':' {
             before = 'a';
             tree(&mut chars, Vec::new(), &mut found);
@@ -92,10 +92,10 @@ pub(super) fn is_ident(c: char) -> bool {
 
 /// A path from the root of the crate, `engine::op::Kernel`; none if it leads out of the crate.
 ///
-/// `module` is where it stands: `engine/ops/gemm`. `children` are the modules declared there.
+/// `module` is where it is used: `engine/ops/gemm`. `children` are the modules declared there.
 pub(super) fn resolve(path: &[String], module: &str, children: &[String]) -> Option<Vec<String>> {
     let mut place: Vec<String> = module.split('/').map(str::to_owned).collect();
-    // These two stand at the root.
+    // These two are at the root.
     if matches!(module, "lib" | "main") {
         place.clear();
     }
@@ -107,11 +107,11 @@ pub(super) fn resolve(path: &[String], module: &str, children: &[String]) -> Opt
         }
         "self" => rest = &path[1..],
         "super" => {
-            while let Some(("super", behind)) = rest.split_first().map(|(s, r)| (s.as_str(), r)) {
+            while let Some(("super", after)) = rest.split_first().map(|(s, r)| (s.as_str(), r)) {
                 place
                     .pop()
                     .expect("compiled code does not climb out of the crate");
-                rest = behind;
+                rest = after;
             }
         }
         first if children.iter().any(|child| child == first) => {}
@@ -152,7 +152,7 @@ pub(super) fn production(text: &str) -> String {
         pair[0].trim() == "#[cfg(test)]" && pair[1].trim_start().starts_with("mod tests {")
     });
     let mut text = lines[..tests.unwrap_or(lines.len())].join("\n");
-    // Who may see an item is no import: `pub(in crate::a)`.
+    // A visibility is not an import: `pub(in crate::a)`.
     while let Some(start) = text.find("pub(in ") {
         let end = text[start..].find(')').expect("a visibility ends");
         text.replace_range(start..start + end, "pub(crate");

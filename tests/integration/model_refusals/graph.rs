@@ -17,8 +17,8 @@ pub(super) const CONFIG: &str = r#"{
     {"op": "Concat", "name": "join", "inputs": ["clip", "dense"], "attributes": {"axis": 1}},
     {"op": "Reshape", "name": "pairs", "inputs": ["join"], "attributes": {"shape": [0, 4, 2]}},
     {"op": "ReduceSum", "name": "sums", "inputs": ["pairs"], "attributes": {"axes": [2], "keepdims": 0}},
-    {"op": "Add", "name": "shifted", "inputs": ["sums", "shift"], "output": "behind"},
-    {"op": "Softmax", "name": "last", "inputs": ["behind"]}
+    {"op": "Add", "name": "shifted", "inputs": ["sums", "shift"], "output": "moved"},
+    {"op": "Softmax", "name": "last", "inputs": ["moved"]}
   ],
   "outputs": [{"name": "shares", "value": "last"}]
 }"#;
@@ -67,7 +67,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "a name for an input",
-        r#""output": "behind""#,
+        r#""output": "moved""#,
         r#""output": "x""#,
     ),
     (
@@ -117,7 +117,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     ("the axis of the rows", r#""axis": 1"#, r#""axis": 0"#),
     (
-        "the axis of the rows from behind",
+        "the axis of the rows counted from the end",
         r#""axis": 1"#,
         r#""axis": -2"#,
     ),
@@ -160,9 +160,9 @@ const CASES: &[(&str, &str, &str)] = &[
         r#""value": "shift""#,
     ),
     (
-        "a value that nobody uses",
+        "a value that is not used",
         r#""value": "last""#,
-        r#""value": "behind""#,
+        r#""value": "moved""#,
     ),
     (
         "no output",

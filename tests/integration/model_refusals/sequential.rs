@@ -78,7 +78,7 @@ const CASES: &[(&str, &str, &str)] = &[
         r#""name": "head", "weights": {"weight": "head.weight"}"#,
     ),
     (
-        "a key that stands twice",
+        "a key that appears twice",
         r#""units": 3"#,
         r#""units": 3, "units": 3"#,
     ),
@@ -360,10 +360,10 @@ const CASES: &[(&str, &str, &str)] = &[
         r#""regression""#,
     ),
     ("a label too few", r#", "maybe""#, ""),
-    ("a label that stands twice", r#""maybe""#, r#""yes""#),
+    ("a label that appears twice", r#""maybe""#, r#""yes""#),
     ("a label that is a number", r#""maybe""#, "2"),
     ("a feature name too few", r#", "d""#, ""),
-    ("a feature name that stands twice", r#""d""#, r#""a""#),
+    ("a feature name that appears twice", r#""d""#, r#""a""#),
     (
         "columns that make other features than are named",
         r#""model_type""#,
@@ -375,7 +375,7 @@ const CASES: &[(&str, &str, &str)] = &[
         r#""columns": [{"name": "a"}, {"name": "b", "categories": ["c", "d"]}]"#,
     ),
     (
-        "a column of which nothing is named but its mean",
+        "a column with nothing but its mean",
         r#""model_type""#,
         r#""columns": [{"mean": 1}], "model_type""#,
     ),

@@ -53,7 +53,7 @@ pub(super) fn collect(table: &mut Table) {
     collect_nodes(table);
 }
 
-/// What can stand where the file should be.
+/// What can be in the place of the file.
 fn collect_nodes(table: &mut Table) {
     let place = directory(CONFIG, &[]);
     let file = place.path().join("model.safetensors");
@@ -68,7 +68,7 @@ fn collect_nodes(table: &mut Table) {
     fs::remove_file(&file).unwrap();
     let made = Command::new("mkfifo").arg(&file).status().unwrap();
     assert!(made.success());
-    table.row("a pipe that nobody writes to", place.path());
+    table.row("a pipe without a writer", place.path());
     fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink(&file, &file).unwrap();
     table.row("a link to itself", place.path());
@@ -80,7 +80,7 @@ pub(super) fn grow(file: &Path, bytes: u64) {
     file.set_len(bytes).unwrap();
 }
 
-/// (what is wrong, the header, bytes behind it)
+/// (what is wrong, the header, bytes after it)
 const HEADERS: &[(&str, &str, usize)] = &[
     (
         "a blank before the header",
@@ -125,7 +125,7 @@ const HEADERS: &[(&str, &str, usize)] = &[
         r#"{"slope":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#,
         12,
     ),
-    ("bytes behind the last tensor", HEADER, 12),
+    ("bytes after the last tensor", HEADER, 12),
     ("too few bytes", HEADER, 7),
     (
         "offsets the wrong way round",
@@ -238,7 +238,7 @@ fn tensor_sets() -> Vec<(&'static str, Vec<Stored>)> {
         tensors.retain(|tensor| tensor.name != name);
         tensors
     };
-    let beside = |extra: Stored| {
+    let with_extra = |extra: Stored| {
         let mut tensors = tensors();
         tensors.push(extra);
         tensors
@@ -256,15 +256,15 @@ fn tensor_sets() -> Vec<(&'static str, Vec<Stored>)> {
         ("a missing mean", without("norm.running_mean")),
         (
             "an unused tensor",
-            beside(Stored::filled("tail.weight", &[3, 3])),
+            with_extra(Stored::filled("tail.weight", &[3, 3])),
         ),
         (
             "an unused tensor of whole numbers",
-            beside(Stored::filled("steps", &[1]).stored_as(Dtype::I64)),
+            with_extra(Stored::filled("steps", &[1]).stored_as(Dtype::I64)),
         ),
         (
             "an unused tensor with a path for a name",
-            beside(Stored::filled("../../etc/passwd", &[1])),
+            with_extra(Stored::filled("../../etc/passwd", &[1])),
         ),
         (
             "many unused tensors",
@@ -275,7 +275,7 @@ fn tensor_sets() -> Vec<(&'static str, Vec<Stored>)> {
         ),
         (
             "both names that a kernel may have",
-            beside(Stored::filled("head/kernel", &[4, 3])),
+            with_extra(Stored::filled("head/kernel", &[4, 3])),
         ),
         ("a kernel of other inputs", shaped("head.weight", &[3, 5])),
         ("a kernel of other outputs", shaped("head.weight", &[5, 4])),
@@ -412,10 +412,10 @@ pub(super) fn collect_shards(table: &mut Table) {
         safetensors(&tensors()),
     )
     .unwrap();
-    table.row("an index beside an unsharded file", place.path());
+    table.row("an index next to an unsharded file", place.path());
 }
 
-/// Loads a file of these bytes beside [`CONFIG`]; gives what is said, or `None` if it loads.
+/// Loads a file of these bytes with [`CONFIG`]; returns the message, or `None` if it loads.
 fn outcome(place: &Path, bytes: &[u8]) -> Option<String> {
     fs::write(place.join("model.safetensors"), bytes).unwrap();
     Model::load("m", 1, place)
@@ -453,9 +453,9 @@ fn no_changed_byte_of_a_header_is_a_panic() {
     assert!(refused > 9 * header, "{refused} of {}", 10 * header);
 }
 
-/// The format lets writers pad the header with blanks behind it, and describe the file in it.
+/// The format lets writers pad the header with trailing blanks, and describe the file in it.
 #[test]
-fn blanks_behind_a_header_and_metadata_in_it_are_fine() {
+fn blanks_after_a_header_and_metadata_in_it_are_fine() {
     let place = directory(CONFIG, &[]);
     let padded = format!("{HEADER}     ");
     assert_eq!(

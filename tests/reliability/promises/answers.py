@@ -94,7 +94,7 @@ def rows_have_the_same_bits_in_any_company(t: Test) -> None:
 
 @test(3)
 def neighbours_in_a_batch_change_no_bit(t: Test) -> None:
-    """12 clients beside poison rows in the same batches: every answer has the bits that it has alone."""
+    """12 clients with poison rows in the same batches: every answer has the bits that it has alone."""
     features = 64
     repository = t.models(net=lambda folder: models.dense(folder, features, 1024, 3, 9))
     generator = random.Random(13)

@@ -96,7 +96,7 @@ def push(t: Test, server: Server, framing: str, piece: bytes) -> list[int]:
             try:
                 statuses.append(connection.read().status)
             except Lost as error:
-                # Whoever goes on writing into a refusal may have it taken away by the reset.
+                # A client that goes on writing after a refusal may lose it to the reset.
                 statuses.append(0 if "reset" in str(error) else -1)
 
     side_by_side(one, t.times(32))

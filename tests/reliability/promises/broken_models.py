@@ -40,7 +40,7 @@ def is_its_own(value: object, answer: Answer) -> str | None:
 
 @test(3, plants_faults=True)
 def a_row_that_panics_fails_its_own_request_only(t: Test) -> None:
-    """1,000 forward passes that panic, beside 31 clients in the same batches: 500 for those, right answers for these."""
+    """1,000 forward passes that panic, with 31 clients in the same batches: 500 for those, right answers for these."""
     repository = t.models(breakable=breakable)
     with t.server("scheduler.inline_cost_us=0", "log.level=error", models=repository) as server:
         with Connection(server.address) as connection:
@@ -81,7 +81,7 @@ def is_prepared(value: object, answer: Answer) -> str | None:
 
 @test(3, plants_faults=True)
 def a_row_that_cannot_be_prepared_fails_its_own_request_only(t: Test) -> None:
-    """1,000 panics in preparing rows, and as many rows that are refused there, beside 30 clients in the same batches."""
+    """1,000 panics in preparing rows, and as many rows that are refused there, with 30 clients in the same batches."""
     repository = t.models(breakable=lambda folder: breakable(folder, prepare=True))
     settings = ("scheduler.workers=2", "log.level=error", f"scheduler.hang_timeout_ms={ONE_SECOND}")
     with t.server(*settings, models=repository) as server:
@@ -95,8 +95,8 @@ def a_row_that_cannot_be_prepared_fails_its_own_request_only(t: Test) -> None:
         with server.connect(10) as hung, server.connect(10) as other:
             started = monotonic()
             hung.send(predict("breakable", [[HANGS_IN_PREPARE]]))
-            beside = other.ask(predict("breakable", [[1]]))
-            t.equal("beside one that hangs", beside.json(), {"predictions": [[1]]})
+            neighbour = other.ask(predict("breakable", [[1]]))
+            t.equal("a neighbour of one that hangs", neighbour.json(), {"predictions": [[1]]})
             t.equal("its own status", hung.read().status, 500)
             t.at_most("after", monotonic() - started, 2.5, "s")
         t.equal("workers replaced", server.value("safeserve_workers_replaced_total"), 1)
@@ -116,8 +116,8 @@ def a_worker_that_hangs_is_replaced(t: Test) -> None:
                 hung.send(predict("breakable", [[HANGS]]))
                 busy = lambda: server.value("safeserve_batches_total", model="breakable") >= 2 * number - 1  # noqa: E731
                 wait_until(busy, 5, "the batch is taken")
-                beside = other.ask(predict("breakable", [[number]]))
-                t.equal("beside it", beside.json(), {"predictions": [[number]]})
+                neighbour = other.ask(predict("breakable", [[number]]))
+                t.equal("its neighbour", neighbour.json(), {"predictions": [[number]]})
                 t.equal("its own status", hung.read().status, 500)
                 t.at_most("after", monotonic() - started, 2.5, "s")
             t.equal("workers replaced", server.value("safeserve_workers_replaced_total"), number)
@@ -147,7 +147,7 @@ def a_thread_of_connections_that_hangs_is_seen(t: Test) -> None:
 
 
 @test(9, plants_faults=True)
-def a_load_that_hangs_or_panics_holds_up_nobody(t: Test) -> None:
+def a_load_that_hangs_or_panics_delays_no_other(t: Test) -> None:
     """A load that does not end, at the start and while serving: it is unavailable after 1 s, the others serve and come."""
     repository = t.models(
         breakable=breakable, hangs=lambda folder: breakable(folder, "hangs"), panics=lambda folder: breakable(folder, "panics")
@@ -157,7 +157,7 @@ def a_load_that_hangs_or_panics_holds_up_nobody(t: Test) -> None:
         reasons = index(server)
         t.hold(f"hangs: {reasons['hangs'][1]}", "names the limit", "models.load_timeout_ms" in reasons["hangs"][1])
         t.hold(f"panics: {reasons['panics'][1]}", "says so", "panicked" in reasons["panics"][1])
-        t.equal("beside them", server.ask(predict("breakable", [[1]])).status, 200)
+        t.equal("their neighbour", server.ask(predict("breakable", [[1]])).status, 200)
         # A new version that hangs, in place of one that serves.
         other = t.scratch / "other"
         breakable(other, "hangs")

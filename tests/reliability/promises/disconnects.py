@@ -1,4 +1,4 @@
-"""Promise 4: who leaves gives back what was taken for it: sockets, files, its place in the queue."""
+"""Promise 4: a client that leaves frees all that it held: sockets, files, its place in the queue."""
 
 import load
 import models
@@ -50,7 +50,7 @@ def clients_that_leave_leave_nothing(t: Test) -> None:
         t.at_most(f"{rounds:,} disconnects: gauges at 0 after", took, 3, "s")
         metrics = server.metrics()
         # The scrape itself is in flight.
-        t.equal("requests in flight beside the scrape", metrics.sum("safeserve_http_requests_in_flight") - 1, 0)
+        t.equal("requests in flight besides the scrape", metrics.sum("safeserve_http_requests_in_flight") - 1, 0)
         t.equal("queued rows", metrics.sum("safeserve_queued_rows"), 0)
         t.at_most("files more than before", server.files() - files, 2)
         t.at_most("threads more than before", server.threads() - threads, 0)
@@ -62,7 +62,7 @@ def clients_that_leave_leave_nothing(t: Test) -> None:
 def rows_of_clients_that_left_are_not_computed(t: Test) -> None:
     """Rows that wait when their client leaves are never computed, and are counted as cancelled."""
     rows, asked = 128, 40
-    # Some 40 ms a pass: long beside the time in which 40 clients leave.
+    # Some 40 ms a pass: long compared with the time in which 40 clients leave.
     repository = t.models(slow=lambda folder: models.dense(folder, 64, 2048, 4, 1))
     request = predict("slow", [[0.5] * 64] * rows)
     settings = ("scheduler.workers=1", f"scheduler.max_batch_rows={rows}", "scheduler.max_batch_ms=1000")

@@ -72,7 +72,7 @@ def few_files_limit_connections_not_the_server(t: Test) -> None:
     with t.server(wrap=("prlimit", "--nofile=64")) as server:
         clients = open_many(server, 200)
         share = cpu_share(server, 1)
-        t.hold("the process lives beside them", "yes", server.process.poll() is None)
+        t.hold("the process lives with them", "yes", server.process.poll() is None)
         t.at_most("cores used meanwhile", share, 0.5)
         for client in clients:
             client.close()
@@ -109,7 +109,7 @@ def little_memory_refuses_bodies_and_does_not_abort(t: Test) -> None:
     row = "[" + ",".join(["0"] * features) + "]"
     large = post("/v1/models/wide:predict", '{"instances":[' + ",".join([row] * 1500) + "]}")
     small = predict("wide", [[0] * features])
-    # What comes by itself where the limit stands before the start.
+    # The default where the limit is set before the start.
     settings = ("limits.max_inflight_body_bytes=67108864",)
     with t.server(*settings, models=repository) as server:
         # What it needs: every thread has met a request, and has its arena.

@@ -86,7 +86,7 @@ def a_bad_network_gives_right_answers_or_none(t: Test) -> None:
         )
         wait_until(lambda: server.value("safeserve_connections_open") <= 1, 5, "connections back to 0")
         metrics = server.metrics()
-        t.equal("requests in flight beside the scrape", metrics.sum("safeserve_http_requests_in_flight") - 1, 0)
+        t.equal("requests in flight besides the scrape", metrics.sum("safeserve_http_requests_in_flight") - 1, 0)
         t.equal("queued rows", metrics.sum("safeserve_queued_rows"), 0)
         t.at_most("files more than before", server.files() - files, 2)
         t.at_most("threads more than before", server.threads() - threads, 0)

@@ -1,4 +1,4 @@
-"""Promise 1: bytes that two readers could understand in two ways are refused, and desynchronise nobody."""
+"""Promise 1: bytes that two readers could understand in two ways are refused, and desynchronise no one."""
 
 import time
 
@@ -7,7 +7,7 @@ from suite import Test, test
 from wire import Connection, Lost, get, post, request, split
 
 BODY = GOOD[V1].encode()
-# Whoever sees this as a request of its own has been smuggled it.
+# A server that sees this as a request of its own has been smuggled it.
 SMUGGLED = b"GET /v2/models/iris HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 
@@ -34,7 +34,7 @@ def attacks() -> dict[str, bytes]:
         "TE twice": framed(te, te, body=CHUNKED),
         "TE xchunked": framed("Transfer-Encoding: xchunked", body=CHUNKED),
         "TE identity": framed("Transfer-Encoding: identity", length),
-        "TE behind a tab": framed("Transfer-Encoding:\tchunked", length, body=CHUNKED),
+        "TE after a tab": framed("Transfer-Encoding:\tchunked", length, body=CHUNKED),
         "blank before the colon": framed("Transfer-Encoding : chunked", length),
         "folded header": framed(length, "X: a\r\n b"),
         "bare LF": f"POST {V1} HTTP/1.1\nHost: a\n{length}\nTransfer-Encoding: chunked\n\n".encode() + BODY,

@@ -73,4 +73,4 @@ def a_balancer_that_idles_for_less_meets_no_closing(t: Test) -> None:
         for connection in kept:
             connection.close()
     t.none("answers of 502, or none", failed, asked, f", seed {suite.seed}")
-    t.hold(f"bursts: {bursts}, behind pauses of more than {0.8 * KEPT_SECONDS:g} s: {quiet}", "both", 0 < quiet < bursts)
+    t.hold(f"bursts: {bursts}, after pauses of more than {0.8 * KEPT_SECONDS:g} s: {quiet}", "both", 0 < quiet < bursts)

@@ -39,7 +39,7 @@ def alternate(servers: list[Server], count: int) -> list[tuple[float, int]]:
 
 @test(4)
 def a_log_that_cannot_be_written_costs_lines_only(t: Test) -> None:
-    """Log to a full disk, to a pipe nobody reads, or closed: all 200, times unchanged, drops counted."""
+    """Log to a full disk, to a pipe that no one reads, or closed: all 200, times unchanged, drops counted."""
     reader, writer = os.pipe()
     with ExitStack() as stack, open("/dev/full", "wb") as full:
 

@@ -1,4 +1,4 @@
-"""Promise 1: what is malformed is refused in words, at once, and nobody else notices."""
+"""Promise 1: what is malformed is refused in words, at once, and no one else notices."""
 
 import json
 import random
@@ -150,7 +150,7 @@ def damage(body: bytes, chance: random.Random) -> bytes:
 
 @test(1)
 def mutated_bodies_are_answered_or_refused(t: Test) -> None:
-    """1,500 seeded mutations get 200 or a 4xx, and leave no memory behind."""
+    """1,500 seeded mutations get 200 or a 4xx, and leak no memory."""
     chance = random.Random(2026)
     paths = list(GOOD)
     with t.server() as server:

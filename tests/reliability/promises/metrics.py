@@ -112,7 +112,7 @@ def junk_adds_no_series(t: Test) -> None:
 
 @test(11)
 def scrapes_side_by_side_are_whole(t: Test) -> None:
-    """200 scrapes at once, beside predictions, all parse, their histograms add up, and a page stays small."""
+    """200 scrapes at once, during predictions, all parse, their histograms add up, and a page stays small."""
     with t.server() as server:
         problems: list[str] = []
         slowest: list[float] = []

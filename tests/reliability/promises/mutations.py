@@ -6,7 +6,7 @@ from suite import Driver, Test, test
 
 @test(1, nightly=True, seconds=3600)
 def a_million_mutations_are_answered_or_refused(t: Test) -> None:
-    """10^6 seeded mutations of bodies and heads get 200 or a 4xx in JSON, and leave no memory behind."""
+    """10^6 seeded mutations of bodies and heads get 200 or a 4xx in JSON, and leak no memory."""
     count = t.times(1_000_000)
     # Until then buffers, arenas of threads and connections come that stay.
     warm_up = max(1, count // 20)

@@ -162,13 +162,13 @@ def deadlines_hold_under_overload(t: Test) -> None:
         expired = metrics.sum("safeserve_rejections_total", model="slow", reason="deadline")
         t.hold(f"expired: {expired:.0f}", "> 0", expired > 0)
         # Rows that would expire before their pass ends are not taken; some passes take longer than those
-        # before them, and are for nobody.
+        # before them, and are for no one.
         t.at_least("computed requests that were answered", len(good) / computed, 0.8, "%")
 
 
 @test(5)
 def what_cannot_be_in_time_is_not_computed(t: Test) -> None:
-    """Requests of 1 ms behind a queue of many are answered with 504 at once, and never computed."""
+    """Requests of 1 ms after a queue of many are answered with 504 at once, and never computed."""
     request = predict("slow", INSTANCES, "X-Request-Timeout-Ms: 1")
     with t.server(*SETTINGS, models=slow_model(t)) as server:
         waiting = [server.connect() for _ in range(12)]
@@ -178,7 +178,7 @@ def what_cannot_be_in_time_is_not_computed(t: Test) -> None:
         statuses = [server.ask(request).status for _ in range(5)]
         queued = server.value("safeserve_queued_rows")
         answered = [connection.read().status for connection in waiting]
-        t.hold(f"rows in the queue behind it: {queued:.0f}", "> 0: it was there all the time", queued > 0)
+        t.hold(f"rows in the queue before it: {queued:.0f}", "> 0: it was there all the time", queued > 0)
         t.equal("statuses", set(statuses), {504})
         t.equal("those before them", set(answered), {200})
         t.equal("requests computed", server.value("safeserve_rows_total", model="slow") / ROWS, 12)

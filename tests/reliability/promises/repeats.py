@@ -38,7 +38,7 @@ def a_hundred_refused_bodies_leave_nothing(t: Test) -> None:
                 try:
                     statuses.append(send_until_answered(server.connect(15), data, times).status)
                 except Lost as error:
-                    # Whoever goes on writing into a refusal may have it taken away by the reset.
+                    # A client that goes on writing after a refusal may lose it to the reset.
                     statuses.append(0 if "reset" in str(error) else -1)
 
         grown, early = growth(t, server, attack)
@@ -73,6 +73,6 @@ def a_hundred_bursts_of_large_bodies_leave_nothing(t: Test) -> None:
         t.hold(f"statuses: {counts(statuses)}", "200, 503, or reset (0)", set(statuses) <= {0, 200, 503})
         known = "a megabyte or two once in the arenas of threads"
         t.at_most("memory growth from repeat 20 on", grown, MIB, "B", f", {early / 1e6:.1f} MB before", known)
-        # What would be lost for each body and row of it counts, whatever the allocator does.
+        # Leaks grow with bodies and rows; the allocator's own behaviour does not.
         t.at_most("the same, at the very most", grown, 5 * MIB, "B")
         t.equal("served after it", server.ask(small).status, 200)

@@ -27,7 +27,7 @@ def neighbours(server) -> load.Load:
 
 
 @test(10)
-def slow_senders_are_cut_and_nobody_else_notices(t: Test) -> None:
+def slow_senders_are_cut_and_no_one_else_notices(t: Test) -> None:
     """300 clients that dribble are all cut within 1.5 x the limit; the others' p99 does not move."""
     head = get("/v2/health/live", "X: " + "y" * 5000)
     body = post(V1, b" " * 5000)
@@ -79,15 +79,15 @@ def slow_senders_are_cut_and_nobody_else_notices(t: Test) -> None:
         t.at_least("shortest of all, in limits", earliest / LIMIT_SECONDS, 0.95, "x")
         t.none("neighbours' requests not answered with 200", [s for s in samples if s.status != 200], len(samples))
         quiet = samples.between(quiet_from, quiet_to).p99()
-        beside = samples.between(quiet_to, slow_to).p99()
-        t.at_most("neighbours' p99", beside, max(2 * quiet, 0.01), "s", f", {quiet * 1000:.1f} ms before")
+        during = samples.between(quiet_to, slow_to).p99()
+        t.at_most("neighbours' p99", during, max(2 * quiet, 0.01), "s", f", {quiet * 1000:.1f} ms before")
         wait_until(lambda: server.value("safeserve_connections_open") <= 1, 5, "connections are gone")
         t.at_most("files more than before", server.files() - files, 2)
 
 
 @test(10)
 def who_does_not_read_is_cut(t: Test) -> None:
-    """A client that stops reading its answers is cut at the limit and its memory is given back."""
+    """A client that stops reading its answers is cut at the limit and its memory is freed."""
     with t.server(*LIMITS) as server:
         slow = []
         for _ in range(20):

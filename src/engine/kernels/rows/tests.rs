@@ -69,7 +69,7 @@ fn softmax_and_its_logarithm_keep_their_stated_errors() {
         documented_errors::function("log_softmax"),
         "2⁻²⁴ · (8 + 2 \\|y\\| + n / 2), absolute"
     );
-    // Behind the terms: exponentials and the quotient take a few roundings, the difference to the
+    // Where the terms come from: exponentials and the quotient take a few roundings, the difference to the
     // largest is rounded by d, and the sum by n / 4 (of four lanes) and less than that for its terms.
     let rounding = f64::exp2(-24.0);
     for isa in Isa::available() {

@@ -16,12 +16,12 @@ fn rule(policy: &VersionPolicy) -> Rule<'_> {
     }
 }
 
-/// Files that tell themselves apart by a number.
+/// Files that differ by a number.
 fn files(number: u64) -> Observation {
     Observation::Files(Files::of_bytes(number))
 }
 
-/// A version that was never tried and has been left alone.
+/// A version that was never tried and has settled.
 fn new(observation: Observation) -> VersionStatus {
     VersionStatus {
         observation,
@@ -45,7 +45,7 @@ fn ready() -> VersionStatus {
     tried(Outcome::Loaded)
 }
 
-/// A version that serves although something else lies in its place now.
+/// A version that serves although its files have been replaced.
 fn ready_with(observation: Observation) -> VersionStatus {
     VersionStatus {
         observation,
@@ -121,7 +121,7 @@ fn what_serves_is_unloaded_once_it_is_gone_for_good() {
     let action = alone(after(SETTLE / 2, gone.clone()));
     assert_eq!(look_after(&action), Some(SETTLE / 2));
     assert_eq!(alone(gone), Action::Unload("its files are gone".into()));
-    // What does not serve has no reason to stay.
+    // A version that does not serve need not stay.
     assert_eq!(
         alone(after(Duration::ZERO, new(Observation::Gone))),
         Action::Forget
@@ -142,7 +142,7 @@ fn half_a_copy_is_looked_at_again_at_growing_intervals_and_not_for_ever() {
         Action::Refuse("cut".into())
     );
 
-    // An empty directory is the beginning of one.
+    // An empty directory may be a version that is being copied.
     let empty = || new(Observation::Empty("nothing".into()));
     let begun = alone(after(Duration::ZERO, empty()));
     assert_eq!(look_after(&begun), Some(SOONEST));
@@ -210,7 +210,7 @@ fn what_had_to_leave_is_loaded_when_it_is_wanted_again() {
 }
 
 #[test]
-fn of_the_newest_so_many_are_loaded_and_the_rest_stays_out_of_the_index() {
+fn the_newest_are_loaded_and_the_rest_stays_out_of_the_index() {
     let policy = VersionPolicy::Latest(2);
     let actions = of_all(&rule(&policy), vec![new(files(1)); 4]);
     assert_eq!(
@@ -253,7 +253,7 @@ fn an_older_version_takes_the_place_of_a_bad_or_deleted_one() {
 }
 
 #[test]
-fn what_stands_in_for_a_deleted_version_is_loaded_before_that_one_leaves() {
+fn the_replacement_of_a_deleted_version_is_loaded_before_that_one_is_unloaded() {
     let policy = VersionPolicy::Latest(1);
     let gone = ready_with(Observation::Gone);
     let of = |status| of_all(&rule(&policy), vec![new(files(1)), status]);
@@ -330,7 +330,7 @@ fn weights_fit_up_to_the_last_byte() {
     assert_eq!(room(u64::MAX, 0, u64::MAX), Ok(()));
 }
 
-/// A repository whose files are numbers: what is to be loaded of them is in the number.
+/// A repository whose files are numbers: the number determines the outcome of its load.
 #[derive(Debug, Default)]
 struct World {
     versions: BTreeMap<u64, VersionStatus>,
@@ -355,7 +355,7 @@ impl World {
         }
     }
 
-    /// Does what the plan says until nothing changes any more; how often it was asked.
+    /// Applies plans until nothing changes any more; returns how many there were.
     fn settle(&mut self, policy: &VersionPolicy, max_versions: usize) -> usize {
         let rule = Rule {
             max_versions,
@@ -402,10 +402,10 @@ fn policies() -> impl Strategy<Value = VersionPolicy> {
 }
 
 proptest! {
-    /// Whatever happens to the files, in whatever order: the newest versions that can be served
-    /// are, as many as are wanted; and nothing bad takes away what serves.
+    /// Whatever happens to the files, in any order: the newest valid versions are served, as many as are
+    /// wanted, and bad files never end what serves.
     #[test]
-    fn the_newest_good_versions_serve_whatever_happened_before(
+    fn the_newest_good_versions_serve_after_any_history(
         policy in policies(),
         max_versions in 1..4_usize,
         steps in prop::collection::vec(

@@ -1,4 +1,4 @@
-//! What is done with a version: loading it, refusing it, letting it go.
+//! Applying a plan to a version: loading it, refusing it, dropping it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Reconciler {
         }
     }
 
-    /// Loads a version, instead of what answers in its place if something does.
+    /// Loads a version; it replaces the one that answers in its place, if any.
     fn load_version(&mut self, name: &str, version: u64) {
         let record = self.version(name, version);
         let before = record.served().cloned();
@@ -106,7 +106,7 @@ impl Reconciler {
         self.version(name, version).was_tried(files, outcome);
     }
 
-    /// Loads files and tries the model that they are; `None` if it is the one that serves.
+    /// Loads files and tries their model; `None` if it is the one that serves.
     fn load_files(
         &self,
         name: &str,
@@ -119,9 +119,8 @@ impl Reconciler {
             let (name, directory, files) = (name.to_owned(), directory.clone(), files.clone());
             move || {
                 let read = served::read(&name, version, &directory)?;
-                // Read in the middle of a change, one file may be of one version and the next of
-                // another.
-                let after = Files::look(&directory);
+                // In the middle of a change, one file may be of one version and the next of another.
+                let after = Files::observe(&directory);
                 match after.is_ok_and(|after| after.files == files) {
                     true => Ok(read),
                     false => {
@@ -162,7 +161,7 @@ impl Reconciler {
         }
     }
 
-    /// Lets go of unloaded versions whose last request has ended; whether there were any.
+    /// Drops unloaded versions whose last request has ended; returns whether there were any.
     pub(super) fn reap_retired(&mut self) -> bool {
         // No request finds them any more, so the last holder stays the last.
         let ended = |served: &mut Arc<Served>| Arc::strong_count(served) == 1;
@@ -192,14 +191,13 @@ impl Reconciler {
         !ended.is_empty()
     }
 
-    /// Whether files' weights fit into memory with those that are there; the reason if not.
+    /// Whether files' weights fit into memory with those already loaded; the reason if not.
     pub(super) fn room_for(&self, files: &Files) -> Result<(), String> {
         let wanted = files.weight_bytes();
         plan::room(wanted, self.weight_bytes(), self.settings.max_weight_bytes)
     }
 
-    /// The bytes of weights in memory, with those that a read may still bring there that was given
-    /// up.
+    /// The bytes of weights in memory, including those that an abandoned read may still load.
     fn weight_bytes(&self) -> u64 {
         let versions = self.models.iter().flat_map(|(name, model)| {
             let versions = model.versions.iter();

@@ -1,4 +1,4 @@
-//! What is known of each model and of each version of it.
+//! What is known about each model and each of its versions.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::metrics::ModelState;
-use crate::model::repository::discovery::{Found, FoundModel};
+use crate::model::repository::discovery::{FoundModel, FoundVersion};
 use crate::model::repository::files::Files;
 use crate::model::repository::plan::{Observation, Outcome};
 use crate::model::repository::served::Served;
@@ -26,22 +26,22 @@ pub(super) struct ModelRecord {
 pub(super) struct VersionRecord {
     pub(super) observation: Observation,
     pub(super) directory: PathBuf,
-    /// Since when it has looked like this, by our clock and by the file system's.
+    /// When it came into its present state, by our clock and by the file system's.
     pub(super) since: Instant,
     pub(super) changed: Option<SystemTime>,
     pub(super) tried: Option<(Files, Outcome)>,
-    /// Whether it was refused as it looks now.
+    /// Whether it was refused in its present state.
     pub(super) is_given_up: bool,
     /// When reading it last took too long.
     late_at: Option<Instant>,
-    /// How often it has since it looks like this.
+    /// How often that happened in its present state.
     late_tries: u32,
     /// `None` keeps it out of the index.
     pub(super) state: Option<State>,
 }
 
 impl ModelRecord {
-    /// Records what a look found.
+    /// Records the result of a scan.
     pub(super) fn observe(&mut self, mut found: FoundModel, now: Instant) {
         for (&version, record) in &mut self.versions {
             let observation = match (found.versions.remove(&version), &found.instead) {
@@ -49,7 +49,7 @@ impl ModelRecord {
                     record.observe(found, now);
                     continue;
                 }
-                // Whether it is gone cannot be told.
+                // It is not known whether it is gone.
                 (
                     None,
                     Some(observation @ (Observation::Unreadable(_) | Observation::Faulty(_))),
@@ -60,7 +60,7 @@ impl ModelRecord {
                 }
                 (None, _) => Observation::Gone,
             };
-            record.observe(Found::nowhere(observation), now);
+            record.observe(FoundVersion::nowhere(observation), now);
         }
         let come = found.versions.into_iter();
         self.versions
@@ -68,12 +68,12 @@ impl ModelRecord {
         if let Some(observation) = found.instead
             && self.versions.is_empty()
         {
-            let stand_in = VersionRecord::new(Found::nowhere(observation), now);
+            let stand_in = VersionRecord::new(FoundVersion::nowhere(observation), now);
             self.versions.insert(1, stand_in);
         }
     }
 
-    /// What the index shows of it.
+    /// What the index shows for it.
     pub(super) fn states(&self) -> Versions {
         let states = self.versions.iter();
         states
@@ -83,7 +83,7 @@ impl ModelRecord {
 }
 
 impl VersionRecord {
-    pub(super) fn new(found: Found, now: Instant) -> Self {
+    pub(super) fn new(found: FoundVersion, now: Instant) -> Self {
         Self {
             observation: found.observation,
             directory: found.directory,
@@ -97,7 +97,7 @@ impl VersionRecord {
         }
     }
 
-    pub(super) fn observe(&mut self, found: Found, now: Instant) {
+    pub(super) fn observe(&mut self, found: FoundVersion, now: Instant) {
         if self.observation != found.observation {
             self.observation = found.observation;
             self.since = now;
@@ -108,15 +108,15 @@ impl VersionRecord {
         self.changed = found.changed;
     }
 
-    /// How long it has looked like this. Files that were moved here with their directory have
-    /// been left alone for longer than they have been seen.
+    /// How long it has been in its present state. Files that were moved here with their directory have been
+    /// unchanged for longer than they have been observed.
     pub(super) fn unchanged_for(&self, now: Instant, wall_now: SystemTime) -> Duration {
         let seen = now.saturating_duration_since(self.since);
         let changed = self.changed.and_then(|at| wall_now.duration_since(at).ok());
         changed.map_or(seen, |changed| changed.max(seen))
     }
 
-    /// Records what became of a load.
+    /// Records the outcome of a load.
     pub(super) fn was_tried(&mut self, files: Files, outcome: Outcome) {
         if let Outcome::Late(_) = outcome {
             self.late_at = Some(Instant::now());
@@ -125,8 +125,8 @@ impl VersionRecord {
         self.tried = Some((files, outcome));
     }
 
-    /// Whether it has been left alone for long enough since reading it took too long: `pause` says
-    /// how long that is after this many tries.
+    /// Whether enough time has passed since reading it took too long: `pause` returns how long to wait after
+    /// this many tries.
     pub(super) fn was_left_alone(&self, now: Instant, pause: impl Fn(u32) -> Duration) -> bool {
         let since = self.late_at.map(|at| now.saturating_duration_since(at));
         since.is_none_or(|since| since >= pause(self.late_tries))
@@ -144,7 +144,7 @@ impl VersionRecord {
         self.state.as_ref().and_then(State::served)
     }
 
-    /// Says why what lies in its directory does not serve instead of what does.
+    /// Sets why its directory's files do not serve in place of the version that does.
     pub(super) fn note(&mut self, reason: Option<&str>) {
         if let Some(State::Ready(_, note)) = &mut self.state {
             *note = reason.map(Into::into);

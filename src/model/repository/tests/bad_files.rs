@@ -1,4 +1,4 @@
-//! Files that are no models, in every way: what serves goes on, and nothing waits for ever.
+//! Files that are invalid in every way: what serves continues, and nothing waits forever.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -7,37 +7,37 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use super::stage::{Stage, config, safetensors, weights, write_model};
+use super::fixture::{Fixture, config, safetensors, weights, write_model};
 use crate::metrics::ModelState;
 
-/// Has each of many bad files stand in for one of a version's, in the place of one that serves and
-/// in a version of its own.
+/// Puts each of many bad files in the place of a version's file, both in a version that serves and in a
+/// new version.
 fn never_served(file: &str, bad: Vec<(String, Vec<u8>)>) {
-    let stage = Stage::of(&[("m/1", 2.0)]);
-    let served = stage.repository.find("m", None).unwrap();
-    let good = fs::read(stage.path("m/1").join(file)).unwrap();
+    let fixture = Fixture::of(&[("m/1", 2.0)]);
+    let served = fixture.repository.find("m", None).unwrap();
+    let good = fs::read(fixture.path("m/1").join(file)).unwrap();
     for (what, bytes) in bad {
-        write_model(&stage.path("m/2"), &config(3.0), &weights());
-        fs::write(stage.path("m/2").join(file), &bytes).unwrap();
-        stage.put(&format!("m/1/{file}"), &bytes);
-        let now = stage.repository.find("m", None).unwrap();
+        write_model(&fixture.path("m/2"), &config(3.0), &weights());
+        fs::write(fixture.path("m/2").join(file), &bytes).unwrap();
+        fixture.put(&format!("m/1/{file}"), &bytes);
+        let now = fixture.repository.find("m", None).unwrap();
         assert!(Arc::ptr_eq(&served, &now), "{what}");
-        let (state, reason) = stage.entry("m", 1);
+        let (state, reason) = fixture.entry("m", 1);
         assert_eq!(state, ModelState::Ready, "{what}");
         assert!(
             reason.starts_with("config.json: ") || reason.starts_with("model.safe"),
             "{what}"
         );
-        let (state, reason) = stage.entry("m", 2);
+        let (state, reason) = fixture.entry("m", 2);
         assert_eq!(state, ModelState::Unavailable, "{what}");
         assert!(!reason.is_empty(), "{what}");
-        stage.put(&format!("m/1/{file}"), &good);
+        fixture.put(&format!("m/1/{file}"), &good);
         assert_eq!(
-            stage.entry("m", 1),
+            fixture.entry("m", 1),
             (ModelState::Ready, String::new()),
             "{what}"
         );
-        fs::remove_dir_all(stage.path("m/2")).unwrap();
+        fs::remove_dir_all(fixture.path("m/2")).unwrap();
     }
 }
 
@@ -91,7 +91,7 @@ fn weights_that_are_garbled_are_never_served() {
             safetensors(&format!(" {{{weight},{bias}}}"), &data),
         ),
         named(
-            "something behind",
+            "something after the header",
             safetensors(&format!("{{{weight},{bias}}}x"), &data),
         ),
         named("no UTF-8", {
@@ -145,7 +145,7 @@ fn weights_that_are_garbled_are_never_served() {
             )
         }),
         named(
-            "bytes behind the last",
+            "bytes after the last tensor",
             safetensors(&format!("{{{weight},{bias}}}"), &[0; 9]),
         ),
         named(
@@ -235,38 +235,38 @@ const NODES: &[(&str, Node)] = &[
 
 #[test]
 fn nodes_that_are_no_files_are_never_served_and_hang_nothing() {
-    let stage = Stage::of(&[("m/1", 2.0)]);
-    let served = stage.repository.find("m", None).unwrap();
+    let fixture = Fixture::of(&[("m/1", 2.0)]);
+    let served = fixture.repository.find("m", None).unwrap();
     for (what, make) in NODES {
         for file in ["config.json", "model.safetensors"] {
-            let good = fs::read(stage.path("m/1").join(file)).unwrap();
-            write_model(&stage.path("m/2"), &config(3.0), &weights());
+            let good = fs::read(fixture.path("m/1").join(file)).unwrap();
+            write_model(&fixture.path("m/2"), &config(3.0), &weights());
             for version in ["m/1", "m/2"] {
-                fs::remove_file(stage.path(version).join(file)).unwrap();
-                make(&stage.path(version).join(file));
+                fs::remove_file(fixture.path(version).join(file)).unwrap();
+                make(&fixture.path(version).join(file));
             }
-            stage.repository.rescan();
-            let now = stage.repository.find("m", None).unwrap();
+            fixture.repository.rescan();
+            let now = fixture.repository.find("m", None).unwrap();
             assert!(Arc::ptr_eq(&served, &now), "{what} as {file}");
-            let (state, reason) = stage.entry("m", 1);
+            let (state, reason) = fixture.entry("m", 1);
             assert_eq!(state, ModelState::Ready, "{what} as {file}");
             assert!(!reason.is_empty(), "{what} as {file}");
-            let (state, _) = stage.entry("m", 2);
+            let (state, _) = fixture.entry("m", 2);
             assert_eq!(state, ModelState::Unavailable, "{what} as {file}");
-            fs::remove_dir_all(stage.path("m/2")).unwrap();
-            fs::remove_dir_all(stage.path("m/1")).unwrap();
-            write_model(&stage.path("m/1"), &config(2.0), &weights());
-            fs::write(stage.path("m/1").join(file), good).unwrap();
-            stage.repository.rescan();
-            assert_eq!(stage.entry("m", 1), (ModelState::Ready, String::new()));
+            fs::remove_dir_all(fixture.path("m/2")).unwrap();
+            fs::remove_dir_all(fixture.path("m/1")).unwrap();
+            write_model(&fixture.path("m/1"), &config(2.0), &weights());
+            fs::write(fixture.path("m/1").join(file), good).unwrap();
+            fixture.repository.rescan();
+            assert_eq!(fixture.entry("m", 1), (ModelState::Ready, String::new()));
         }
     }
 }
 
-/// A header may say the truth about a file that takes no room on the disk.
+/// A header may be right about a sparse file that takes no room on the disk.
 #[test]
 fn a_terabyte_of_weights_is_refused_before_it_is_read() {
-    let stage = Stage::with(&[("m/1", 2.0)], |settings| {
+    let fixture = Fixture::with(&[("m/1", 2.0)], |settings| {
         settings.max_weight_bytes = 1 << 30
     });
     let values = (1_u64 << 40) / 4;
@@ -275,45 +275,49 @@ fn a_terabyte_of_weights_is_refused_before_it_is_read() {
         1_u64 << 40
     );
     let bytes = safetensors(&header, &[]);
-    fs::write(stage.path(".staged"), &bytes).unwrap();
+    fs::write(fixture.path(".staged"), &bytes).unwrap();
     let file = File::options()
         .write(true)
-        .open(stage.path(".staged"))
+        .open(fixture.path(".staged"))
         .unwrap();
     file.set_len(bytes.len() as u64 + (1 << 40)).unwrap();
-    fs::rename(stage.path(".staged"), stage.path("m/1/model.safetensors")).unwrap();
-    stage.repository.rescan();
-    assert_eq!(stage.answer("m"), (1, 2.0));
-    let (state, reason) = stage.entry("m", 1);
+    fs::rename(
+        fixture.path(".staged"),
+        fixture.path("m/1/model.safetensors"),
+    )
+    .unwrap();
+    fixture.repository.rescan();
+    assert_eq!(fixture.answer("m"), (1, 2.0));
+    let (state, reason) = fixture.entry("m", 1);
     assert_eq!(state, ModelState::Ready);
     assert!(reason.contains("models.max_weight_bytes"), "{reason}");
 }
 
-/// The weights were read into memory: what is done to the file concerns nobody.
+/// The weights were read into memory: changes to the file no longer matter.
 #[test]
 fn a_live_file_that_is_truncated_or_overwritten_changes_no_answer() {
-    let stage = Stage::of(&[("m/1", 2.0)]);
-    let served = stage.repository.find("m", None).unwrap();
+    let fixture = Fixture::of(&[("m/1", 2.0)]);
+    let served = fixture.repository.find("m", None).unwrap();
     let file = File::options()
         .write(true)
-        .open(stage.path("m/1/model.safetensors"))
+        .open(fixture.path("m/1/model.safetensors"))
         .unwrap();
     file.set_len(0).unwrap();
-    assert_eq!(stage.answer("m"), (1, 2.0));
-    stage.repository.rescan();
-    assert_eq!(stage.answer("m"), (1, 2.0));
-    fs::write(stage.path("m/1/model.safetensors"), [0xff; 512]).unwrap();
-    stage.repository.rescan();
-    assert_eq!(stage.answer("m"), (1, 2.0));
+    assert_eq!(fixture.answer("m"), (1, 2.0));
+    fixture.repository.rescan();
+    assert_eq!(fixture.answer("m"), (1, 2.0));
+    fs::write(fixture.path("m/1/model.safetensors"), [0xff; 512]).unwrap();
+    fixture.repository.rescan();
+    assert_eq!(fixture.answer("m"), (1, 2.0));
     assert!(Arc::ptr_eq(
         &served,
-        &stage.repository.find("m", None).unwrap()
+        &fixture.repository.find("m", None).unwrap()
     ));
 }
 
 #[test]
 fn directories_with_odd_names_are_no_versions() {
-    let stage = Stage::of(&[("m/1", 2.0)]);
+    let fixture = Fixture::of(&[("m/1", 2.0)]);
     let odd = [
         "0",
         "01",
@@ -327,12 +331,12 @@ fn directories_with_odd_names_are_no_versions() {
         "２",
     ];
     for name in odd {
-        write_model(&stage.path("m").join(name), &config(3.0), &weights());
+        write_model(&fixture.path("m").join(name), &config(3.0), &weights());
     }
-    stage.repository.rescan();
-    assert_eq!(stage.states(), [("m".into(), 1, ModelState::Ready)]);
-    assert_eq!(stage.repository.ignored().len(), odd.len());
+    fixture.repository.rescan();
+    assert_eq!(fixture.states(), [("m".into(), 1, ModelState::Ready)]);
+    assert_eq!(fixture.repository.ignored().len(), odd.len());
     // The largest that there can be is one.
-    stage.write("m/18446744073709551615", 4.0);
-    assert_eq!(stage.answer("m"), (u64::MAX, 4.0));
+    fixture.write("m/18446744073709551615", 4.0);
+    assert_eq!(fixture.answer("m"), (u64::MAX, 4.0));
 }

@@ -16,7 +16,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Whether the server ends the connection behind it.
+    /// Whether the server ends the connection after it.
     pub(crate) fn closes(&self) -> bool {
         let value = self.headers.get(http::header::CONNECTION);
         value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
@@ -31,7 +31,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// # Errors
-    /// If nobody takes the connection.
+    /// If no one takes the connection.
     pub(crate) fn open(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, timeout)?;
         stream.set_nodelay(true)?;

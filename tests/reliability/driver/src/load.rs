@@ -14,10 +14,10 @@ use super::mutation::post;
 
 const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Whoever fell behind by more than this does not catch up in a burst.
+/// A connection that fell behind by more than this does not catch up in a burst.
 const MAX_BEHIND: Duration = Duration::from_millis(50);
 
-/// Before a connection is tried again that nobody took.
+/// The pause before a connection that no one took is tried again.
 const PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
@@ -29,8 +29,8 @@ struct Results {
     latencies: Vec<f32>,
 }
 
-/// Asks `rate` times a second, over all connections together, until standard input ends, and says what
-/// came of it, as JSON. Nothing is sent again.
+/// Asks `rate` times a second, over all connections together, until standard input ends, and prints
+/// the outcome as JSON. Nothing is sent again.
 pub(crate) fn run(address: SocketAddr, rate: u64, connections: u64) -> Value {
     let is_over = AtomicBool::new(false);
     let results = Mutex::new(Results::default());
@@ -48,7 +48,7 @@ pub(crate) fn run(address: SocketAddr, rate: u64, connections: u64) -> Value {
                 results.latencies.extend(found.latencies);
             });
         }
-        // Ends with whoever started it, too.
+        // Ends with the process that started it, too.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         is_over.store(true, Ordering::Relaxed);
     });

@@ -2,8 +2,8 @@
 //!
 //! `driver ADDRESS mutate SEED FIRST COUNT` sends a server mutations of good requests, those of a seed
 //! with COUNT numbers from FIRST on: a COUNT of 1 repeats one. `driver ADDRESS load RATE CONNECTIONS`
-//! asks a model named `echo` RATE times a second until its standard input ends. Each prints what came
-//! of it as one JSON object. Neither judges: the bounds are those of the tests that start it.
+//! asks a model named `echo` RATE times a second until its standard input ends. Each prints the
+//! outcome as one JSON object. Neither judges: the bounds are those of the tests that start it.
 
 // What goes wrong in it is for the test that started it.
 #![allow(clippy::unwrap_used)]

@@ -14,16 +14,16 @@ use super::answer::check;
 use super::connection::{Answer, Connection};
 use super::mutation::{GOOD, Mutation, post};
 
-/// Longer than any limit that the server could run into: whoever says nothing for this long hangs.
+/// Longer than any limit that the server could run into: a server that is silent for this long hangs.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// After so many of them more say nothing new.
+/// After this many, more of them say nothing new.
 const MAX_PROBLEMS: usize = 20;
 
 /// How many are sent side by side.
 const THREADS: usize = 4;
 
-/// What came of the mutations.
+/// The outcome of the mutations.
 #[derive(Default)]
 struct Results {
     /// How often each status came.
@@ -111,7 +111,7 @@ impl Sender {
         }
     }
 
-    /// Exactly one answer comes, and the connection goes on unless it says otherwise.
+    /// Exactly one answer comes, and the connection stays open unless the answer says otherwise.
     fn framed(&mut self, bytes: &[u8]) -> Result<(), String> {
         let mut connection = match self.kept.take() {
             Some(connection) => connection,
@@ -125,7 +125,7 @@ impl Sender {
         Ok(())
     }
 
-    /// However many answers come, each is one, and then the connection ends.
+    /// There may be any number of answers, each valid, and then the connection ends.
     fn unframed(&mut self, bytes: &[u8]) -> Result<(), String> {
         let mut connection = self.open()?;
         let sent = connection.send(bytes).and_then(|()| connection.end());

@@ -1,10 +1,10 @@
 //! Good requests of both protocols, and what a seed and a number make of them.
 
-/// One mutation in so many is of a request's line and headers, not of its body.
+/// One mutation in this many is of a request's line and headers, not of its body.
 const HEADS_ONE_IN: usize = 10;
 
 /// Calls of the sample models, with bodies that they answer with 200. None asks for a deadline: a
-/// mutated one is shorter than anybody can meet, and 504 is right then.
+/// mutated one may be too short for any server, and then 504 is right.
 pub(crate) const GOOD: &[(&str, &str)] = &[
     (
         "/v2/models/iris/infer",
@@ -185,7 +185,7 @@ fn damage(bytes: &mut Vec<u8>, pieces: &[&[u8]], chance: &mut Chance) {
             }
             5 | 6 => drop(bytes.splice(at..end, chance.one_of(pieces).iter().copied())),
             7 | 8 => drop(bytes.splice(at..at, chance.one_of(pieces).iter().copied())),
-            // Most numbers stay numbers, which reaches beyond the reader.
+            // Most numbers stay numbers, which reaches code after the parser.
             9 | 10 => {
                 let digits = (at..bytes.len()).find(|place| bytes[*place].is_ascii_digit());
                 if let Some(place) = digits {

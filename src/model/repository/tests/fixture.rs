@@ -12,19 +12,19 @@ use crate::model::repository::*;
 use crate::tensor::View;
 
 /// Models `y = scale * x` below a directory, and who serves them.
-pub(super) struct Stage {
+pub(super) struct Fixture {
     pub(super) root: TempDir,
     pub(super) repository: ModelRepository,
     pub(super) metrics: Metrics,
 }
 
-impl Stage {
+impl Fixture {
     /// Serves the models `name/version` with these scales.
     pub(super) fn of(models: &[(&str, f32)]) -> Self {
         Self::with(models, |_| {})
     }
 
-    /// The same under other settings than all of the directory's, followed by nobody.
+    /// The same with other settings, and without watching the directory.
     pub(super) fn with(models: &[(&str, f32)], set: impl Fn(&mut RepositorySettings)) -> Self {
         let root = TempDir::new().unwrap();
         for (path, scale) in models {
@@ -51,7 +51,7 @@ impl Stage {
         self.repository.rescan();
     }
 
-    /// Puts a file in a model's directory by a rename, as whoever publishes should.
+    /// Puts a file in a model's directory by a rename, as publishers should.
     pub(super) fn put(&self, path: &str, bytes: &[u8]) {
         let staged = self.path(".staged");
         fs::write(&staged, bytes).unwrap();
@@ -96,8 +96,8 @@ impl Stage {
         line.unwrap_or_else(|| panic!("no {series} in {page}"))
     }
 
-    /// Whether the page counts anything of a version. How it stands is shown for as long as it is in
-    /// the index, and no longer.
+    /// Whether the metrics page counts anything for a version. Its state is shown only while it is in the
+    /// index.
     pub(super) fn has_series(&self, name: &str, version: u64) -> bool {
         let page = self.metrics.render().unwrap();
         let label = format!("version=\"{version}\"");
