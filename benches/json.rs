@@ -137,7 +137,7 @@ fn random(index: usize) -> u64 {
 }
 
 fn read(text: &str, count: usize) {
-    let mut values = Vec::with_capacity(count);
+    let mut values: Vec<f32> = Vec::with_capacity(count);
     let mut reader = Reader::new(text.as_bytes()).expect("UTF-8");
     reader.nested(&mut values, count).expect("numbers");
     reader.end().expect("nothing after");

@@ -10,7 +10,7 @@ pub(crate) use cells::Cells;
 use memchr::{memchr, memchr2, memrchr};
 
 use crate::json::{parse_f32, read_run};
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 
 /// Reads a line of `width` plain numbers; returns the position after it.
 ///

@@ -31,6 +31,7 @@ pub mod http;
 pub mod json;
 pub mod keys;
 pub mod lifecycle;
+mod messages;
 pub mod metrics;
 pub mod model;
 pub mod names;
@@ -39,7 +40,6 @@ pub mod onnx;
 pub mod request;
 pub mod scheduler;
 pub mod server;
-mod spelling;
 pub mod telemetry;
 pub mod tensor;
 #[cfg(feature = "train")]

@@ -5,8 +5,8 @@ use super::rows::{Fault, Kept, Refusal};
 use super::settings::Format;
 use crate::engine::Outputs;
 use crate::json::Writer;
+use crate::messages::nearest;
 use crate::model::{Output, OutputSource, Signature};
-use crate::spelling::nearest;
 use crate::tensor::{Values, View};
 
 /// The column that says from which line of the input a row is.

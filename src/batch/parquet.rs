@@ -25,8 +25,8 @@ use super::rows::{Refusal, Rows};
 use super::table::{Layout, Table, text};
 use super::tally::Position;
 use crate::csv::Fault;
+use crate::messages::excerpt;
 use crate::model::ColumnKind;
-use crate::spelling::excerpt;
 
 /// The most that is read from the file at once: rows, and cells of all their columns.
 const BATCH_ROWS: usize = 2048;

@@ -2,8 +2,8 @@
 
 use super::error::BatchError;
 use crate::csv;
+use crate::messages::{excerpt, nearest};
 use crate::model::{Column, ColumnKind, Signature};
-use crate::spelling::{excerpt, nearest};
 use crate::tensor::TensorSpec;
 
 /// What is read of each row.

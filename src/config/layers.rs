@@ -11,8 +11,8 @@ use toml::{Spanned, Table, Value};
 use super::error::ConfigError;
 use super::origin::Origin;
 use super::{Config, DEFAULT_TOML, foreign};
+use crate::messages::edits;
 use crate::names::{self, is_model_name};
-use crate::spelling::edits;
 use crate::versions::{VersionLabels, VersionPolicies};
 
 /// What environment variables that are settings start with.

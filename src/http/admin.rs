@@ -30,9 +30,9 @@ use super::routes::Routes;
 use super::state::Server;
 use super::{access, v2};
 use crate::keys::Keys;
+use crate::messages::excerpt;
 use crate::metrics::Route;
 use crate::model::repository::{IndexEntry, ModelRepository};
-use crate::spelling::excerpt;
 use crate::watched::Watched;
 
 /// What operators may do to the process.

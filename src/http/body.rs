@@ -15,7 +15,7 @@ use super::budget::Share;
 use super::coding::Coding;
 use super::error::ApiError;
 use super::limits::HttpLimits;
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 
 /// The most small pieces of one body: one-byte chunks cost far more than they carry.
 const MAX_PIECES: usize = 65_536;

@@ -8,8 +8,8 @@ use super::intake::{InputRows, Rows, row_hint, too_many_rows};
 use super::predict::MinBytes;
 use super::rows::{self, Columns};
 use crate::csv::{self, Cells};
+use crate::messages::excerpt;
 use crate::model::Signature;
-use crate::spelling::excerpt;
 use crate::tensor::{DataType, Shape, TensorSpec, View};
 
 /// The least that a body takes. A number has a digit and a comma after it; of any other value as much

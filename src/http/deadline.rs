@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use super::error::{ApiError, ErrorCode};
 use super::limits::HttpLimits;
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 
 const HEADER: &str = "x-request-timeout-ms";
 

@@ -17,9 +17,9 @@ use http::{HeaderValue, Method, Uri};
 
 use super::answer::{self, Response};
 use crate::json::{self, Writer};
+use crate::messages::{escaped, excerpt};
 use crate::model::repository::LookupError;
 use crate::request::InferError;
-use crate::spelling::{escaped, excerpt};
 
 /// Why a request has no good answer.
 ///

@@ -13,8 +13,8 @@ use std::fmt;
 use super::error::{ApiError, ErrorCode};
 use super::intake::InputRows;
 use crate::json::Reader;
+use crate::messages::excerpt;
 use crate::model::Signature;
-use crate::spelling::excerpt;
 use crate::tensor::TensorSpec;
 
 /// Starts to read a body, with tokens such as `NaN` if the model takes them.

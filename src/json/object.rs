@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::path::{Path, path_at};
 use super::reader::{Kind, Reader};
 use super::{Error, ErrorKind};
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 
 impl<'a> Reader<'a> {
     /// Reads an array; `element` reads each of its values, whose index it gets.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 
 /// Keys longer than this are cut in a path.
 const MAX_KEY_CHARS: usize = 40;

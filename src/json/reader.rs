@@ -4,7 +4,7 @@ use super::number::{BadNumber, number_end, parse_f32};
 use super::path::{Path, path_at};
 use super::text::plain_prefix;
 use super::{Error, ErrorKind};
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 
 /// The most arrays and objects that may be open at once, ignored ones included.
 ///

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::json::{Field, JsonError};
 use super::names::{MAX_NAME_BYTES, is_name, not_a_name};
-use crate::spelling::{excerpt, nearest};
+use crate::messages::{excerpt, nearest};
 
 /// The columns of a model's table, in order: at least one, each of another name.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use super::number::number;
 use super::options::Options;
 use super::table::{Table, TextColumn};
 use super::target::Target;
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 
 /// Text columns with more distinct values than this are not categories unless an option says so.
 const MAX_GUESSED_CATEGORIES: usize = 50;

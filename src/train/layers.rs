@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::engine::kernels::{Activation as Elementwise, Isa};
-use crate::spelling::nearest;
+use crate::messages::nearest;
 
 /// The most units of a layer and the most layers: enough for any table, few enough for memory.
 const MAX_UNITS: usize = 16_384;

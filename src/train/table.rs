@@ -9,7 +9,7 @@ use csv::{ByteRecord, ReaderBuilder, Trim};
 use super::error::TrainError;
 use super::observer::Stop;
 use super::options::Options;
-use crate::spelling::{excerpt, nearest};
+use crate::messages::{excerpt, nearest};
 
 /// The most columns of a table: far more than suit a network of dense layers.
 const MAX_COLUMNS: usize = 10_000;

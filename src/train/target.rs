@@ -6,7 +6,7 @@ use super::error::TrainError;
 use super::number::number;
 use super::options::{Options, TaskName};
 use super::table::{Table, TextColumn};
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 
 /// Whole numbers of at most this many different values are taken for classes.
 const MAX_GUESSED_CLASSES: usize = 20;

@@ -6,7 +6,7 @@ use super::{Refusal, Rows};
 use crate::batch::table::{Layout, Table, text};
 use crate::batch::text::{Block, MAX_RECORD_BYTES};
 use crate::csv::{self, Cells};
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 
 /// The rows of a block, being read.
 pub(in crate::batch) struct CsvRows<'a> {

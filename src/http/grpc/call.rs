@@ -12,8 +12,8 @@ use crate::http::error::ApiError;
 use crate::http::exchange::Exchange;
 use crate::http::predict::Admitted;
 use crate::http::state::Server;
+use crate::messages::excerpt;
 use crate::metrics::Route;
-use crate::spelling::excerpt;
 
 /// What every method gets.
 pub(in crate::http) struct Call<'a> {

@@ -12,9 +12,9 @@ use crate::http::body::RequestBody;
 use crate::http::error::ApiError;
 use crate::http::{v1, v2};
 use crate::lifecycle::Lifecycle;
+use crate::messages::excerpt;
 use crate::metrics::Route;
 use crate::request::InferError;
-use crate::spelling::excerpt;
 
 pub(super) const SERVICE: &str = "grpc.health.v1.Health";
 

@@ -14,7 +14,7 @@ use crate::http::budget::Share;
 use crate::http::coding::Coding;
 use crate::http::error::ApiError;
 use crate::http::limits::HttpLimits;
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 
 /// The flag, and the length as four bytes.
 const PREFIX_BYTES: usize = 5;

@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use crate::http::deadline;
 use crate::http::error::{ApiError, ErrorCode};
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 
 const TIMEOUT: &str = "grpc-timeout";
 

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::input::InputRows;
 use crate::csv::{self, Fault};
 use crate::http::error::ErrorCode;
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 use crate::tensor::Values;
 
 impl InputRows<'_> {

@@ -8,7 +8,7 @@ use super::input::InputRows;
 use super::json::nested;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::json::{ErrorKind, Kind, MAX_RANK, Reader};
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 #[cfg(feature = "grpc")]
 use crate::tensor::View;
 use crate::tensor::{DataType, TensorSpec, Values};

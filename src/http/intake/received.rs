@@ -3,8 +3,8 @@
 use super::input::InputRows;
 use super::rows::Rows;
 use crate::http::error::{ApiError, ErrorCode};
+use crate::messages::excerpt;
 use crate::model::Signature;
-use crate::spelling::excerpt;
 
 /// The inputs of a signature that came so far.
 pub(in crate::http) struct ReceivedInputs<'a> {

@@ -5,8 +5,8 @@ use crate::http::error::{ApiError, ErrorCode};
 use crate::http::intake::{InputRows, Rows, count, too_many_rows};
 use crate::http::rows::{self, Columns};
 use crate::json::{self, ErrorKind, Kind, Reader};
+use crate::messages::excerpt;
 use crate::model::Signature;
-use crate::spelling::excerpt;
 use crate::tensor::{Shape, TensorSpec, Values};
 
 const FORMS: &str = "\"dataframe_split\", \"dataframe_records\", \"instances\" or \"inputs\"";

@@ -7,9 +7,9 @@ use super::{missing_input, unknown};
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::intake::{InputRows, read_row};
 use crate::json::{Kind, Mark, Reader};
+use crate::messages::excerpt;
+use crate::messages::nearest;
 use crate::model::Signature;
-use crate::spelling::excerpt;
-use crate::spelling::nearest;
 use crate::tensor::{DataType, Values};
 
 /// The keys that a row may have: each input's name, and the names of the single input's features if

@@ -2,7 +2,7 @@
 
 use crate::http::error::{ApiError, ErrorCode};
 use crate::json::Reader;
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 
 /// The only signature that a model has here.
 pub(super) const SIGNATURE_NAME: &str = "serving_default";

@@ -12,7 +12,7 @@ use crate::http::error::{ApiError, ErrorCode};
 use crate::http::intake::binary::{append, bytes_of};
 use crate::http::outputs::TensorValues;
 use crate::json::Writer;
-use crate::spelling::excerpt;
+use crate::messages::excerpt;
 
 /// Says how many bytes of a body are its JSON. Without it a body is all JSON, whatever its media
 /// type: tritonclient sends either under the same.

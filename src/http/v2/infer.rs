@@ -12,10 +12,10 @@ use crate::http::intake::Rows;
 use crate::http::intake::binary::bytes_of;
 use crate::http::predict::Format;
 use crate::json::{Kind, Reader, Writer};
+use crate::messages::excerpt;
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;
-use crate::spelling::excerpt;
 
 /// What a request says about its answer.
 #[derive(Debug)]

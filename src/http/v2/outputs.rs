@@ -7,9 +7,9 @@ use super::inputs::missing;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::outputs::{OutputRows, TensorValues};
 use crate::json::{Mark, Reader};
+use crate::messages::excerpt;
 use crate::model::{Model, OutputSource, Signature};
 use crate::request::InferResponse;
-use crate::spelling::excerpt;
 use crate::tensor::{DataType, Domain, Values, View};
 
 /// An output that is asked for.

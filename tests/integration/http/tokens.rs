@@ -322,7 +322,7 @@ async fn what_is_no_row_of_tokens_is_refused_in_words() {
     let v1 = "/v1/models/texts:predict";
     let many = format!(
         r#"{{"instances": [{}]}}"#,
-        vec!["[1]"; MAX_ROWS + 1].join(",")
+        ["[1]"; MAX_ROWS + 1].join(",")
     );
     for (body, code, message) in [
         (

@@ -13,9 +13,9 @@ use crate::http::grpc::{message, tensorflow};
 use crate::http::state::Server;
 use crate::http::v1::signature::SIGNATURE_NAME;
 use crate::http::v1::target::version_of;
+use crate::messages::excerpt;
 use crate::metrics::ModelState;
 use crate::model::repository::{IndexEntry, LookupError};
-use crate::spelling::excerpt;
 use crate::tensor::{DataType, TensorSpec};
 use tensorflow::serving;
 

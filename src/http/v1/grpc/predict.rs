@@ -11,9 +11,9 @@ use crate::http::grpc::{Fields, prefixed, tensorflow};
 use crate::http::intake::Rows;
 use crate::http::outputs::OutputRows;
 use crate::http::rows::{missing_input, unknown};
+use crate::messages::excerpt;
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;
-use crate::spelling::excerpt;
 
 const PLACE: &str = "inputs";
 

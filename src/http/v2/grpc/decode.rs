@@ -12,8 +12,8 @@ use crate::http::intake::{Declared, Form, InputRows, ReceivedInputs, Rows, Size,
 use crate::http::v2::infer::{expect_id, not_in_sequence, reserved};
 use crate::http::v2::outputs::{self, RequestedOutput, no_shared_memory};
 use crate::json::MAX_RANK;
+use crate::messages::excerpt;
 use crate::model::Signature;
-use crate::spelling::excerpt;
 use crate::tensor::{ByteStrings, DataType, TensorSpec, View};
 
 /// Reads a request.
