@@ -5,7 +5,8 @@
 //! signature, submits the rows to the model's lane and encodes the answer: only here is any wire
 //! format known. Every failure on the way is an `error::ApiError`.
 //!
-//! A new protocol is one file with an `answer` function and its line in [`Routes`].
+//! A new protocol is one file with an `answer` function, a type with [`Format`](predict::Format) for each form of its
+//! bodies, and its line in [`Routes`]; ARCHITECTURE.md has the rest.
 
 mod access;
 mod admin;

@@ -124,6 +124,13 @@ impl Comparison {
             return Err("there is no model that can be asked".to_owned());
         };
         let model = &served.model;
+        if model.prepare.is_some() {
+            return Err(format!(
+                "{} {}: its requests are prepared before it computes them, and a file of expected values \
+                 is not; serve it and send it requests",
+                model.name, model.version
+            ));
+        }
         let expected =
             Expected::read(&self.file, &model.engine).map_err(|error| error.to_string())?;
         let allowed = |expected: f64| self.tolerance + self.tolerance * expected.abs();

@@ -151,6 +151,11 @@ fn refuse(problem: &str, exit: Exit) -> Exit {
 /// Checks that files of rows can carry what a model takes: they are read into single precision, as many
 /// numbers for each row.
 fn expect_numbers(model: &Model) -> Result<(), String> {
+    if model.prepare.is_some() {
+        return Err("its requests are prepared before it computes them, and files are not; serve the model and \
+                    send it requests"
+            .to_owned());
+    }
     let mut inputs = model.signature.inputs.iter();
     let fits =
         |spec: &&TensorSpec| spec.datatype == DataType::Fp32 && spec.shape.domain == Domain::Rows;

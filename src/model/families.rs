@@ -1,6 +1,6 @@
 //! Model families: how a configuration and weights become a graph.
 //!
-//! A new family is one file here and one line in [`FAMILIES`].
+//! A new family is one file here, its `mod` and one line in [`FAMILIES`].
 
 #[cfg(feature = "faults")]
 mod faults;

@@ -320,10 +320,7 @@ async fn an_integer_arrives_as_itself() {
 async fn what_is_no_row_of_tokens_is_refused_in_words() {
     let server = server();
     let v1 = "/v1/models/texts:predict";
-    let many = format!(
-        r#"{{"instances": [{}]}}"#,
-        ["[1]"; MAX_ROWS + 1].join(",")
-    );
+    let many = format!(r#"{{"instances": [{}]}}"#, ["[1]"; MAX_ROWS + 1].join(","));
     for (body, code, message) in [
         (
             r#"{"instances": [1, 2]}"#,
