@@ -96,15 +96,15 @@ pub(super) unsafe fn run_tile<S: Simd, W: Word>(
             match (rows, panels, is_narrow, tile.lines_ahead > 0) {
                 $($(
                     ($tall, $wide, false, true) if const { fits::<S>($tall, $wide) } => {
-                        simd.call(Sized::<W, $tall, $wide, true, false>(tile))
+                        apart(simd, Sized::<W, $tall, $wide, true, false>(tile))
                     }
                 )+)+
                 $($(
                     ($rows, $panels, false, _) if const { fits::<S>($rows, $panels) } => {
-                        simd.call(Sized::<W, $rows, $panels, false, false>(tile))
+                        apart(simd, Sized::<W, $rows, $panels, false, false>(tile))
                     }
                     ($rows, $panels, true, _) if const { fits::<S>($rows, $panels) } => {
-                        simd.call(Sized::<W, $rows, $panels, false, true>(tile))
+                        apart(simd, Sized::<W, $rows, $panels, false, true>(tile))
                     }
                 )+)+
                 _ => unreachable!("`TILE_VECTORS` bounds the tiles"),
@@ -132,6 +132,13 @@ pub(super) unsafe fn run_tile<S: Simd, W: Word>(
         let block = unsafe { Block::new(tile.output, rows, tile.columns, tile.output_stride) };
         activation.apply_block(simd, block);
     }
+}
+
+/// Runs a task in a function that the compiler cannot make part of its caller's:
+/// `Simd::call` alone does not keep it from that.
+#[inline(never)]
+fn apart<S: Simd, T: Task>(simd: S, task: T) -> T::Output {
+    simd.call(task)
 }
 
 /// Whether an instruction set has the registers for a tile of this size. Others
