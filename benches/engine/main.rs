@@ -25,6 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use half::bf16;
 use ndarray::Array2;
 use safeserve::engine::kernels::{Isa, Team};
 use safeserve::engine::{Batch, Workspace};
@@ -36,6 +37,9 @@ use network::{Network, Reference, Stored, dense, sample};
 
 /// The widths of the network whose weights are the most of its time at one row.
 const LARGE: &[usize] = &[784, 2048, 2048, 1000];
+
+/// The widths of a network whose weights are in the L2 cache all the time.
+const SMALL: &[usize] = &[64, 256, 128, 10];
 
 /// The batches of the published table.
 const ROWS: [usize; 5] = [1, 8, 32, 128, 256];
@@ -135,7 +139,12 @@ fn main() -> ExitCode {
             share(network, lines);
         }
     }
-    compare(&networks, &lines);
+    if lines
+        .keys()
+        .any(|&position| networks[position].bytes_a_weight == size_of::<bf16>())
+    {
+        compare();
+    }
     now.save_if_asked();
     if is_lost && is_same_cpu {
         println!("\nlost more than 10 % against benches/engine/baseline.toml: see LOST above");
@@ -250,45 +259,39 @@ fn share(network: &Network, lines: &[Line]) {
 }
 
 /// Prints what weights of bf16 save, the same layers in either datatype taking turns.
-fn compare(networks: &[Network], lines: &BTreeMap<usize, Vec<Line>>) {
+fn compare() {
     const TURNS: usize = 40;
-    let find = |bytes_a_weight| {
-        let mut found = networks.iter().enumerate();
-        found.find(|(_, network)| {
-            network.widths == LARGE && network.bytes_a_weight == bytes_a_weight
-        })
-    };
-    let (Some((_, single)), Some((position, brain))) = (find(4), find(2)) else {
-        return;
-    };
-    let Some(lines) = lines.get(&position) else {
-        return; // Left out on the command line.
-    };
     println!("\n| network | rows | f32, µs | bf16, µs | of the time |");
     println!("|---|---|---|---|---|");
-    for line in lines {
-        let rows = line.rows;
-        let x = input(single, rows);
-        let input = [View::F32(x.as_slice().expect("row-major"))];
-        let batch = Batch::of_rows(rows, &input);
-        let mut workspace = Workspace::new();
-        let mut best = [Duration::MAX; 2];
-        for _ in 0..TURNS {
-            for (network, best) in [single, brain].into_iter().zip(&mut best) {
-                // The first run fetches the weights that the other network's evicted.
-                for _ in 0..3 {
-                    let started = Instant::now();
-                    black_box(network.engine.run(batch, &mut workspace, None).get(0));
-                    *best = started.elapsed().min(*best);
+    for (name, widths, repeats) in [
+        ("64-256-128-10", SMALL, 100),
+        ("784-2048-2048-1000", LARGE, 1),
+    ] {
+        let networks = [Stored::F32, Stored::Bf16].map(|stored| dense(name, widths, stored));
+        for rows in ROWS {
+            let x = input(&networks[0], rows);
+            let input = [View::F32(x.as_slice().expect("row-major"))];
+            let batch = Batch::of_rows(rows, &input);
+            let mut workspace = Workspace::new();
+            let mut best = [Duration::MAX; 2];
+            for _ in 0..TURNS {
+                for (network, best) in networks.iter().zip(&mut best) {
+                    // The first run fetches the weights that the other network's evicted.
+                    for _ in 0..3 {
+                        let started = Instant::now();
+                        for _ in 0..repeats {
+                            black_box(network.engine.run(batch, &mut workspace, None).get(0));
+                        }
+                        *best = (started.elapsed() / repeats).min(*best);
+                    }
                 }
             }
+            println!(
+                "| {name} | {rows} | {:.1} | {:.1} | {:.2} |",
+                micros(best[0]),
+                micros(best[1]),
+                best[1].as_secs_f64() / best[0].as_secs_f64(),
+            );
         }
-        println!(
-            "| {} | {rows} | {:.1} | {:.1} | {:.2} |",
-            single.name,
-            micros(best[0]),
-            micros(best[1]),
-            best[1].as_secs_f64() / best[0].as_secs_f64(),
-        );
     }
 }

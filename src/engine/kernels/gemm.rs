@@ -3,16 +3,18 @@
 mod panels;
 mod tile;
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::ptr::null_mut;
 
-use super::activation::Activation;
+use super::activation::{Activation, Block};
 use super::aligned::{AlignedVec, LINE};
 use super::isa::Isa;
 use super::simd::{Simd, Task};
 use super::team::Team;
 pub use panels::{Layout, Weights};
 use panels::{Panels, Sizes};
-use tile::{Tile, Word, run_tile};
+use tile::{Source, Tile, UNROLL, Word, apart, run_tile};
 
 /// A dense layer: `activation(input * weights + bias)`, its weights packed once
 /// at load.
@@ -79,7 +81,7 @@ impl Gemm {
             n,
             weights: Panels::pack(Sizes { k, n, lanes }, weights, layout),
             bias: padded_bias,
-            bounds: bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY)),
+            bounds: bounds.unwrap_or(UNBOUNDED),
             activation: bounds.is_none().then_some(activation),
         }
     }
@@ -175,7 +177,7 @@ impl Gemm {
         panels: Range<usize>,
         output: *mut f32,
     ) {
-        self.isa.run(Tiles {
+        self.isa.run(Share {
             gemm: self,
             words: words.as_ptr(),
             rows,
@@ -201,6 +203,9 @@ impl Gemm {
     }
 }
 
+/// Bounds that change nothing.
+const UNBOUNDED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
+
 /// The most input values of a block of rows: 512 KiB, so that a block and the
 /// panels that it meets share the L2 cache.
 const BLOCK_VALUES: usize = 128 * 1024;
@@ -208,6 +213,14 @@ const BLOCK_VALUES: usize = 128 * 1024;
 /// The most words of a group of panels that several tiles use: 512 KiB, so that
 /// a group and the next one share the L2 cache.
 const GROUP_WORDS: usize = 128 * 1024;
+
+/// How many widened weights are kept at once: 128 KiB, which the L2 cache of each
+/// CPU and the stack of each thread hold.
+const WIDENED_VALUES: usize = 32 * 1024;
+
+/// With fewer weights than these, touching the pages of that room takes as long as
+/// it saves.
+const LEAST_WIDENED: usize = 8 * 1024;
 
 /// From this many words on (256 KiB), a layer is not expected in the L2 cache
 /// when its turn comes.
@@ -246,8 +259,8 @@ unsafe impl Send for Columns {}
 // SAFETY: as above.
 unsafe impl Sync for Columns {}
 
-/// The loop over tiles; only `run_words` makes one, under its conditions.
-struct Tiles<'a, W> {
+/// Some panels of a layer; only `run_words` makes one, under its conditions.
+struct Share<'a, W> {
     gemm: &'a Gemm,
     /// The first panel of `gemm`.
     words: *const W,
@@ -257,26 +270,76 @@ struct Tiles<'a, W> {
     output: *mut f32,
 }
 
-impl<W: Word> Task for Tiles<'_, W> {
+impl<W: Word> Task for Share<'_, W> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        let Gemm { k, n, .. } = *self.gemm;
         if self.rows == 1 && self.panels.len() == 1 {
             // SAFETY: the row, the panel and its columns exist, and this task
             // alone uses these outputs.
             return unsafe { self.run_vector(simd) };
         }
-        let Gemm { k, n, .. } = *self.gemm;
+        let has_three_tiles = self.rows > 2 * S::TILE_VECTORS.len();
+        if W::STEPS > 1 && has_three_tiles && k * n >= LEAST_WIDENED {
+            return apart(simd, WithRoom(self));
+        }
+        simd.call(Tiles {
+            share: self,
+            widened: null_mut(),
+        });
+    }
+}
+
+/// A share of three tiles or more above each other, the first of which widens the
+/// weights for the others.
+///
+/// Each could widen its own, but some CPUs widen where they multiply: a tile of 8
+/// rows loses an eighth of its time to that.
+struct WithRoom<'a, W>(Share<'a, W>);
+
+impl<W: Word> Task for WithRoom<'_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        /// Starts at a cache line, so that no vector straddles two.
+        #[repr(align(64))]
+        struct Room([MaybeUninit<f32>; WIDENED_VALUES]);
+        let mut room = Room([const { MaybeUninit::uninit() }; WIDENED_VALUES]);
+        simd.call(Tiles {
+            share: self.0,
+            widened: room.0.as_mut_ptr().cast(),
+        });
+    }
+}
+
+/// The loop over tiles.
+struct Tiles<'a, W> {
+    share: Share<'a, W>,
+    /// Room for `WIDENED_VALUES` weights, or null if each tile widens its own.
+    widened: *mut f32,
+}
+
+impl<W: Word> Task for Tiles<'_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Share {
+            rows, ref panels, ..
+        } = self.share;
+        let Gemm { k, n, .. } = *self.share.gemm;
         let panel_words = k.div_ceil(W::STEPS) * S::LANES;
         let most = S::TILE_VECTORS.len();
-        let block_rows = if self.rows <= 8 * most {
-            self.rows // Spares a tiny layer the division.
+        let block_rows = if rows <= 8 * most {
+            rows // Spares a tiny layer the division.
         } else {
             (BLOCK_VALUES / k.max(1) / most).max(8) * most
         };
         let is_large = k.div_ceil(W::STEPS) * n >= LARGE_WORDS;
-        for block in balanced(self.rows, block_rows) {
+        for block in balanced(rows, block_rows) {
             let (tiles, tallest) = pieces(block.len(), most);
             // A group of panels stays in the cache while the block's rows
             // stream past it.
@@ -289,44 +352,125 @@ impl<W: Word> Task for Tiles<'_, W> {
             // fetch the next group. Else memory is the limit anyway, and the
             // CPU's own prefetching does better.
             let is_idle = tiles > 1 || W::STEPS > 1 && tallest >= TALL_ROWS;
-            for group in balanced(self.panels.len(), widest) {
-                let panel = self.panels.start + group.start;
-                let column = panel * S::LANES;
-                let has_next = group.end < self.panels.len();
-                let lines_ahead = if is_idle && has_next && is_large {
-                    (group.len() * panel_words).div_ceil(tiles * LINE)
-                } else {
-                    0
-                };
-                for (tile, rows) in balanced(block.len(), tallest).enumerate() {
-                    let row = block.start + rows.start;
-                    let next = (panel + group.len()) * panel_words + tile * lines_ahead * LINE;
-                    // SAFETY: panel, rows and columns lie inside the weights,
-                    // the bias, the input and the output.
-                    let tile = unsafe {
-                        Tile {
-                            k,
-                            input: self.input.as_ptr().add(row * k),
-                            words: self.words.add(panel * panel_words),
-                            bias: self.gemm.bias.as_ptr().add(column),
-                            bounds: self.gemm.bounds,
-                            output: self.output.add(row * n + column),
-                            output_stride: n,
-                            columns: (group.len() * S::LANES).min(n - column),
-                            activation: self.gemm.activation,
-                            ahead: self.words.wrapping_add(next),
-                            lines_ahead,
-                        }
-                    };
-                    // SAFETY: as above; this task alone uses these outputs.
-                    unsafe { run_tile(simd, rows.len(), group.len(), tile) };
-                }
+            for group in balanced(panels.len(), widest) {
+                let has_next = group.end < panels.len();
+                let group = panels.start + group.start..panels.start + group.end;
+                let fetches = is_idle && is_large && has_next;
+                // SAFETY: these are some of the share's rows and panels.
+                unsafe { self.run_group(simd, block.clone(), group, fetches) };
             }
         }
     }
 }
 
 impl<W: Word> Tiles<'_, W> {
+    /// Computes a group of panels, no wider than a tile, for a block of rows.
+    /// `fetches` says whether the next group is fetched meanwhile.
+    ///
+    /// # Safety
+    /// Rows and panels are the share's.
+    #[inline(always)]
+    unsafe fn run_group<S: Simd>(
+        &self,
+        simd: S,
+        block: Range<usize>,
+        group: Range<usize>,
+        fetches: bool,
+    ) {
+        let share = &self.share;
+        let Gemm {
+            k, n, activation, ..
+        } = *share.gemm;
+        let panel_words = k.div_ceil(W::STEPS) * S::LANES;
+        let column = group.start * S::LANES;
+        let columns = (group.len() * S::LANES).min(n - column);
+        // No tile that widens for others has a narrow panel, of which a layer has
+        // one at most.
+        let is_narrow = columns < group.len() * S::LANES;
+        let widens = W::STEPS > 1 && !self.widened.is_null() && !is_narrow;
+        // All tiles make as many steps as there is room for their weights, then
+        // all of them the next ones.
+        let passes = k.div_ceil(UNROLL).max(1);
+        let most_passes = if widens {
+            (WIDENED_VALUES / (group.len() * S::LANES) - 1) / UNROLL
+        } else {
+            passes
+        };
+        let most_rows = S::TILE_VECTORS.len();
+        let mut ahead = share.words.wrapping_add(group.end * panel_words);
+        let lines_ahead = if fetches {
+            let (tiles, _) = pieces(block.len(), most_rows);
+            let (parts, _) = pieces(passes, most_passes);
+            (group.len() * panel_words).div_ceil(parts * tiles * LINE)
+        } else {
+            0
+        };
+        for part in balanced(passes, most_passes) {
+            let steps = part.start * UNROLL..k.min(part.end * UNROLL);
+            let is_last = steps.end == k;
+            // A line more than is needed: with distances of 2^n bytes all panels
+            // would share few lines of the L1 cache.
+            let widened_words = (steps.len() + 1) * S::LANES;
+            for (index, rows) in balanced(block.len(), most_rows).enumerate() {
+                let row = block.start + rows.start;
+                // SAFETY: rows, steps and columns lie inside the input, the bias
+                // and the output.
+                let tile = unsafe {
+                    Tile {
+                        steps: steps.len(),
+                        input: share.input.as_ptr().add(row * k + steps.start),
+                        input_stride: k,
+                        bias: share.gemm.bias.as_ptr().add(column),
+                        is_resumed: steps.start > 0,
+                        bounds: match is_last {
+                            true => &share.gemm.bounds,
+                            false => &UNBOUNDED,
+                        },
+                        output: share.output.add(row * n + column),
+                        output_stride: n,
+                        columns,
+                        ahead: ahead.cast(),
+                        lines_ahead,
+                    }
+                };
+                ahead = ahead.wrapping_add(lines_ahead * LINE);
+                // SAFETY: as above, and this task alone uses these outputs. The
+                // words lie inside the weights; the widened ones, which the first
+                // tile wrote for the others, in the room for them.
+                unsafe {
+                    if widens && index > 0 {
+                        let source = Source {
+                            words: self.widened.cast_const(),
+                            panel_words: widened_words,
+                            widened: null_mut(),
+                            widened_words,
+                        };
+                        run_tile(simd, rows.len(), group.len(), source, tile);
+                    } else {
+                        let first = steps.start / W::STEPS * S::LANES;
+                        let source = Source {
+                            words: share.words.add(group.start * panel_words + first),
+                            panel_words,
+                            widened: if widens { self.widened } else { null_mut() },
+                            widened_words,
+                        };
+                        run_tile(simd, rows.len(), group.len(), source, tile);
+                    }
+                }
+                if let Some(activation) = activation
+                    && is_last
+                {
+                    // The tile is in the L1 cache now.
+                    // SAFETY: it just wrote these outputs, which are its own.
+                    let block = unsafe { Block::new(tile.output, rows.len(), columns, n) };
+                    activation.apply_block(simd, block);
+                }
+            }
+        }
+    }
+}
+
+impl<W: Word> Share<'_, W> {
     /// Computes the only panel of the only row: the layers of tiny networks,
     /// for which the way to a tile takes longer than the tile. The same
     /// operations in the same order give the same bits.

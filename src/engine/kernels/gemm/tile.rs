@@ -3,7 +3,6 @@
 use std::array::from_fn;
 use std::sync::atomic::{Ordering, compiler_fence};
 
-use crate::engine::kernels::activation::{Activation, Block};
 use crate::engine::kernels::aligned::LINE;
 use crate::engine::kernels::simd::{Simd, Task};
 
@@ -46,31 +45,45 @@ impl Word for u32 {
     }
 }
 
-/// A tile's place in the matrices and what is applied to it.
+/// Where a tile finds its weights.
 #[derive(Clone, Copy)]
-pub(super) struct Tile<W> {
-    /// The number of inputs, also the stride of the input's rows.
-    pub(super) k: usize,
-    /// The tile's first row of `[rows, k]`.
-    pub(super) input: *const f32,
-    /// The tile's first panel of `[panels, words, lanes]`, with as many words as
-    /// hold `k` steps. A last panel of fewer columns is `[words, columns]`, with
-    /// `lanes - columns` words after it.
+pub(super) struct Source<W> {
+    /// The tile's steps of its first panel, `[words, lanes]`. A last panel of fewer
+    /// columns is `[words, columns]`, with `lanes - columns` words after it.
     pub(super) words: *const W,
+    /// From panel to panel.
+    pub(super) panel_words: usize,
+    /// Where a tile without a narrow last panel leaves its weights as `f32` for
+    /// others, or null.
+    pub(super) widened: *mut f32,
+    /// From panel to panel of those.
+    pub(super) widened_words: usize,
+}
+
+/// A tile's place in the matrices.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<'a> {
+    /// The steps over `k` that this tile makes: all, or some of them.
+    pub(super) steps: usize,
+    /// The first of these steps' inputs in the tile's first row.
+    pub(super) input: *const f32,
+    /// From row to row of the input.
+    pub(super) input_stride: usize,
     /// The tile's first bias of `[panels, lanes]`.
     pub(super) bias: *const f32,
+    /// Whether the sums so far are in the outputs, of a tile without a narrow last
+    /// panel. Else they start as the bias.
+    pub(super) is_resumed: bool,
     /// The lowest and highest result.
-    pub(super) bounds: (f32, f32),
+    pub(super) bounds: &'a (f32, f32),
     /// The tile's first output of `[rows, n]`.
     pub(super) output: *mut f32,
     /// `n`
     pub(super) output_stride: usize,
     /// The tile's columns that exist; the last panel may have fewer than lanes.
     pub(super) columns: usize,
-    /// Applied to the finished tile while it is in the L1 cache.
-    pub(super) activation: Option<Activation>,
     /// Words that a later tile needs, fetched meanwhile; only a hint.
-    pub(super) ahead: *const W,
+    pub(super) ahead: *const u32,
     /// How many cache lines of them.
     pub(super) lines_ahead: usize,
 }
@@ -78,33 +91,39 @@ pub(super) struct Tile<W> {
 /// Computes a tile of `rows` rows and `panels` panels.
 ///
 /// # Safety
-/// The tile's input, panels, biases and outputs exist, and no one else uses
-/// the outputs meanwhile.
+/// The tile's input, panels, biases and outputs exist, and no one else uses the
+/// outputs meanwhile. If it leaves its weights widened, there is room for them.
 #[inline(always)]
 pub(super) unsafe fn run_tile<S: Simd, W: Word>(
     simd: S,
     rows: usize,
     panels: usize,
-    tile: Tile<W>,
+    source: Source<W>,
+    tile: Tile<'_>,
 ) {
     let is_narrow = tile.columns < panels * S::LANES;
+    let (is_ahead, is_first) = (tile.lines_ahead > 0, !source.widened.is_null());
     /// Chooses the tile function of that size. Only tall ones come with
-    /// fetching ahead too: several tiles of a block are never all short. And
-    /// no narrow ones do: after the last panel there is nothing to fetch.
+    /// fetching ahead and widening for others too: several tiles of a block are
+    /// never all short. And no narrow ones do: after the last panel there is
+    /// nothing to fetch.
     macro_rules! choose {
-        ($($rows:literal: $($panels:literal)+;)+ and ahead $($tall:literal: $($wide:literal)+;)+) => {
-            match (rows, panels, is_narrow, tile.lines_ahead > 0) {
+        ($($rows:literal: $($panels:literal)+;)+ and tall $($tall:literal: $($wide:literal)+;)+) => {
+            match (rows, panels, is_narrow, is_ahead, is_first) {
                 $($(
-                    ($tall, $wide, false, true) if const { fits::<S>($tall, $wide) } => {
-                        simd.call(Sized::<W, $tall, $wide, true, false>(tile))
+                    ($tall, $wide, false, _, true) if const { widens::<S, W>($tall, $wide) } => {
+                        apart(simd, Sized::<W, $tall, $wide, true, false, true>(source, tile))
+                    }
+                    ($tall, $wide, false, true, false) if const { fits::<S>($tall, $wide) } => {
+                        apart(simd, Sized::<W, $tall, $wide, true, false, false>(source, tile))
                     }
                 )+)+
                 $($(
-                    ($rows, $panels, false, _) if const { fits::<S>($rows, $panels) } => {
-                        simd.call(Sized::<W, $rows, $panels, false, false>(tile))
+                    ($rows, $panels, false, _, false) if const { fits::<S>($rows, $panels) } => {
+                        apart(simd, Sized::<W, $rows, $panels, false, false, false>(source, tile))
                     }
-                    ($rows, $panels, true, _) if const { fits::<S>($rows, $panels) } => {
-                        simd.call(Sized::<W, $rows, $panels, false, true>(tile))
+                    ($rows, $panels, true, _, false) if const { fits::<S>($rows, $panels) } => {
+                        apart(simd, Sized::<W, $rows, $panels, false, true, false>(source, tile))
                     }
                 )+)+
                 _ => unreachable!("`TILE_VECTORS` bounds the tiles"),
@@ -120,68 +139,100 @@ pub(super) unsafe fn run_tile<S: Simd, W: Word>(
         6: 1 2 3 4;
         7: 1 2 3;
         8: 1 2 3;
-        and ahead
+        and tall
         4: 1 2 3 4 5;
         5: 1 2 3 4;
         6: 1 2 3 4;
         7: 1 2 3;
         8: 1 2 3;
     }
-    if let Some(activation) = tile.activation {
-        // SAFETY: the tile just wrote these outputs, which are its own.
-        let block = unsafe { Block::new(tile.output, rows, tile.columns, tile.output_stride) };
-        activation.apply_block(simd, block);
-    }
+}
+
+/// Runs a task in a function that the compiler cannot make part of its caller's:
+/// `Simd::call` alone does not keep it from that.
+#[inline(never)]
+pub(super) fn apart<S: Simd, T: Task>(simd: S, task: T) -> T::Output {
+    simd.call(task)
 }
 
 /// Whether an instruction set has the registers for a tile of this size. Others
-/// are not compiled: with 16 registers they are two in five.
+/// are not compiled: with 16 registers they are about half.
 const fn fits<S: Simd>(rows: usize, panels: usize) -> bool {
     rows <= S::TILE_VECTORS.len() && panels <= S::TILE_VECTORS[rows - 1]
+}
+
+/// Whether there is a tile of this size that widens its weights for others.
+const fn widens<S: Simd, W: Word>(rows: usize, panels: usize) -> bool {
+    // The first of three tiles or more has more than two thirds of the most rows.
+    W::STEPS > 1 && 3 * rows > 2 * S::TILE_VECTORS.len() && fits::<S>(rows, panels)
 }
 
 /// The steps over `k` that are written out between two jumps: the jump and the
 /// addresses would otherwise take a tenth of the time. A multiple of the steps
 /// of a word.
-const UNROLL: usize = 4;
+pub(super) const UNROLL: usize = 4;
 
 /// A tile whose size the compiler knows, so that its sums stay in registers;
 /// only `run_tile` makes one, under its conditions.
 ///
 /// `NARROW` says that the last panel has fewer columns than lanes: the second
 /// address that this takes would cost a row of full panels a tenth of its time.
-struct Sized<W, const R: usize, const P: usize, const AHEAD: bool, const NARROW: bool>(Tile<W>);
+/// `WIDENS` says that the tile leaves its weights for others.
+struct Sized<
+    'a,
+    W,
+    const R: usize,
+    const P: usize,
+    const AHEAD: bool,
+    const NARROW: bool,
+    const WIDENS: bool,
+>(Source<W>, Tile<'a>);
 
-impl<W: Word, const R: usize, const P: usize, const AHEAD: bool, const NARROW: bool> Task
-    for Sized<W, R, P, AHEAD, NARROW>
+impl<
+    W: Word,
+    const R: usize,
+    const P: usize,
+    const AHEAD: bool,
+    const NARROW: bool,
+    const WIDENS: bool,
+> Task for Sized<'_, W, R, P, AHEAD, NARROW, WIDENS>
 {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let tile = self.0;
-        // SAFETY: `run_tile` was granted `P` vectors of biases.
-        let bias = from_fn(|p| unsafe { simd.load(tile.bias.add(p * S::LANES)) });
-        let mut sums: [[S::Vector; P]; R] = [bias; R];
-
-        let k = tile.k;
+        let Sized(source, tile) = self;
         // The columns of the last panel, and so the words from one to the next.
         let last_columns = if NARROW {
             tile.columns - (P - 1) * S::LANES
         } else {
             S::LANES
         };
-        let stride = k.div_ceil(W::STEPS) * S::LANES;
-        let (mut input, mut ahead) = (tile.input, tile.ahead);
-        // SAFETY: `run_tile` was granted `P` panels, all but the last of them full.
-        let last = unsafe { tile.words.add((P - 1) * stride) };
-        let mut words = Words {
-            full: tile.words,
-            stride,
-            last,
-            last_columns,
+        // SAFETY: `run_tile` was granted `P` vectors of biases.
+        let bias = from_fn(|p| unsafe { simd.load(tile.bias.add(p * S::LANES)) });
+        let mut sums: [[S::Vector; P]; R] = [bias; R];
+        if !NARROW && tile.is_resumed {
+            sums = from_fn(|r| {
+                // SAFETY: `run_tile` was granted these outputs.
+                from_fn(|p| unsafe {
+                    let sum = tile.output.add(r * tile.output_stride + p * S::LANES);
+                    simd.load(sum)
+                })
+            });
+        }
+
+        let mut place = Place {
+            input: tile.input,
+            words: Words {
+                full: source.words,
+                stride: source.panel_words,
+                last: source.words.wrapping_add((P - 1) * source.panel_words),
+                last_columns,
+            },
+            widened: source.widened,
         };
-        let passes = k / UNROLL;
+        let mut ahead = tile.ahead;
+        let passes = tile.steps / UNROLL;
         let lines_a_pass = tile.lines_ahead.div_ceil(passes.max(1));
         for _ in 0..passes {
             if AHEAD {
@@ -190,31 +241,28 @@ impl<W: Word, const R: usize, const P: usize, const AHEAD: bool, const NARROW: b
                     ahead = ahead.wrapping_add(LINE);
                 }
             }
-            // SAFETY: the passes make at most `k` steps, which `run_tile` was
-            // granted.
-            unsafe {
-                for step in 0..UNROLL {
-                    accumulate::<S, W, R, P, NARROW>(
+            for step in 0..UNROLL {
+                // SAFETY: the passes make at most `steps` steps, which `run_tile`
+                // was granted.
+                unsafe {
+                    accumulate::<S, W, R, P, NARROW, WIDENS>(
                         simd,
-                        k,
-                        input.add(step),
-                        words.after::<S>(step / W::STEPS),
+                        place.after::<S>(step),
+                        (tile.input_stride, source.widened_words),
                         step % W::STEPS,
                         &mut sums,
                     );
                 }
-                input = input.add(UNROLL);
-                words = words.after::<S>(UNROLL / W::STEPS);
             }
+            place = place.after::<S>(UNROLL);
         }
-        for step in 0..k % UNROLL {
-            // SAFETY: these are the remaining steps of `k`.
+        for step in 0..tile.steps % UNROLL {
+            // SAFETY: these are the remaining steps.
             unsafe {
-                accumulate::<S, W, R, P, NARROW>(
+                accumulate::<S, W, R, P, NARROW, WIDENS>(
                     simd,
-                    k,
-                    input.add(step),
-                    words.after::<S>(step / W::STEPS),
+                    place.after::<S>(step),
+                    (tile.input_stride, source.widened_words),
                     step % W::STEPS,
                     &mut sums,
                 );
@@ -242,7 +290,29 @@ impl<W: Word, const R: usize, const P: usize, const AHEAD: bool, const NARROW: b
     }
 }
 
-/// Where a step over `k` finds the words of a tile.
+/// Where a step over `k` finds its inputs and weights.
+#[derive(Clone, Copy)]
+struct Place<W> {
+    /// That of the first row.
+    input: *const f32,
+    words: Words<W>,
+    /// Where it leaves those of the first panel widened, if it does.
+    widened: *mut f32,
+}
+
+impl<W: Word> Place<W> {
+    /// The place some steps further on, at most after the last one.
+    #[inline(always)]
+    fn after<S: Simd>(self, steps: usize) -> Place<W> {
+        Place {
+            input: self.input.wrapping_add(steps),
+            words: self.words.after::<S>(steps / W::STEPS),
+            widened: self.widened.wrapping_add(steps * S::LANES),
+        }
+    }
+}
+
+/// The words of a step in the panels of a tile.
 #[derive(Clone, Copy)]
 struct Words<W> {
     /// Those of the first panel, if that is full.
@@ -255,8 +325,8 @@ struct Words<W> {
     last_columns: usize,
 }
 
-impl<W: Word> Words<W> {
-    /// The place `words` words further on, at most after the last one.
+impl<W> Words<W> {
+    /// The words that come `words` later, at most after the last ones.
     #[inline(always)]
     fn after<S: Simd>(self, words: usize) -> Words<W> {
         // Wrapping, because a lone panel of fewer columns ends before `full`.
@@ -266,46 +336,61 @@ impl<W: Word> Words<W> {
             ..self
         }
     }
+
+    /// Those of panel `p` of `P`.
+    #[inline(always)]
+    fn of_panel<const P: usize, const NARROW: bool>(self, p: usize) -> *const W {
+        if NARROW && p + 1 == P {
+            self.last
+        } else {
+            self.full.wrapping_add(p * self.stride)
+        }
+    }
 }
 
 /// Adds the products of one step over `k` to the sums.
 ///
 /// # Safety
-/// `input` points to this step of the first of `R` rows of `k` inputs; `words` to
-/// the words of `P` panels whose step `part` this is, and a vector may be read at
-/// each of them.
+/// `place` has this step's inputs of `R` rows, `input_stride` apart, and the words
+/// of `P` panels whose step `part` this is. A vector may be read at each of the
+/// words and, if `WIDENS`, written at the `P` places for widened ones, which are
+/// `widened_words` apart.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, W: Word, const R: usize, const P: usize, const NARROW: bool>(
+unsafe fn accumulate<
+    S: Simd,
+    W: Word,
+    const R: usize,
+    const P: usize,
+    const NARROW: bool,
+    const WIDENS: bool,
+>(
     simd: S,
-    k: usize,
-    input: *const f32,
-    words: Words<W>,
+    place: Place<W>,
+    (input_stride, widened_words): (usize, usize),
     part: usize,
     sums: &mut [[S::Vector; P]; R],
 ) {
-    // The sums, the vectors at hand, the words that they came from and an input.
-    if W::STEPS > 1 && R > 2 && R * P + 2 * P + 1 > S::REGISTERS {
+    // The sums, the vectors at hand, the words that they came from, the bits that
+    // widening keeps and an input.
+    if W::STEPS > 1 && R > 1 && R * P + 2 * P + 2 > S::REGISTERS {
         // The words are read again for their next step: kept meanwhile, they
         // would drive sums out of the registers.
         compiler_fence(Ordering::SeqCst);
     }
     let mut vectors = [simd.splat(0.0); P];
     for (p, vector) in vectors.iter_mut().enumerate() {
-        // SAFETY: full panels follow each other at `stride` words; in a last one
-        // of fewer columns the vector runs on into the next words or, after the
-        // last ones, into the room after the panel.
-        *vector = unsafe {
-            let source = if NARROW && p + 1 == P {
-                words.last
-            } else {
-                words.full.add(p * words.stride)
-            };
-            W::load(simd, source, part)
-        };
+        // SAFETY: in a last panel of fewer columns the vector runs on into the
+        // next words or, after the last ones, into the room after the panel.
+        unsafe {
+            *vector = W::load(simd, place.words.of_panel::<P, NARROW>(p), part);
+            if WIDENS {
+                simd.store(*vector, place.widened.add(p * widened_words));
+            }
+        }
     }
     for (r, sums) in sums.iter_mut().enumerate() {
-        // SAFETY: rows follow each other at `k` values.
-        let x = simd.splat(unsafe { input.add(r * k).read() });
+        // SAFETY: rows follow each other at `input_stride` values.
+        let x = simd.splat(unsafe { place.input.add(r * input_stride).read() });
         for (sum, &vector) in sums.iter_mut().zip(&vectors) {
             *sum = simd.mul_add(x, vector, *sum);
         }

@@ -63,7 +63,7 @@ impl Simd for Avx2 {
     const NAME: &'static str = "avx2";
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
-    const TILE_VECTORS: &'static [usize] = &[8, 6, 4, 3, 2, 2];
+    const TILE_VECTORS: &'static [usize] = &[8, 4, 3, 2, 2, 2];
 
     #[inline(always)]
     fn call<T: Task>(self, task: T) -> T::Output {

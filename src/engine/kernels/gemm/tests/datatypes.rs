@@ -72,7 +72,7 @@ fn bf16_gives_the_bits_of_the_widened_weights_for_every_number_of_rows() {
 fn bf16_gives_the_bits_of_the_widened_weights_in_large_layers_too() {
     // Several blocks of steps, several blocks of rows, and panels of which one
     // fills several blocks.
-    for (k, n) in [(300, 230), (2101, 33), (5000, 49), (66_001, 1)] {
+    for (k, n) in [(300, 230), (2101, 33), (3003, 64), (5000, 49), (66_001, 1)] {
         for isa in Isa::available() {
             assert_same_bits(isa, k, n, Layout::InOut, ROWS);
         }
