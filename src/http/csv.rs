@@ -12,8 +12,8 @@ use crate::messages::excerpt;
 use crate::model::Signature;
 use crate::tensor::{DataType, Shape, TensorSpec, View};
 
-/// The least that a body takes. A number has a digit and a comma after it; of any other value as much
-/// again is kept of the cell that it is in, while its line is read.
+/// The least that a body takes. A number has a digit and a comma after it; a text may have no more than
+/// the comma.
 pub(super) const MIN_BYTES: MinBytes = MinBytes::PerValue {
     single: 2,
     other: 1,
@@ -74,6 +74,18 @@ pub(super) fn decode(
     Ok((rows, has_header))
 }
 
+/// The most cells of a line with quotes that holds a row of tokens.
+const MAX_QUOTED_CELLS: usize = 4096;
+
+fn counts_up_error() -> ApiError {
+    ApiError::invalid(
+        ErrorCode::AmbiguousRequest,
+        "line 1: expected names or a row, got 0, 1, 2 and so on, which may be either; say which it is: \
+         Content-Type: text/csv; header=present, or header=absent",
+    )
+    .at(Place::line(1))
+}
+
 /// How many cells a row has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Width {
@@ -127,6 +139,9 @@ impl Table<'_> {
             return Ok(false);
         }
         let start = self.at;
+        if self.has_tokens() {
+            return Ok(self.token_header(said));
+        }
         let has_numbers_for_names = self
             .names
             .features()
@@ -136,12 +151,7 @@ impl Table<'_> {
             let line = &self.text[start..self.at];
             self.at = start;
             if self.counts_up(line) {
-                return Err(ApiError::invalid(
-                    ErrorCode::AmbiguousRequest,
-                    "line 1: expected names or a row, got 0, 1, 2 and so on, which may be either; say \
-                     which it is: Content-Type: text/csv; header=present, or header=absent",
-                )
-                .at(Place::line(1)));
+                return Err(counts_up_error());
             }
             self.input.clear();
             return Ok(false);
@@ -152,6 +162,15 @@ impl Table<'_> {
             .iter()
             .map(|cell| String::from_utf8_lossy(cell.trim_ascii()))
             .collect();
+        let counts_up = names.len() >= 3
+            && self.spec.datatype != DataType::Bytes
+            && names
+                .iter()
+                .enumerate()
+                .all(|(index, name)| *name == index.to_string());
+        if said.is_none() && !has_numbers_for_names && counts_up {
+            return Err(counts_up_error());
+        }
         let features = self.names.features();
         let is_named = |name: &Cow<'_, str>| self.names.feature(name, usize::MAX >> 1).is_some();
         let is_number =
@@ -170,7 +189,7 @@ impl Table<'_> {
         }
         // One cell where several are expected is a line with other separators.
         let is_one_cell = names.len() == 1 && !self.width.is(1);
-        if is_one_cell || features.is_empty() && !self.has_tokens() && !self.width.is(names.len()) {
+        if is_one_cell || features.is_empty() && !self.width.is(names.len()) {
             return Err(self.wrong_width(1, names.len(), &names[0]));
         }
         if features.is_empty() {
@@ -195,6 +214,27 @@ impl Table<'_> {
         Ok(true)
     }
 
+    /// Reads past the header of rows of tokens, if there is one. It names no columns, since there are none:
+    /// its first cell is no value, or the name of the input.
+    fn token_header(&mut self, said: Option<bool>) -> bool {
+        let rest = &self.text[self.at..];
+        let end = rest
+            .iter()
+            .position(|byte| matches!(byte, b',' | b'\r' | b'\n'));
+        let first = rest[..end.unwrap_or(rest.len())].trim_ascii();
+        let first = first.strip_prefix(b"\"").unwrap_or(first);
+        let first = first.strip_suffix(b"\"").unwrap_or(first);
+        let is_header = said.unwrap_or(match self.spec.datatype {
+            // Any text may be a row of texts.
+            DataType::Bytes => first == self.spec.name.as_bytes(),
+            _ => !first.is_empty() && csv::number(first, true).is_err(),
+        });
+        if is_header {
+            self.at = csv::record_end(self.text, self.at).unwrap_or(self.text.len());
+        }
+        is_header
+    }
+
     /// Whether a line may be the header of a frame whose columns have numbers for names.
     fn counts_up(&self, line: &[u8]) -> bool {
         let View::F32(values) = self.input.values() else {
@@ -214,11 +254,21 @@ impl Table<'_> {
             return Ok(());
         }
         let begin = self.at;
+        if self.has_tokens()
+            && let Some(length) = self.unquoted_line()
+        {
+            return self.token_row(begin, length);
+        }
         self.split()?;
         let cells = self.cells.as_ref().expect("the line was just split");
         if !self.width.is(cells.len()) {
             let first = String::from_utf8_lossy(cells.iter().next().unwrap_or_default());
             return Err(self.wrong_width(self.line_at(begin), cells.len(), &first));
+        }
+        // One empty cell in quotes is how a row without tokens is written.
+        if self.has_tokens() && cells.len() == 1 && cells.iter().all(<[u8]>::is_empty) {
+            self.input.end_row();
+            return Ok(());
         }
         for (column, cell) in cells.iter().enumerate() {
             let pushed = self.input.push_cell(cell, self.allow_non_finite);
@@ -238,7 +288,43 @@ impl Table<'_> {
                 .at(Place::cell(line, column + 1))
             })?;
         }
-        self.input.end_cells();
+        self.input.end_row();
+        Ok(())
+    }
+
+    /// The length of the next line without its end, if it holds no quotes.
+    fn unquoted_line(&self) -> Option<usize> {
+        let rest = &self.text[self.at..];
+        let length = memchr::memchr2(b'\n', b'"', rest).unwrap_or(rest.len());
+        match rest.get(length) {
+            Some(b'"') => None,
+            _ => Some(length),
+        }
+    }
+
+    /// Reads a row of tokens from a line without quotes, cell by cell: it may have any number of them.
+    fn token_row(&mut self, begin: usize, length: usize) -> Result<(), ApiError> {
+        let line = &self.text[begin..begin + length];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let mut count = 0;
+        for cell in line.split(|byte| *byte == b',') {
+            if line.is_empty() {
+                break;
+            }
+            count += 1;
+            let pushed = self.input.push_cell(cell, self.allow_non_finite);
+            pushed.map_err(|(code, message)| {
+                let line = line_at(self.text, begin);
+                ApiError::invalid(code, format!("line {line}, column {count}: {message}"))
+                    .at(Place::cell(line, count))
+            })?;
+        }
+        if !self.width.is(count) {
+            let first = String::from_utf8_lossy(line);
+            return Err(self.wrong_width(self.line_at(begin), count, &first));
+        }
+        self.at = (begin + length + 1).min(self.text.len());
+        self.input.end_row();
         Ok(())
     }
 
@@ -256,8 +342,8 @@ impl Table<'_> {
         let cells = self.cells.get_or_insert_with(|| match width {
             Width::Fixed(width) if is_text => Cells::with_text(width, text.len()),
             Width::Fixed(width) => Cells::new(width),
-            // The body bounds both.
-            Width::Tokens(_) => Cells::with_text(text.len(), text.len()),
+            // Of quoted lines only: what is longer is written without quotes.
+            Width::Tokens(_) => Cells::with_text(MAX_QUOTED_CELLS, text.len()),
         });
         let rest = &self.text[self.at..];
         // `csv-core` skips empty lines, and the rows after them would move up.
@@ -275,7 +361,10 @@ impl Table<'_> {
                     "line {}: expected {}, got more than {} or more text than they have; {}",
                     self.line_at(self.at),
                     self.expected_cells(),
-                    Cells::most(self.spec.shape.elements()),
+                    match self.width {
+                        Width::Fixed(width) => Cells::most(width),
+                        Width::Tokens(_) => Cells::most(MAX_QUOTED_CELLS),
+                    },
                     "send a line a row"
                 ),
             )

@@ -24,7 +24,7 @@ mod timeout;
 
 pub(super) use answer::{Sender, framed, message, prefixed};
 pub(super) use call::{Call, MessagePart, Streaming, receive, until_closing};
-pub(super) use fields::{Doubles, Fields, Floats, Malformed, Value};
+pub(super) use fields::{Fields, Malformed, Packed, Value};
 pub(super) use messages::Messages;
 pub(super) use proto::{inference, tensorflow};
 

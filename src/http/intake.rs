@@ -10,6 +10,8 @@ mod base64;
 pub(super) mod binary;
 mod cell;
 mod declared;
+#[cfg(feature = "grpc")]
+mod fields;
 mod hints;
 mod input;
 mod json;
@@ -17,8 +19,8 @@ mod received;
 mod rows;
 
 pub(super) use base64::is_base64;
-pub(super) use declared::{Declared, Form, Size, check, named};
-pub(super) use hints::{row_hint, too_many_rows};
+pub(super) use declared::{Declared, Form, Given, Size, check};
+pub(super) use hints::{row_hint, too_many_rows, unknown_input};
 pub(super) use input::InputRows;
 pub(super) use json::{count, read_row};
 pub(super) use received::ReceivedInputs;

@@ -79,6 +79,8 @@ impl<'a> OutputRows<'a> {
     /// Writes the values of a row as cells of CSV.
     pub(super) fn write_cells(&self, row: usize, body: &mut Writer) {
         match self.row(row) {
+            // An empty line would be no row to those who read it.
+            values if values.is_empty() => body.cell(""),
             View::F32(values) => values.iter().for_each(|value| body.f32(*value)),
             View::F64(values) => values.iter().for_each(|value| body.f64(*value)),
             View::I64(values) => values.iter().for_each(|value| body.integer(*value)),
@@ -157,4 +159,30 @@ fn with(outer: usize, extents: &[usize]) -> Vec<usize> {
     all.push(outer);
     all.extend(extents);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::{DataType, Shape};
+
+    #[test]
+    fn shorter_rows_end_in_zeros_where_a_tensor_is_wanted() {
+        let output = Output {
+            spec: TensorSpec::new("y", DataType::Fp32, Shape::tokens(Axis(0), [2])),
+            source: OutputSource::Engine,
+        };
+        let of = |offsets: &'static [usize], values: &'static [f32]| OutputRows {
+            output: &output,
+            rows: offsets.len() - 1,
+            offsets: Some(offsets),
+            values: View::F32(values),
+        };
+        let uneven = of(&[0, 1, 1, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(&*uneven.row_shape(), [2, 2]);
+        let expected = [1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 4.0, 5.0, 6.0];
+        assert_eq!(uneven.padded().view(), View::F32(&expected));
+        let even = of(&[0, 1, 2], &[1.0, 2.0, 3.0, 4.0]);
+        assert!(matches!(even.padded(), TensorValues::Borrowed(_)));
+    }
 }

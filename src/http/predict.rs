@@ -253,28 +253,29 @@ impl MinBytes {
         let has_texts = inputs.iter().any(|spec| spec.datatype == DataType::Bytes);
         let has_tokens = inputs.iter().any(|spec| spec.shape.axis().is_some());
         let row: usize = inputs.iter().map(|spec| spec.shape.elements()).sum();
-        let mut values = match self {
+        let values = match self {
             Self::PerValue { single, .. } if all_single => body_bytes / single,
             Self::PerValue { other, .. } => body_bytes / other,
             Self::PerRow(bytes) => (body_bytes / bytes).min(max_rows).saturating_mul(row),
         };
-        match (has_tokens, self) {
-            (false, _) => values = values.min(row.saturating_mul(max_rows)),
-            // Shared by no rows.
-            (true, Self::PerRow(_)) => values = values.saturating_add(body_bytes),
-            (true, Self::PerValue { .. }) => {}
-        }
-        // Of a string its end, besides its bytes; of a row the end of its tokens.
+        // Of a string its end, besides its bytes.
         let value_bytes = if all_single { 4 } else { 8 };
         let text_bytes = if has_texts { body_bytes } else { 0 };
-        let rows = if has_tokens {
-            max_rows.min(body_bytes).saturating_add(1)
-        } else {
-            0
+        if !has_tokens {
+            let values = values.min(row.saturating_mul(max_rows));
+            return values
+                .saturating_mul(value_bytes)
+                .saturating_add(text_bytes);
+        }
+        // Rows of tokens are shared by no others. They have as many values as fit the body, and one that
+        // comes by name is there twice until it is whole; of each row the end of its tokens is kept.
+        let values = match self {
+            Self::PerValue { .. } => values,
+            Self::PerRow(_) => values.saturating_add(body_bytes),
         };
-        let offset_bytes = rows.saturating_mul(size_of::<usize>() * inputs.len());
+        let offset_bytes = (max_rows + 1).saturating_mul(size_of::<usize>() * inputs.len());
         values
-            .saturating_mul(value_bytes)
+            .saturating_mul(2 * value_bytes)
             .saturating_add(text_bytes)
             .saturating_add(offset_bytes)
     }
@@ -380,9 +381,9 @@ mod tests {
     fn wider_values_tokens_and_texts_are_charged_as_they_are_kept() {
         let of = |datatype, shape| decoded(JSON, 3_000, datatype, shape);
         assert_eq!(of(DataType::Int64, Shape::rows([10])), 8 * 1_500);
-        let offsets = 8 * 3_001;
+        let offsets = 8 * 4_097;
         let tokens = of(DataType::Int64, Shape::tokens(Axis(0), []));
-        assert_eq!(tokens, 8 * 1_500 + offsets);
+        assert_eq!(tokens, 2 * 8 * 1_500 + offsets);
         assert_eq!(of(DataType::Bytes, Shape::rows([])), 8 * 1_500 + 3_000);
     }
 }

@@ -42,23 +42,6 @@ pub(super) fn missing_input(
     )
 }
 
-/// The error of a key that names no input.
-pub(super) fn unknown(key: &str, path: &str, signature: &Signature) -> ApiError {
-    let known: Vec<_> = signature
-        .inputs
-        .iter()
-        .map(|spec| format!("{:?}", spec.name))
-        .collect();
-    ApiError::invalid(
-        ErrorCode::UnknownInput,
-        format!(
-            "{path}: the model has no input {}; it takes {}",
-            excerpt(key, 40),
-            known.join(", ")
-        ),
-    )
-}
-
 /// The input of a model that has one, for forms that can hold no more.
 ///
 /// # Errors

@@ -64,7 +64,9 @@ impl Format for Instances {
         let mut decoded = None;
         reader.object(|reader, key| {
             match key {
-                "instances" => decoded = Some(rows::list(reader, signature, max_rows, key)?),
+                "instances" => {
+                    decoded = Some(rows::list(reader, signature, max_rows, "instances")?)
+                }
                 "parameters" => rows::no_parameters(reader, key)?,
                 _ => reader.skip()?,
             }

@@ -5,7 +5,6 @@ use std::ops::Deref;
 use super::number::read_run;
 use super::reader::Reader;
 use super::{Error, ErrorKind};
-use crate::tensor::ByteStrings;
 
 /// The most axes that nested arrays may have.
 pub const MAX_RANK: usize = 16;
@@ -90,19 +89,6 @@ impl Elements for Bools<'_> {
 
     fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
         self.0.push(reader.bool()?.into());
-        Ok(())
-    }
-}
-
-impl Elements for ByteStrings {
-    const NAME: &'static str = "a string";
-
-    fn count(&self) -> usize {
-        self.view().len()
-    }
-
-    fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
-        self.push(reader.string()?.as_bytes());
         Ok(())
     }
 }

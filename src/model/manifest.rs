@@ -151,6 +151,19 @@ impl Description {
     /// The classes' labels: the configuration's, or the indices in digits.
     fn labels(&self, outputs: &[TensorSpec]) -> Result<Vec<String>, LoadError> {
         let shape = outputs.first().map_or(&[][..], |spec| &spec.shape.extents);
+        if let Some(spec) = outputs.first()
+            && self.task.is_classification()
+            && spec.shape.domain != Domain::Rows
+        {
+            return Err(refuse(
+                "task",
+                format!(
+                    "a classifier has scores of each row as first output, got {:?}, {spec}; pool the tokens \
+                     first",
+                    spec.name
+                ),
+            ));
+        }
         let classes = match (self.task, shape) {
             (Task::None | Task::Regression, _) if self.labels.is_empty() => return Ok(Vec::new()),
             (Task::None | Task::Regression, _) => {

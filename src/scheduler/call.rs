@@ -190,6 +190,7 @@ impl Call {
         }
         let timing = gathering.add(rows.len(), self.timing(pass))?;
         let outputs = std::mem::take(&mut gathering.outputs);
+        drop(gathering);
         Some(self.response(outputs, timing))
     }
 

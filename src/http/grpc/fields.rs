@@ -154,38 +154,63 @@ impl<'b> Value<'b> {
 
 /// The bytes of repeated numbers of `N` bytes each, little-endian as they come: without a copy if they
 /// came in one field, as every client sends them.
-#[derive(Clone, Debug, Default)]
-pub(in crate::http) struct Packed<'b, const N: usize>(Option<Cow<'b, [u8]>>);
-
-/// A repeated `float`.
-pub(in crate::http) type Floats<'b> = Packed<'b, 4>;
-
-/// A repeated `double`.
-pub(in crate::http) type Doubles<'b> = Packed<'b, 8>;
+#[derive(Clone, Debug)]
+pub(in crate::http) struct Packed<'b, const N: usize> {
+    bytes: Cow<'b, [u8]>,
+    /// How many numbers came.
+    found: usize,
+    /// How many are kept: those that are too many are counted only.
+    most: usize,
+}
 
 impl<'b, const N: usize> Packed<'b, N> {
+    /// None yet, of which so many are kept.
+    pub(in crate::http) fn at_most(most: usize) -> Self {
+        Self {
+            bytes: Cow::Borrowed(&[]),
+            found: 0,
+            most,
+        }
+    }
+
     /// Adds a field, with one number or with many.
     pub(in crate::http) fn add(&mut self, value: Value<'b>) -> Result<(), Malformed> {
-        let one = match &value {
-            Value::Bytes(packed) if packed.len() % N == 0 => match &mut self.0 {
-                None => {
-                    self.0 = Some(Cow::Borrowed(packed));
-                    return Ok(());
+        let is_first = self.found == 0;
+        match value {
+            Value::Bytes(packed) if packed.len().is_multiple_of(N) => {
+                self.found += packed.len() / N;
+                match is_first {
+                    true => self.bytes = Cow::Borrowed(packed),
+                    false => self.keep(packed),
                 }
-                Some(_) => packed,
-            },
-            Value::Fixed32(one) if N == 4 => &one[..],
-            Value::Fixed64(one) if N == 8 => &one[..],
+            }
+            Value::Fixed32(one) if N == 4 => {
+                self.found += 1;
+                self.keep(&one);
+            }
+            Value::Fixed64(one) if N == 8 => {
+                self.found += 1;
+                self.keep(&one);
+            }
             _ => return Err(Malformed),
-        };
-        let all = self.0.get_or_insert_default();
-        all.to_mut().extend_from_slice(one);
+        }
         Ok(())
     }
 
-    /// The bytes; none if no such field came.
+    fn keep(&mut self, bytes: &[u8]) {
+        if self.found <= self.most {
+            self.bytes.to_mut().extend_from_slice(bytes);
+        }
+    }
+
+    /// How many numbers came.
+    pub(in crate::http) fn found(&self) -> usize {
+        self.found
+    }
+
+    /// The bytes of the numbers that are kept.
     pub(in crate::http) fn bytes(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default()
+        &self.bytes
     }
 }
 
@@ -230,18 +255,19 @@ mod tests {
     #[test]
     fn floats_are_the_same_in_one_field_and_in_many() {
         let one = [1.0f32.to_le_bytes(), 2.0f32.to_le_bytes()].concat();
-        let mut packed = Floats::default();
+        let mut packed = Packed::<4>::at_most(2);
         packed.add(Value::Bytes(&one)).unwrap();
-        let mut apart = Floats::default();
+        let mut apart = Packed::<4>::at_most(2);
         apart.add(Value::Fixed32(1.0f32.to_le_bytes())).unwrap();
         apart.add(Value::Bytes(&one[4..])).unwrap();
         assert_eq!(packed.bytes(), apart.bytes());
         assert_eq!(packed.bytes(), one);
         assert_eq!(packed.add(Value::Bytes(&one[1..])), Err(Malformed));
-        assert_eq!(Floats::default().bytes(), [0u8; 0]);
-        assert_eq!(
-            Doubles::default().add(Value::Fixed32([0; 4])),
-            Err(Malformed)
-        );
+        // More than are wanted are counted.
+        apart.add(Value::Bytes(&one)).unwrap();
+        assert_eq!((apart.found(), apart.bytes()), (4, &one[..]));
+        let mut doubles = Packed::<8>::at_most(1);
+        assert_eq!((doubles.found(), doubles.bytes().len()), (0, 0));
+        assert_eq!(doubles.add(Value::Fixed32([0; 4])), Err(Malformed));
     }
 }

@@ -36,7 +36,14 @@ impl InputRows<'_> {
         let spec = self.spec;
         check_length(spec, size, bytes.len(), &place)?;
         let start = self.values.len();
-        let read = append_values(size.datatype, bytes, allow_non_finite, &mut self.values);
+        let most = size.values(spec);
+        let read = append_values(
+            size.datatype,
+            bytes,
+            most,
+            allow_non_finite,
+            &mut self.values,
+        );
         let found = self.values.len() - start;
         match read {
             Ok(()) if found == size.values(spec) => {}
@@ -98,10 +105,12 @@ pub(in crate::http) fn check_length(
     ))
 }
 
-/// Appends the values of this datatype, whose bytes are as many as whole values take.
+/// Appends the values of this datatype, whose bytes are as many as whole values take; of byte strings at
+/// most so many.
 fn append_values(
     datatype: DataType,
     bytes: &[u8],
+    most: usize,
     allow_non_finite: bool,
     values: &mut Values,
 ) -> Result<(), Fault> {
@@ -126,7 +135,7 @@ fn append_values(
             append_integers(datatype, bytes, values);
             Ok(())
         }
-        Values::Bytes(strings) => append_strings(bytes, strings),
+        Values::Bytes(strings) => append_strings(bytes, most, strings),
     }
 }
 
@@ -192,9 +201,11 @@ fn append_integers(datatype: DataType, bytes: &[u8], values: &mut Vec<i64>) {
     }
 }
 
-fn append_strings(mut bytes: &[u8], strings: &mut ByteStrings) -> Result<(), Fault> {
+fn append_strings(mut bytes: &[u8], most: usize, strings: &mut ByteStrings) -> Result<(), Fault> {
     let mut position = 0;
-    while let Some((length, rest)) = bytes.split_first_chunk() {
+    while position < most
+        && let Some((length, rest)) = bytes.split_first_chunk()
+    {
         let length = u32::from_le_bytes(*length);
         let string = usize::try_from(length)
             .ok()

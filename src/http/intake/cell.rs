@@ -54,11 +54,6 @@ impl InputRows<'_> {
         }
         Ok(())
     }
-
-    /// Ends a row whose cells were all pushed.
-    pub(in crate::http) fn end_cells(&mut self) {
-        self.end_row();
-    }
 }
 
 fn told(fault: Fault, cell: &[u8]) -> (ErrorCode, String) {
@@ -78,7 +73,14 @@ fn double(cell: &[u8], allow_non_finite: bool) -> Result<f64, (ErrorCode, String
     let value = text.parse().unwrap_or(f64::from(single));
     match value.is_finite() || allow_non_finite {
         true => Ok(value),
-        false => Err(told(Fault::NotFinite, cell)),
+        false => Err((
+            ErrorCode::NotFinite,
+            format!(
+                "expected a number that is finite as FP64 (at most 1.7976931348623157e308), got {}; replace \
+                 it by another",
+                excerpt(&String::from_utf8_lossy(cell), 32)
+            ),
+        )),
     }
 }
 

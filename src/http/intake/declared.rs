@@ -9,8 +9,6 @@ use super::json::nested;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::json::{ErrorKind, Kind, MAX_RANK, Reader};
 use crate::messages::excerpt;
-#[cfg(feature = "grpc")]
-use crate::tensor::View;
 use crate::tensor::{DataType, TensorSpec, Values};
 
 /// How a tensor's values come.
@@ -123,28 +121,43 @@ fn is_taken(given: DataType, spec: &TensorSpec, form: Form) -> bool {
     }
 }
 
-/// The datatype of a name that a client wrote, and the name for messages.
-pub(in crate::http) fn named(datatype: &str) -> (Option<DataType>, Cow<'_, str>) {
-    let is_like_one = datatype.len() <= 6 && datatype.bytes().all(|b| b.is_ascii_alphanumeric());
-    let shown = match is_like_one {
-        true => Cow::Borrowed(datatype),
-        false => Cow::Owned(excerpt(datatype, 20)),
-    };
-    (DataType::named(datatype), shown)
+/// The datatype that a client declares.
+pub(in crate::http) struct Given<'a> {
+    /// `None` if there is none of this name.
+    pub(in crate::http) datatype: Option<DataType>,
+    /// Its name for messages, in the words of the protocol.
+    pub(in crate::http) shown: Cow<'a, str>,
+    /// What to do if it is not the input's.
+    pub(in crate::http) fix: fn(&TensorSpec) -> String,
 }
 
-/// Checks datatype and shape, before any value is read. The datatype comes with its name in the words
-/// of the protocol.
+impl<'a> Given<'a> {
+    /// By the name of the Open Inference Protocol.
+    pub(in crate::http) fn named(name: &'a str) -> Self {
+        let is_like_one = name.len() <= 6 && name.bytes().all(|b| b.is_ascii_alphanumeric());
+        Self {
+            datatype: DataType::named(name),
+            shown: match is_like_one {
+                true => Cow::Borrowed(name),
+                false => Cow::Owned(excerpt(name, 20)),
+            },
+            fix: |spec| format!("send {} values and say so", spec.datatype),
+        }
+    }
+}
+
+/// Checks datatype and shape, before any value is read.
 ///
 /// # Errors
 /// 400 as `input "x": expected FP32 [-1, 64], got FP32 [2, 63]; send 64 values a row`.
 pub(in crate::http) fn check(
     spec: &TensorSpec,
-    (given, datatype): (Option<DataType>, Cow<'_, str>),
+    given: Given<'_>,
     shape: &Declared,
     max_rows: usize,
     form: Form,
 ) -> Result<Size, ApiError> {
+    let datatype = &given.shown;
     let mismatch = |code, hint: fmt::Arguments<'_>| {
         Err(ApiError::invalid(
             code,
@@ -154,20 +167,23 @@ pub(in crate::http) fn check(
             ),
         ))
     };
-    let taken = given.filter(|given| is_taken(*given, spec, form));
-    let Some(taken) = taken else {
-        return match given {
-            Some(given) if is_taken(given, spec, Form::Binary) => mismatch(
+    let fits = |form| {
+        let datatype = given.datatype;
+        datatype.filter(|datatype| is_taken(*datatype, spec, form))
+    };
+    let Some(taken) = fits(form) else {
+        return match fits(Form::Binary) {
+            Some(_) => mismatch(
                 ErrorCode::DatatypeMismatch,
                 format_args!(
                     "send {0} values and say so, or {datatype} values as binary data",
                     spec.datatype
                 ),
             ),
-            _ => mismatch(
-                ErrorCode::DatatypeMismatch,
-                format_args!("send {} values and say so", spec.datatype),
-            ),
+            None => {
+                let fix = (given.fix)(spec);
+                mismatch(ErrorCode::DatatypeMismatch, format_args!("{fix}"))
+            }
         };
     };
     let (rows, tokens, extents) = match (&*shape.0, spec.shape.axis()) {
@@ -231,6 +247,7 @@ impl InputRows<'_> {
         if reader.peek()? != Kind::Array {
             let what = match spec.datatype {
                 DataType::Bytes => "an array of strings",
+                DataType::Bool => "an array of true and false",
                 _ => "an array of numbers",
             };
             return Err(reader.expected(what).into());
@@ -257,26 +274,8 @@ impl InputRows<'_> {
         self.end_declared(start, size)
     }
 
-    /// Takes the values of a tensor of this size.
-    ///
-    /// # Errors
-    /// 400 if there are not as many, or if one is none of the datatype.
-    #[cfg(feature = "grpc")]
-    pub(in crate::http) fn take_declared(
-        &mut self,
-        size: Size,
-        values: View<'_>,
-    ) -> Result<(), ApiError> {
-        if values.len() != size.values(self.spec) {
-            return Err(self.wrong_count(size, values.len()));
-        }
-        let start = self.values.len();
-        self.values.extend(values);
-        self.end_declared(start, size)
-    }
-
     /// The refusal of values that are not as many as their shape says.
-    pub(in crate::http) fn wrong_count(&self, size: Size, found: usize) -> ApiError {
+    pub(super) fn wrong_count(&self, size: Size, found: usize) -> ApiError {
         let spec = self.spec;
         ApiError::invalid(
             ErrorCode::ShapeMismatch,
@@ -299,23 +298,34 @@ impl InputRows<'_> {
         let (Values::I64(values), Some(range)) = (&self.values, size.datatype.integers()) else {
             return Ok(());
         };
+        // It has all values.
+        if size.datatype == DataType::Int64 {
+            return Ok(());
+        }
         match values[start..]
             .iter()
             .position(|value| !range.contains(value))
         {
             None => Ok(()),
-            Some(at) => Err(ApiError::invalid(
-                ErrorCode::OutOfRange,
-                format!(
-                    "input {:?}: row {}: expected {} values, {} to {}, got {}",
-                    self.spec.name,
-                    self.row_of(start + at),
-                    size.datatype,
-                    range.start(),
-                    range.end(),
-                    values[start + at]
-                ),
-            )),
+            Some(at) => {
+                let value = values[start + at];
+                let shown = match size.datatype {
+                    // Its bits were read with a sign.
+                    DataType::Uint64 => value.cast_unsigned().to_string(),
+                    _ => value.to_string(),
+                };
+                Err(ApiError::invalid(
+                    ErrorCode::OutOfRange,
+                    format!(
+                        "input {:?}: row {}: expected {} values, {} to {}, got {shown}",
+                        self.spec.name,
+                        self.row_of(start + at),
+                        size.datatype,
+                        range.start(),
+                        range.end(),
+                    ),
+                ))
+            }
         }
     }
 }

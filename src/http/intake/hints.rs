@@ -1,6 +1,8 @@
 //! What to do about rows that do not fit, in words.
 
 use crate::http::error::{ApiError, ErrorCode};
+use crate::messages::excerpt;
+use crate::model::Signature;
 use crate::tensor::{Extent, TensorSpec};
 
 /// What to do about rows of another size than the model's.
@@ -32,6 +34,31 @@ pub(in crate::http) fn too_many_rows(place: &str, rows: usize, max_rows: usize) 
         format!(
             "{place}: expected at most {max_rows} rows, got {rows}; split the request, or raise \
              limits.max_request_rows"
+        ),
+    )
+}
+
+/// A number of things: `1 row`, `2 rows`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
+}
+
+/// The refusal of a name that is no input's; `place` is where the client wrote it.
+pub(in crate::http) fn unknown_input(name: &str, place: &str, signature: &Signature) -> ApiError {
+    let known: Vec<_> = signature
+        .inputs
+        .iter()
+        .map(|spec| format!("{:?}", spec.name))
+        .collect();
+    ApiError::invalid(
+        ErrorCode::UnknownInput,
+        format!(
+            "{place}: the model has no input {}; it takes {}",
+            excerpt(name, 40),
+            known.join(", ")
         ),
     )
 }

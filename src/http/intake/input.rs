@@ -91,7 +91,7 @@ impl<'a> InputRows<'a> {
     }
 
     /// Notes that the values of one more row are there.
-    pub(super) fn end_row(&mut self) {
+    pub(in crate::http) fn end_row(&mut self) {
         self.rows += 1;
         if !self.offsets.is_empty() {
             self.offsets

@@ -17,8 +17,12 @@ pub(super) fn nested(
     values: &mut Values,
     max: usize,
 ) -> Result<Extents, Error> {
-    // No body makes more room than its own bytes could fill, two for a number and its comma.
-    let room = max.min(reader.bytes_left() / 2 + 1);
+    // No body makes more room than its own bytes could fill, two for a number and its comma; and none for
+    // a row of any length, which may be short.
+    let room = match max {
+        usize::MAX => 0,
+        max => max.min(reader.bytes_left() / 2 + 1),
+    };
     match values {
         Values::F32(values) => {
             values.reserve(room);
@@ -106,6 +110,23 @@ impl InputRows<'_> {
     /// 400 if it is none of the input's.
     pub(in crate::http) fn read_row(&mut self, reader: &mut Reader<'_>) -> Result<(), ApiError> {
         read_row(reader, self.spec, &mut self.values)?;
+        self.end_row();
+        Ok(())
+    }
+}
+
+impl InputRows<'_> {
+    /// Reads a cell of a table: a row, or the bare value of an input of one value a row.
+    ///
+    /// # Errors
+    /// As [`Self::read_row`].
+    pub(in crate::http) fn read_cell(&mut self, reader: &mut Reader<'_>) -> Result<(), ApiError> {
+        let shape = &self.spec.shape;
+        let is_one = shape.axis().is_none() && shape.elements() == 1;
+        if !is_one || reader.peek()? == Kind::Array {
+            return self.read_row(reader);
+        }
+        nested(reader, self.spec.datatype, &mut self.values, 1)?;
         self.end_row();
         Ok(())
     }

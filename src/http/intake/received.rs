@@ -1,9 +1,9 @@
 //! Inputs that come in any order, each with its rows.
 
+use super::hints::unknown_input;
 use super::input::InputRows;
 use super::rows::Rows;
 use crate::http::error::{ApiError, ErrorCode};
-use crate::messages::excerpt;
 use crate::model::Signature;
 
 /// The inputs of a signature that came so far.
@@ -30,23 +30,9 @@ impl<'a> ReceivedInputs<'a> {
         name: &str,
         place: impl Fn() -> String,
     ) -> Result<usize, ApiError> {
-        let inputs = &self.signature.inputs;
-        if let Some(index) = inputs.iter().position(|spec| spec.name == name) {
-            return Ok(index);
-        }
-        let known: Vec<_> = inputs
-            .iter()
-            .map(|spec| format!("{:?}", spec.name))
-            .collect();
-        Err(ApiError::invalid(
-            ErrorCode::UnknownInput,
-            format!(
-                "{}: the model has no input {}; it takes {}",
-                place(),
-                excerpt(name, 40),
-                known.join(", ")
-            ),
-        ))
+        let mut inputs = self.signature.inputs.iter();
+        let found = inputs.position(|spec| spec.name == name);
+        found.ok_or_else(|| unknown_input(name, &place(), self.signature))
     }
 
     /// Takes the rows of the input at this position.
@@ -88,6 +74,6 @@ impl<'a> ReceivedInputs<'a> {
                 )
             })?);
         }
-        Rows::join(place, inputs, max_rows).map_err(|error| error.at(place))
+        Rows::join(place, inputs, max_rows)
     }
 }

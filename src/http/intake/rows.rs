@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::hints::too_many_rows;
+use super::hints::{counted, too_many_rows};
 use super::input::InputRows;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::tensor::{Axis, Values};
@@ -31,8 +31,16 @@ impl Rows {
     /// 400 if there are none or more than `max_rows`, if an input has other rows than the first or
     /// other tokens in a row, or a value that it may not have.
     pub(in crate::http) fn join(
-        place: &str,
+        place: &'static str,
         inputs: Vec<InputRows<'_>>,
+        max_rows: usize,
+    ) -> Result<Self, ApiError> {
+        Self::joined(place, inputs, max_rows).map_err(|error| error.at(place))
+    }
+
+    fn joined(
+        place: &str,
+        mut inputs: Vec<InputRows<'_>>,
         max_rows: usize,
     ) -> Result<Self, ApiError> {
         let first = inputs.first().expect("a model has at least one input");
@@ -41,8 +49,10 @@ impl Rows {
             return Err(ApiError::invalid(
                 ErrorCode::ShapeMismatch,
                 format!(
-                    "{place}: input {:?} has {} rows, but input {:?} has {rows}; send as many of each",
-                    other.spec.name, other.rows, first.spec.name
+                    "{place}: input {:?} has {}, but input {:?} has {rows}; send as many of each",
+                    other.spec.name,
+                    counted(other.rows, "row"),
+                    first.spec.name
                 ),
             ));
         }
@@ -56,7 +66,7 @@ impl Rows {
             return Err(too_many_rows(place, rows, max_rows));
         }
         inputs.iter().try_for_each(|input| in_range(place, input))?;
-        let offsets = offsets(place, &inputs)?;
+        let offsets = offsets(place, &mut inputs)?;
         Ok(Self {
             rows,
             offsets,
@@ -74,39 +84,42 @@ impl Rows {
     }
 }
 
-/// The offsets of each axis: of the first input along it. The others have the same.
-fn offsets(place: &str, inputs: &[InputRows<'_>]) -> Result<Vec<Vec<usize>>, ApiError> {
-    let mut axes: Vec<Option<&InputRows<'_>>> = Vec::new();
+/// Takes the offsets of each axis: of the first input along it. The others have the same.
+fn offsets(place: &str, inputs: &mut [InputRows<'_>]) -> Result<Vec<Vec<usize>>, ApiError> {
+    let mut axes: Vec<(Vec<usize>, &str)> = Vec::new();
     for input in inputs {
         let Some(Axis(axis)) = input.spec.shape.axis() else {
             continue;
         };
+        let own = std::mem::take(&mut input.offsets);
         if axes.len() <= axis {
-            axes.resize(axis + 1, None);
+            axes.resize_with(axis + 1, Default::default);
         }
-        let first = *axes[axis].get_or_insert(input);
-        let pairs = input.offsets.iter().zip(&first.offsets);
+        let (first, name) = &mut axes[axis];
+        if first.is_empty() {
+            (*first, *name) = (own, &input.spec.name);
+            continue;
+        }
         // The first row that ends elsewhere.
-        let Some(end) = pairs.clone().position(|(own, other)| own != other) else {
+        let Some(end) = own
+            .iter()
+            .zip(&*first)
+            .position(|(own, other)| own != other)
+        else {
             continue;
         };
-        let tokens = |input: &InputRows<'_>| input.offsets[end] - input.offsets[end - 1];
         return Err(ApiError::invalid(
             ErrorCode::ShapeMismatch,
             format!(
-                "{place}: row {}: input {:?} has {} tokens, but input {:?} has {}; send as many of each",
+                "{place}: row {}: input {:?} has {}, but input {name:?} has {}; send as many of each",
                 end - 1,
                 input.spec.name,
-                tokens(input),
-                first.spec.name,
-                tokens(first)
+                counted(own[end] - own[end - 1], "token"),
+                first[end] - first[end - 1]
             ),
         ));
     }
-    let offsets = axes.into_iter();
-    Ok(offsets
-        .map(|input| input.map_or_else(Vec::new, |input| input.offsets.clone()))
-        .collect())
+    Ok(axes.into_iter().map(|(offsets, _)| offsets).collect())
 }
 
 /// Checks integers against the values that the input may have.

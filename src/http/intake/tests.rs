@@ -1,6 +1,6 @@
 //! Each type of value in each form, for inputs that no family has by itself.
 
-use super::{Declared, Form, InputRows, Rows, check, named};
+use super::{Declared, Form, Given, InputRows, Rows, check};
 use crate::http::error::{ApiError, Refusal};
 use crate::json::Reader;
 use crate::tensor::{Axis, ByteStrings, DataType, Shape, TensorSpec, Values};
@@ -59,7 +59,7 @@ fn declare(
     };
     let shape = format!("{shape:?}");
     let shape = Declared::read(&mut Reader::new(shape.as_bytes())?)?;
-    let size = check(spec, named(datatype), &shape, MAX_ROWS, form)?;
+    let size = check(spec, Given::named(datatype), &shape, MAX_ROWS, form)?;
     let mut input = InputRows::none(spec);
     match data {
         Ok(text) => input.read_declared(&mut Reader::new(text.as_bytes())?, size)?,
@@ -76,7 +76,7 @@ fn cells(spec: &TensorSpec, rows: &[&[&str]]) -> Result<Rows, String> {
             let pushed = input.push_cell(cell.as_bytes(), false);
             pushed.map_err(|(code, message)| format!("{}: {message}", code.as_str()))?;
         }
-        input.end_cells();
+        input.end_row();
     }
     Rows::join("rows", vec![input], MAX_ROWS).map_err(told)
 }
@@ -263,6 +263,6 @@ fn inputs_along_one_axis_have_the_same_tokens() {
     );
     assert_eq!(
         message(both("[[1], [2]]", "[[[1, 2]]]")),
-        "inputs: input \"frames\" has 1 rows, but input \"x\" has 2; send as many of each"
+        "inputs: input \"frames\" has 1 row, but input \"x\" has 2; send as many of each"
     );
 }

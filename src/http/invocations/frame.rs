@@ -7,7 +7,7 @@ use crate::http::rows::{self, Columns};
 use crate::json::{self, ErrorKind, Kind, Reader};
 use crate::messages::excerpt;
 use crate::model::Signature;
-use crate::tensor::{Shape, TensorSpec, Values};
+use crate::tensor::{DataType, Shape, TensorSpec, Values};
 
 const FORMS: &str = "\"dataframe_split\", \"dataframe_records\", \"instances\" or \"inputs\"";
 
@@ -94,7 +94,10 @@ fn split(
     };
     let data = data.ok_or_else(|| missing("data", "a list of rows"))?;
     let features = Columns::of(signature);
+    // A feature that is named as its input is the feature.
+    let is_feature = |name: &str| features.feature(name, usize::MAX >> 1).is_some();
     if let Some(columns) = &columns
+        && !columns.iter().all(is_feature)
         && let Some(order) = inputs_of(signature, columns)
     {
         return reader.revisit(data, |reader| by_input(reader, signature, &order, max_rows));
@@ -136,8 +139,7 @@ fn split(
     Rows::join("dataframe_split.data", vec![input], max_rows)
 }
 
-/// The input that each column of a frame holds, if each input has one and nothing else does. A single
-/// input with features of its own is told from one that is a column by its name.
+/// The input that each column of a frame holds, if each input has one and nothing else does.
 fn inputs_of(signature: &Signature, columns: &ColumnNames) -> Option<Vec<usize>> {
     let position = |name: &str| signature.inputs.iter().position(|spec| spec.name == name);
     let order: Vec<usize> = columns.iter().map(position).collect::<Option<_>>()?;
@@ -169,7 +171,7 @@ fn by_input(
         reader.array(|reader, column| {
             cells += 1;
             match order.get(column) {
-                Some(&input) => inputs[input].read_row(reader),
+                Some(&input) => inputs[input].read_cell(reader),
                 None => Ok(reader.skip()?),
             }
         })?;
@@ -214,6 +216,10 @@ fn records(
         return rows::list(reader, signature, max_rows, PLACE);
     }
     let spec = rows::single_input(signature, PLACE)?;
+    if spec.shape.axis().is_some() || spec.datatype == DataType::Bytes {
+        // It says that the keys are no inputs.
+        return rows::list(reader, signature, max_rows, PLACE);
+    }
     if first.count != spec.shape.elements() {
         return Err(wrong_width(&format!("{PLACE}[0]"), spec, first.count));
     }

@@ -1,8 +1,8 @@
 //! Rows by columns: the tensor of each input.
 
-use super::{missing_input, none, object_of, unknown};
+use super::{missing_input, none, object_of};
 use crate::http::error::{ApiError, ErrorCode};
-use crate::http::intake::{Rows, is_base64};
+use crate::http::intake::{Rows, is_base64, unknown_input};
 use crate::json::{Kind, Reader};
 use crate::model::Signature;
 use crate::tensor::TensorSpec;
@@ -14,7 +14,7 @@ pub(in crate::http) fn columns(
     reader: &mut Reader<'_>,
     signature: &Signature,
     max_rows: usize,
-    place: &str,
+    place: &'static str,
 ) -> Result<Rows, ApiError> {
     let mut inputs = none(signature);
     if let [input] = &mut *inputs
@@ -52,7 +52,7 @@ fn named(
     reader.known_members(
         taken,
         |key| signature.inputs.iter().position(|spec| spec.name == key),
-        |key, path| unknown(key, &path.to_string(), signature).at(path),
+        |key, path| unknown_input(key, &path.to_string(), signature).at(path),
         member,
     )
 }

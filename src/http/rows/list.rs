@@ -15,12 +15,9 @@ pub(in crate::http) fn list(
     reader: &mut Reader<'_>,
     signature: &Signature,
     max_rows: usize,
-    place: &str,
+    place: &'static str,
 ) -> Result<Rows, ApiError> {
-    let takes_bytes = matches!(&*signature.inputs, [spec] if spec.datatype == DataType::Bytes);
-    if reader.peek_element()? == Some(Kind::Object)
-        && !(takes_bytes && is_list_of_base64(reader, signature)?)
-    {
+    if reader.peek_element()? == Some(Kind::Object) && !is_list_of_base64(reader, signature)? {
         return objects(reader, &Columns::of(signature), None, max_rows, place);
     }
     let mut inputs = none(signature);
@@ -39,6 +36,9 @@ pub(in crate::http) fn list(
 
 /// Whether the rows of a list are byte strings of the only input, and no objects of named inputs.
 fn is_list_of_base64(reader: &mut Reader<'_>, signature: &Signature) -> Result<bool, ApiError> {
+    if signature.inputs[0].datatype != DataType::Bytes {
+        return Ok(false);
+    }
     let mut is_first_base64 = false;
     let place = reader.mark();
     reader.revisit(place, |reader| {
@@ -58,7 +58,7 @@ pub(in crate::http) fn objects(
     columns: &Columns<'_>,
     shared: Option<&Row>,
     max_rows: usize,
-    place: &str,
+    place: &'static str,
 ) -> Result<Rows, ApiError> {
     let mut inputs = none(columns.signature());
     let mut row = match shared {

@@ -3,10 +3,10 @@
 use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 
-use super::{missing_input, unknown};
+use super::missing_input;
 use crate::http::error::{ApiError, ErrorCode};
-use crate::http::intake::{InputRows, read_row};
-use crate::json::{Kind, Mark, Reader};
+use crate::http::intake::{InputRows, read_row, unknown_input};
+use crate::json::{Elements, Kind, Mark, Reader};
 use crate::messages::excerpt;
 use crate::messages::nearest;
 use crate::model::Signature;
@@ -131,7 +131,7 @@ impl<'a> Columns<'a> {
         misfit.add(key);
         match (self.features(), misfit.refusal(place, true)) {
             ([_, ..], Some(refusal)) => refusal,
-            _ => unknown(key, place, self.signature),
+            _ => unknown_input(key, place, self.signature),
         }
     }
 
@@ -144,7 +144,7 @@ impl<'a> Columns<'a> {
             let read = reader.revisit(place, |reader| {
                 reader.object(|reader, key| {
                     if first.is_none() && self.index_of(key, 0).is_none() {
-                        first = Some(unknown(key, &path, self.signature));
+                        first = Some(unknown_input(key, &path, self.signature));
                     }
                     reader.skip()
                 })
@@ -314,13 +314,7 @@ impl Row {
                     values[index].clear();
                     read_row(reader, spec, &mut values[index])
                 }
-                Some(feature) => {
-                    // Only an input of single precision has names for its features.
-                    if let Values::F32(values) = &mut values[0] {
-                        values[feature] = feature_value(reader)?;
-                    }
-                    Ok(())
-                }
+                Some(feature) => read_feature(reader, &mut values[0], feature),
             },
         );
         if is_unknown.get() {
@@ -375,13 +369,32 @@ impl Row {
     }
 }
 
-/// Reads a number, or a list of one as TensorFlow's examples hold them.
-fn feature_value(reader: &mut Reader<'_>) -> Result<f32, ApiError> {
-    if reader.peek()? != Kind::Array {
-        return Ok(reader.f32()?);
+/// Reads a number, or a list of one as TensorFlow's examples hold them, into its place among the values.
+fn read_feature(
+    reader: &mut Reader<'_>,
+    values: &mut Values,
+    feature: usize,
+) -> Result<(), ApiError> {
+    let is_list = reader.peek()? == Kind::Array;
+    match values {
+        Values::F32(values) if is_list => values[feature] = only(reader)?,
+        Values::F32(values) => values[feature] = reader.f32()?,
+        Values::F64(values) if is_list => values[feature] = only(reader)?,
+        Values::F64(values) => values[feature] = reader.f64()?,
+        Values::I64(values) if is_list => values[feature] = only(reader)?,
+        Values::I64(values) => values[feature] = reader.i64()?,
+        Values::Bytes(_) => unreachable!("features are numbers"),
     }
+    Ok(())
+}
+
+/// The number of a list of one.
+fn only<T: Copy>(reader: &mut Reader<'_>) -> Result<T, ApiError>
+where
+    Vec<T>: Elements,
+{
     let place = reader.mark();
-    let mut values = Vec::with_capacity(1);
+    let mut values: Vec<T> = Vec::with_capacity(1);
     let extents = reader.nested(&mut values, 1)?;
     match (&*extents, &*values) {
         ([1], &[value]) => Ok(value),

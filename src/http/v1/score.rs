@@ -11,6 +11,7 @@ use crate::json::Writer;
 use crate::metrics::Protocol;
 use crate::model::{Model, Signature, Task};
 use crate::request::InferResponse;
+use crate::tensor::Domain;
 
 /// `{"results": [[[label, score], ...], ...]}`: of each row every class, by its index.
 ///
@@ -128,7 +129,7 @@ pub(super) fn expect_classifier(signature: &Signature) -> Result<(), ApiError> {
 
 /// Checks that a model gives a number a row.
 pub(super) fn expect_regression(signature: &Signature) -> Result<(), ApiError> {
-    match signature.task == Task::Regression && signature.outputs[0].spec.shape.elements() == 1 {
+    match signature.task == Task::Regression && gives_one_number(signature) {
         true => Ok(()),
         false => Err(wrong_task(
             signature,
@@ -137,11 +138,16 @@ pub(super) fn expect_regression(signature: &Signature) -> Result<(), ApiError> {
     }
 }
 
+/// Whether the first output is one number a row.
+fn gives_one_number(signature: &Signature) -> bool {
+    let shape = &signature.outputs[0].spec.shape;
+    shape.domain == Domain::Rows && shape.elements() == 1
+}
+
 fn wrong_task(signature: &Signature, expected: &str) -> ApiError {
-    let columns = signature.outputs[0].spec.shape.elements();
     let (task, calls) = match signature.task {
         Task::None => ("none", ":predict"),
-        Task::Regression if columns == 1 => ("regression", ":regress or :predict"),
+        Task::Regression if gives_one_number(signature) => ("regression", ":regress or :predict"),
         Task::Regression => ("regression of several numbers", ":predict"),
         Task::BinaryClassification { .. } => ("binary-classification", ":classify or :predict"),
         Task::MulticlassClassification => ("multiclass-classification", ":classify or :predict"),

@@ -10,7 +10,7 @@ use super::outputs::{OutputValues, RequestedOutput};
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::intake::Rows;
 use crate::http::intake::binary::bytes_of;
-use crate::http::predict::Format;
+use crate::http::predict::{Format, MinBytes};
 use crate::json::{Kind, Reader, Writer};
 use crate::messages::excerpt;
 use crate::metrics::Protocol;
@@ -39,6 +39,12 @@ struct Parameters {
 
 impl Format for Infer {
     const PROTOCOL: Protocol = Protocol::V2;
+
+    /// In JSON a number has a digit, and a comma after it; binary integers may have a byte.
+    const MIN_BYTES: MinBytes = MinBytes::PerValue {
+        single: 2,
+        other: 1,
+    };
 
     type Layout = Layout;
 

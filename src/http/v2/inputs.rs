@@ -6,7 +6,7 @@ use super::binary::{Blobs, bad_length};
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::intake::binary::{check_length, strings_in};
 use crate::http::intake::{
-    Declared, Form, InputRows, ReceivedInputs, Rows, Size, check, named, too_many_rows,
+    Declared, Form, Given, InputRows, ReceivedInputs, Rows, Size, check, too_many_rows,
 };
 use crate::json::{Mark, Reader};
 use crate::model::Signature;
@@ -120,7 +120,13 @@ impl<'a, 'b> Inputs<'a, 'b> {
         let datatype = tensor.datatype.as_deref();
         let datatype = datatype.ok_or_else(|| missing("datatype"))?;
         let shape = tensor.shape.as_ref().ok_or_else(|| missing("shape"))?;
-        let size = check(&inputs[index], named(datatype), shape, self.max_rows, form)?;
+        let size = check(
+            &inputs[index],
+            Given::named(datatype),
+            shape,
+            self.max_rows,
+            form,
+        )?;
         Ok((index, size))
     }
 
@@ -232,9 +238,10 @@ pub(super) fn raw(body: &[u8], signature: &Signature, max_rows: usize) -> Result
             ErrorCode::BinarySizeMismatch,
             format!(
                 "the body: input {:?}: expected {what} of {each}, as it is {spec}, got {} bytes; send \
-                 whole {what}, at least 1 row",
+                 whole {what}{}",
                 spec.name,
-                body.len()
+                body.len(),
+                if what == "rows" { ", at least 1" } else { "" }
             ),
         ));
     }

@@ -236,7 +236,7 @@ async fn what_does_not_fit_is_refused_with_its_place_and_its_mend() {
         }),
         (
             Code::InvalidArgument,
-            "expected extents of 1 or more, got -1",
+            "expected extents of 0 or more, got -1",
             &|r| r.inputs[0].shape = vec![-1, 2],
         ),
         (Code::InvalidArgument, "rows a request", &|r| {

@@ -208,7 +208,7 @@ async fn what_does_not_fit_is_refused() {
             },
         ),
         (Code::InvalidArgument, "got DT_DOUBLE", &|r| x(r).dtype = 2),
-        (Code::InvalidArgument, "got no type that is known", &|r| {
+        (Code::InvalidArgument, "got an unknown dtype", &|r| {
             x(r).dtype = 99
         }),
         (

@@ -100,7 +100,7 @@ async fn what_does_not_fit_is_refused_with_the_very_integer() {
         ),
         (
             texts("UINT64", [1, 2], beyond),
-            "input \"ids\": row 0: expected UINT64 values, 0 to 9223372036854775807, got -1",
+            "input \"ids\": row 0: expected UINT64 values, 0 to 9223372036854775807, got 18446744073709551615",
         ),
         (int64s([1, 2], &[1]), "shape [1, 2] needs 2 values, got 1"),
         (

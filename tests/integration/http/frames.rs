@@ -302,6 +302,32 @@ async fn a_frame_goes_by_position_where_the_model_has_no_names() {
 }
 
 #[tokio::test]
+async fn a_column_of_a_frame_may_be_an_input() {
+    let server = with_default("half_plus_two");
+    // A bare number is the only value of a row.
+    let body = r#"{"dataframe_split":{"columns":["x"],"data":[[1],[[2]]]}}"#;
+    assert_eq!(
+        text(&server, INVOCATIONS, "application/json", "", body).await,
+        r#"{"predictions":[[2.5],[3.0]]}"#
+    );
+    let server = with_default("pair");
+    let body = r#"{"dataframe_split":{"columns":["b","a"],"data":[[[10,20],[1,2]]]}}"#;
+    assert_eq!(
+        text(&server, INVOCATIONS, "application/json", "", body).await,
+        r#"{"predictions":[{"sum":[11.0,22.0],"joined":[1.0,2.0,10.0,20.0]}]}"#
+    );
+    let body = r#"{"dataframe_split":{"columns":["b","a"],"data":[[[10,20]]]}}"#;
+    let answer = post(&server, INVOCATIONS, "application/json", "", body).await;
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer
+            .body
+            .contains("dataframe_split.data[0]: expected 2 cells, one a column, got 1"),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
 async fn sagemakers_forms_are_answered_in_kind() {
     let server = with_default("fruit");
     for (media_type, accept, body, expected) in [

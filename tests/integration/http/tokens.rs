@@ -28,9 +28,26 @@ const TWO_WORDS: &str = r#"{"model_type":"sequential",
               {"type":"flatten"}],
     "outputs":[{"name":"y","layer":"1"}]}"#;
 
+/// What each word is, and nothing else.
+const SPELL: &str = r#"{"model_type":"sequential",
+    "inputs":[{"name":"ids","shape":[null],"datatype":"INT64"}],
+    "layers":[{"type":"embedding","name":"words","entries":7,"units":1}]}"#;
+
+/// Four look-ups a row.
+const FOUR_WORDS: &str = r#"{"model_type":"sequential",
+    "inputs":[{"name":"ids","shape":[4],"datatype":"INT64"}],
+    "layers":[{"type":"embedding","name":"words","entries":7,"units":1},
+              {"type":"flatten"}]}"#;
+
 pub(crate) fn add_token_models(directory: &TempDir) {
     let table: Vec<f32> = (0..7).map(|word| word as f32).collect();
-    for (name, config) in [("texts", TEXTS), ("words", WORDS), ("two_words", TWO_WORDS)] {
+    for (name, config) in [
+        ("texts", TEXTS),
+        ("words", WORDS),
+        ("spell", SPELL),
+        ("two_words", TWO_WORDS),
+        ("four_words", FOUR_WORDS),
+    ] {
         let path = directory.path().join(name).join("1");
         std::fs::create_dir_all(&path).unwrap();
         let table = Stored::new("words.weight", &[7, 1], &table);
@@ -223,6 +240,33 @@ async fn csv_has_a_line_a_row_and_a_cell_a_token() {
         let (code, message) = refusal(&send(&server, texts, "text/csv", body).await);
         assert_eq!((&*code, &*message), expected);
     }
+    // A row without tokens is an empty cell in quotes, which no reader of CSV skips.
+    let answer = send(&server, texts, "text/csv", "1,3\n\"\"\n\"2\",\"4\"\r\n").await;
+    assert_eq!(
+        (answer.status, &*answer.body),
+        (200, "text\n2.0\n0.0\n3.0\n")
+    );
+    let headers = [("accept", "text/csv")];
+    let body = r#"{"instances": [[1, 2], [], [3]]}"#;
+    let path = "/v1/models/spell:predict";
+    let answer = server
+        .send(request(Method::POST, path, &headers, body))
+        .await;
+    assert_eq!(
+        (answer.status, &*answer.body),
+        (200, "1.0,2.0\n\"\"\n3.0\n")
+    );
+    // Numbers may name the columns of a frame.
+    let (code, _) = refusal(
+        &send(
+            &server,
+            "/v1/models/four_words:predict",
+            "text/csv",
+            "0,1,2,3\n",
+        )
+        .await,
+    );
+    assert_eq!(code, "ambiguous_request");
     let words = "/v1/models/words:predict";
     let (code, message) = refusal(&send(&server, words, "text/csv", "1,2\n").await);
     assert_eq!(code, "wrong_type");
@@ -263,6 +307,28 @@ async fn lines_and_frames_hold_rows_of_unequal_length() {
     ] {
         let answer = server.ask("/invocations", body).await;
         assert_eq!(answer, json!({"predictions": [[1.5], [4.0]]}), "{body}");
+    }
+    let body = r#"{"dataframe_records": [{"foo": 5}]}"#;
+    let (code, _) = refusal(&server.post("/invocations", body).await);
+    assert_eq!(code, "unknown_input");
+    let naming = safeserve::http::Naming {
+        default_model: Some("two_words".to_owned()),
+        ..Default::default()
+    };
+    let directory = TempDir::new().unwrap();
+    add_token_models(&directory);
+    let server = TestServer::naming(directory, naming);
+    for body in [
+        r#"{"dataframe_records": [{"a": 1, "b": 2}, {"a": 3, "b": 4}]}"#,
+        r#"{"dataframe_split": {"columns": ["a", "b"], "data": [[1, 2], [3, 4]]}}"#,
+        r#"{"dataframe_split": {"columns": ["ids"], "data": [[[1, 2]], [[3, 4]]]}}"#,
+    ] {
+        let answer = server.ask("/invocations", body).await;
+        assert_eq!(
+            answer,
+            json!({"predictions": [[1.0, 2.0], [3.0, 4.0]]}),
+            "{body}"
+        );
     }
 }
 

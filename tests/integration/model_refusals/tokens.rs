@@ -42,6 +42,11 @@ const CASES: &[(&str, &str, &str)] = &[
         r#""shape": [null, null]"#,
     ),
     (
+        "classes of tokens",
+        r#""model_type": "sequential","#,
+        r#""model_type": "sequential", "task": "multiclass-classification", "outputs": [{"name": "y", "layer": "each"}, {"name": "z", "layer": "head"}],"#,
+    ),
+    (
         "tokens of ONNX' operators",
         r#""model_type": "sequential""#,
         r#""model_type": "graph""#,

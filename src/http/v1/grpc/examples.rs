@@ -1,7 +1,7 @@
 //! The examples of `Classify` and `Regress`: rows as maps of named features.
 
 use crate::http::error::{ApiError, ErrorCode, Place};
-use crate::http::grpc::{Fields, Floats, Malformed};
+use crate::http::grpc::{Fields, Malformed, Packed};
 use crate::http::intake::{Rows, row_hint, too_many_rows};
 use crate::http::predict::MinBytes;
 use crate::http::rows::{Columns, Row, none};
@@ -93,7 +93,7 @@ fn read(
                 }
                 (_, values) => {
                     let spec = &columns.signature().inputs[index];
-                    any(feature, spec, values, allow_non_finite, place)?;
+                    typed(feature, spec, values, allow_non_finite, place)?;
                 }
             }
         }
@@ -121,7 +121,7 @@ fn singles(
     allow_non_finite: bool,
     place: impl Fn() -> String,
 ) -> Result<(), ApiError> {
-    let mut floats = Floats::default();
+    let mut floats = Packed::<4>::at_most(values.len());
     let mut integers: Vec<i64> = Vec::new();
     let mut integer_count = 0;
     while let Some((kind, value)) = feature.next()? {
@@ -150,7 +150,7 @@ fn singles(
         }
     }
     let (bytes, _) = floats.bytes().as_chunks();
-    let found = bytes.len() + integer_count;
+    let found = floats.found() + integer_count;
     if found != values.len() {
         return Err(ApiError::invalid(
             ErrorCode::ShapeMismatch,
@@ -174,8 +174,9 @@ fn singles(
     }
 }
 
-/// Reads a `Feature` into values of any type, as many as it has if the input's rows have tokens.
-fn any(
+/// Reads a `Feature` into values of any type, as many as it has if the input's rows have tokens. Values
+/// that are too many are counted, and not kept.
+fn typed(
     mut feature: Fields<'_>,
     spec: &TensorSpec,
     values: &mut Values,
@@ -198,32 +199,39 @@ fn any(
             ),
         )
     };
-    let mut floats = Floats::default();
+    let elements = spec.shape.elements();
+    let most = match spec.shape.axis() {
+        None => elements,
+        Some(_) => usize::MAX,
+    };
+    let mut found = 0;
+    let mut floats = Packed::<4>::at_most(most);
     while let Some((kind, value)) = feature.next()? {
         let mut list = value.fields()?;
         while let Some((number, value)) = list.next()? {
             match (kind, number, &mut *values) {
-                (1, 1, Values::Bytes(strings)) => strings.push(value.bytes()?),
+                (1, 1, Values::Bytes(strings)) => {
+                    found += 1;
+                    if found <= most {
+                        strings.push(value.bytes()?);
+                    }
+                }
                 (1, 1, _) => return Err(wrong("bytes_list")),
                 (2, 1, Values::F32(_) | Values::F64(_)) => floats.add(value)?,
                 (2, 1, _) => return Err(wrong("float_list")),
-                (3, 1, Values::I64(integers)) => value.integers(|integer| {
-                    integers.push(integer);
-                    Ok::<_, ApiError>(())
-                })?,
-                (3, 1, Values::F32(all)) => value.integers(|integer| {
-                    all.push(integer as f32);
-                    Ok::<_, ApiError>(())
-                })?,
-                (3, 1, Values::F64(all)) => value.integers(|integer| {
-                    all.push(integer as f64);
-                    Ok::<_, ApiError>(())
-                })?,
                 (3, 1, Values::Bytes(_)) => return Err(wrong("int64_list")),
+                (3, 1, values) => value.integers(|integer| {
+                    found += 1;
+                    if found <= most {
+                        push_integer(values, integer);
+                    }
+                    Ok::<_, ApiError>(())
+                })?,
                 _ => {}
             }
         }
     }
+    found += floats.found();
     let (singles, _) = floats.bytes().as_chunks();
     let singles = singles.iter().map(|bytes| f32::from_le_bytes(*bytes));
     let is_finite = match values {
@@ -240,23 +248,30 @@ fn any(
     if !is_finite && !allow_non_finite {
         return Err(not_finite(&place()));
     }
-    let elements = spec.shape.elements();
     let fits = match spec.shape.axis() {
-        None => values.len() == elements,
-        Some(_) => values.len().is_multiple_of(elements),
+        None => found == elements,
+        Some(_) => found.is_multiple_of(elements),
     };
     match fits {
         true => Ok(()),
         false => Err(ApiError::invalid(
             ErrorCode::ShapeMismatch,
             format!(
-                "{}: input {:?}: expected {spec}, got {} values; {}",
+                "{}: input {:?}: expected {spec}, got {found} values; {}",
                 place(),
                 spec.name,
-                values.len(),
                 row_hint(spec)
             ),
         )),
+    }
+}
+
+fn push_integer(values: &mut Values, integer: i64) {
+    match values {
+        Values::F32(all) => all.push(integer as f32),
+        Values::F64(all) => all.push(integer as f64),
+        Values::I64(all) => all.push(integer),
+        Values::Bytes(_) => {}
     }
 }
 

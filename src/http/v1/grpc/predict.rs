@@ -9,8 +9,9 @@ use super::tensor::{self, Output};
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::grpc::{Fields, prefixed, tensorflow};
 use crate::http::intake::Rows;
+use crate::http::intake::unknown_input;
 use crate::http::outputs::OutputRows;
-use crate::http::rows::{missing_input, unknown};
+use crate::http::rows::missing_input;
 use crate::messages::excerpt;
 use crate::model::{Model, Signature};
 use crate::request::InferResponse;
@@ -42,7 +43,7 @@ impl Method for Predict {
                 2 => {
                     let (name, tensor) = entry(value.fields()?)?;
                     let index = inputs.iter().position(|spec| spec.name == name);
-                    let index = index.ok_or_else(|| unknown(name, PLACE, signature))?;
+                    let index = index.ok_or_else(|| unknown_input(name, PLACE, signature))?;
                     tensors[index] = Some(tensor);
                 }
                 3 => {
@@ -65,7 +66,7 @@ impl Method for Predict {
             let read = tensor::read(tensor, signature, spec, max_rows);
             rows.push(read.map_err(|error| error.at(PLACE))?);
         }
-        let rows = Rows::join(PLACE, rows, max_rows).map_err(|error| error.at(PLACE))?;
+        let rows = Rows::join(PLACE, rows, max_rows)?;
         Ok((Self(outputs), rows))
     }
 

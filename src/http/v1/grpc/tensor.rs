@@ -1,18 +1,16 @@
 //! `TensorProto`: a tensor as `tensor_content`, or as the values of its type.
 
-use std::borrow::Cow;
-
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use crate::http::error::{ApiError, ErrorCode};
-use crate::http::grpc::{Doubles, Fields, Floats, Value, tensorflow};
+use crate::http::grpc::{Fields, Value, tensorflow};
 use crate::http::intake::binary::{append, bytes_of};
-use crate::http::intake::{Declared, Form, InputRows, check};
+use crate::http::intake::{Declared, Form, Given, InputRows, check};
 use crate::http::outputs::{OutputRows, TensorValues};
 use crate::json::MAX_RANK;
 use crate::model::Signature;
-use crate::tensor::{ByteStrings, DataType as Element, TensorSpec, View};
+use crate::tensor::{DataType as Element, TensorSpec};
 use tensorflow::{DataType, TensorShapeProto};
 
 /// The number of `float_val`, in which TensorFlow Serving answers and its clients read.
@@ -42,8 +40,12 @@ pub(super) fn read<'a>(
     let dtype = i32::try_from(dtype)
         .ok()
         .and_then(|dtype| DataType::try_from(dtype).ok());
-    let shown = dtype.map_or("no type that is known", |dtype| dtype.as_str_name());
-    let given = (dtype.and_then(element), Cow::Borrowed(shown));
+    let shown = dtype.map_or("an unknown dtype", |dtype| dtype.as_str_name());
+    let given = Given {
+        datatype: dtype.and_then(element),
+        shown: shown.into(),
+        fix,
+    };
     let place = || format!("inputs.{}", spec.name);
     let size = check(spec, given, &Declared::of(shape), max_rows, Form::Binary)?;
     let mut rows = InputRows::none(spec);
@@ -52,51 +54,32 @@ pub(super) fn read<'a>(
         rows.read_binary(size, content, allow_non_finite, place)?;
         return Ok(rows);
     }
-    let most = size.values(spec);
-    let (mut floats, mut doubles) = (Floats::default(), Doubles::default());
-    let (mut halves, mut integers) = (Vec::new(), Vec::new());
-    let mut strings = ByteStrings::default();
-    let mut found = 0;
     let expected = field_of(size.datatype);
     let mut fields = message;
-    while let Some((number, value)) = fields.next()? {
-        if number != expected {
-            continue;
+    rows.read_fields(size, allow_non_finite, place, || {
+        while let Some((number, value)) = fields.next()? {
+            if number == expected {
+                return Ok(Some(value));
+            }
         }
-        match number {
-            5 => floats.add(value)?,
-            6 => doubles.add(value)?,
-            8 => strings.push(value.bytes()?),
-            13 => value.integers(|half| {
-                // What is above the 16 bits is padding.
-                halves.extend((half as u16).to_le_bytes());
-                Ok::<_, ApiError>(())
-            })?,
-            _ => value.integers(|integer| {
-                found += 1;
-                // Those that are too many are counted only.
-                if integers.len() <= most {
-                    integers.push(integer);
-                }
-                Ok::<_, ApiError>(())
-            })?,
-        }
-    }
-    let bytes = match expected {
-        5 => floats.bytes(),
-        6 => doubles.bytes(),
-        _ => &halves,
-    };
-    match (expected, size.datatype.bytes()) {
-        (5 | 6 | 13, Some(value)) if bytes.len() == most * value => {
-            rows.read_binary(size, bytes, allow_non_finite, place)?;
-        }
-        (5 | 6 | 13, Some(value)) => return Err(rows.wrong_count(size, bytes.len() / value)),
-        (8, _) => rows.take_declared(size, View::Bytes(strings.view()))?,
-        _ if found == most => rows.take_declared(size, View::I64(&integers))?,
-        _ => return Err(rows.wrong_count(size, found)),
-    }
+        Ok(None)
+    })?;
     Ok(rows)
+}
+
+/// What to do about a tensor of another datatype.
+fn fix(spec: &TensorSpec) -> String {
+    let dtypes = match spec.datatype {
+        Element::Fp32 => {
+            "DT_FLOAT, DT_HALF or DT_BFLOAT16, for example with numpy's astype(\"float32\")"
+        }
+        Element::Int64 => "DT_INT64, for example with numpy's astype(\"int64\")",
+        Element::Fp64 => "DT_DOUBLE",
+        Element::Bytes => "DT_STRING",
+        Element::Bool => "DT_BOOL",
+        _ => "an integer type",
+    };
+    format!("convert the values to {dtypes}")
 }
 
 /// TensorFlow's datatype in the words of the models' signatures.

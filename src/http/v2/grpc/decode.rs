@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::encode::AnswerOptions;
 use crate::http::error::{ApiError, ErrorCode, Place};
-use crate::http::grpc::{Doubles, Fields, Floats, Malformed, Value};
-use crate::http::intake::{Declared, Form, InputRows, ReceivedInputs, Rows, Size, check, named};
+use crate::http::grpc::{Fields, Malformed, Value};
+use crate::http::intake::{Declared, Form, Given, InputRows, ReceivedInputs, Rows, Size, check};
 use crate::http::v2::infer::{expect_id, not_in_sequence, reserved};
 use crate::http::v2::outputs::{self, RequestedOutput, no_shared_memory};
 use crate::json::MAX_RANK;
 use crate::messages::excerpt;
 use crate::model::Signature;
-use crate::tensor::{ByteStrings, DataType, TensorSpec, View};
+use crate::tensor::{DataType, TensorSpec};
 
 /// Reads a request.
 ///
@@ -123,7 +123,7 @@ impl<'b> Tensor<'b> {
                         ApiError::invalid(
                             ErrorCode::OutOfRange,
                             format!(
-                                "inputs[{place}].shape: expected extents of 1 or more, got {extent}; \
+                                "inputs[{place}].shape: expected extents of 0 or more, got {extent}; \
                                  count the rows of the data"
                             ),
                         )
@@ -172,7 +172,13 @@ impl<'b> Tensor<'b> {
             Some(_) => Form::Binary,
             None => Form::Typed,
         };
-        let size = check(spec, named(self.datatype), &self.shape, max_rows, form)?;
+        let size = check(
+            spec,
+            Given::named(self.datatype),
+            &self.shape,
+            max_rows,
+            form,
+        )?;
         let mut rows = InputRows::none(spec);
         match (raw, self.has_contents) {
             (Some(raw), false) => {
@@ -211,55 +217,26 @@ impl<'b> Tensor<'b> {
         signature: &Signature,
     ) -> Result<(), ApiError> {
         let expected = field_of(size.datatype);
-        let most = size.values(rows.spec());
-        let (mut floats, mut doubles) = (Floats::default(), Doubles::default());
-        let (mut integers, mut strings) = (Vec::new(), ByteStrings::default());
-        let mut found = 0;
-        let mut tensor = self.message;
-        while let Some((number, value)) = tensor.next()? {
-            if number != 5 {
-                continue;
-            }
-            let mut contents = value.fields()?;
-            while let Some((number, value)) = contents.next()? {
-                let Some((_, name)) = FIELDS.iter().find(|(field, _)| *field == number) else {
-                    continue;
-                };
-                if number != expected {
-                    return Err(self.other_field(name, expected, rows.spec()));
-                }
-                match number {
-                    6 => floats.add(value)?,
-                    7 => doubles.add(value)?,
-                    8 => strings.push(value.bytes()?),
-                    _ => value.integers(|integer| {
-                        found += 1;
-                        // Those that are too many are counted only.
-                        if integers.len() <= most {
-                            integers.push(integer);
-                        }
-                        Ok::<_, ApiError>(())
-                    })?,
-                }
-            }
-        }
+        let spec = rows.spec();
         let place = || format!("inputs[{}].contents", self.place);
-        let allow_non_finite = signature.allow_non_finite;
-        match expected {
-            6 | 7 => {
-                let (bytes, value) = match expected {
-                    6 => (floats.bytes(), size_of::<f32>()),
-                    _ => (doubles.bytes(), size_of::<f64>()),
-                };
-                match bytes.len() / value == most {
-                    true => rows.read_binary(size, bytes, allow_non_finite, place),
-                    false => Err(rows.wrong_count(size, bytes.len() / value)),
+        let mut tensor = self.message;
+        let mut contents = Fields::of(&[]);
+        rows.read_fields(size, signature.allow_non_finite, place, || {
+            loop {
+                while let Some((number, value)) = contents.next()? {
+                    match FIELDS.iter().find(|(field, _)| *field == number) {
+                        None => {}
+                        Some(_) if number == expected => return Ok(Some(value)),
+                        Some((_, name)) => return Err(self.other_field(name, expected, spec)),
+                    }
+                }
+                match tensor.next()? {
+                    None => return Ok(None),
+                    Some((5, value)) => contents = value.fields()?,
+                    Some(_) => {}
                 }
             }
-            8 => rows.take_declared(size, View::Bytes(strings.view())),
-            _ if found == most => rows.take_declared(size, View::I64(&integers)),
-            _ => Err(rows.wrong_count(size, found)),
-        }
+        })
     }
 
     /// The refusal of values in the field of another datatype.
