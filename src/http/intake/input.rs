@@ -69,6 +69,7 @@ impl<'a> InputRows<'a> {
     }
 
     /// The input.
+    #[cfg(feature = "grpc")]
     pub(in crate::http) fn spec(&self) -> &'a TensorSpec {
         self.spec
     }
