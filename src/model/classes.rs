@@ -34,10 +34,14 @@ pub(super) fn finish(task: Task, labels: &[String]) -> FinishStep {
     }
 }
 
+/// What labels have mostly.
+const LABEL_BYTES: usize = 12;
+
 impl Finish for Classes {
     fn finish(&self, computed: Computed<'_>) -> Vec<Values> {
         let scores = computed.outputs[0];
-        let (mut ids, mut labels) = (Vec::with_capacity(computed.rows), ByteStrings::default());
+        let mut ids = Vec::with_capacity(computed.rows);
+        let mut labels = ByteStrings::with_capacity(computed.rows, LABEL_BYTES * computed.rows);
         for scores in scores.chunks_exact(scores.len() / computed.rows) {
             let class = self.task.classify(scores);
             let class = class.expect("only classifiers have classes");

@@ -172,8 +172,8 @@ impl Call {
     ) -> Option<InferResponse> {
         if rows.len() == self.request.rows {
             // The usual case: one batch held the whole call, and copying needs no lock.
-            let outputs = outputs.map(<[f32]>::to_vec).collect();
-            return Some(self.response(outputs, self.timing(pass)));
+            let outputs = outputs.map(|values| Values::F32(values.to_vec()));
+            return Some(self.response(outputs.collect(), self.timing(pass)));
         }
 
         let mut gathering = self.gather();
@@ -191,7 +191,8 @@ impl Call {
         let timing = gathering.add(rows.len(), self.timing(pass))?;
         let outputs = std::mem::take(&mut gathering.outputs);
         drop(gathering);
-        Some(self.response(outputs, timing))
+        let outputs = outputs.into_iter().map(Values::F32);
+        Some(self.response(outputs.collect(), timing))
     }
 
     /// Takes in some of the call's rows as they are prepared for the engine. Once none are missing
@@ -257,11 +258,11 @@ impl Call {
         self.gather().is_awaited()
     }
 
-    fn response(&self, outputs: Vec<Vec<f32>>, timing: Timing) -> InferResponse {
+    fn response(&self, outputs: Vec<Values>, timing: Timing) -> InferResponse {
         InferResponse {
             rows: self.request.rows,
             offsets: self.request.offsets.clone(),
-            outputs: outputs.into_iter().map(Values::F32).collect(),
+            outputs,
             timing: Timing {
                 queue: timing.queue + self.preparation.queue,
                 compute: timing.compute + self.preparation.compute,

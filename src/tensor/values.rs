@@ -233,6 +233,17 @@ impl Default for ByteStrings {
 }
 
 impl ByteStrings {
+    /// None yet, with room for so many strings of so many bytes together.
+    #[must_use]
+    pub fn with_capacity(strings: usize, bytes: usize) -> Self {
+        let mut bounds = Vec::with_capacity(strings + 1);
+        bounds.push(0);
+        Self {
+            bytes: Vec::with_capacity(bytes),
+            bounds,
+        }
+    }
+
     /// Adds a string.
     pub fn push(&mut self, string: &[u8]) {
         self.bytes.extend_from_slice(string);
