@@ -59,12 +59,19 @@ fn row(served: &Served) -> [String; 7] {
     ]
 }
 
+/// The tensors of a model: the first of them, where there are more than a line can show.
 fn tensors(specs: &[&TensorSpec]) -> String {
+    const SHOWN: usize = 8;
     let shown: Vec<String> = specs
         .iter()
+        .take(SHOWN)
         .map(|spec| format!("{} {spec}", spec.name))
         .collect();
-    shown.join(", ")
+    let more = match specs.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {} more", grouped(more)),
+    };
+    shown.join(", ") + &more
 }
 
 /// Puts rows under headings, each column as wide as its widest cell; empty without rows. Numbers are
@@ -89,10 +96,13 @@ pub(super) fn align<const N: usize>(
     for cells in lines() {
         let mut line = String::new();
         for ((cell, width), is_number) in cells.iter().zip(widths).zip(is_number) {
-            line.push_str(&match is_number {
-                true => format!("{cell:>width$}  "),
-                false => format!("{cell:<width$}  "),
-            });
+            // A width of the formatter has 16 bits, and a name may be longer.
+            let blanks = " ".repeat(width - cell.chars().count());
+            let parts = match is_number {
+                true => [&*blanks, cell, "  "],
+                false => [cell, &*blanks, "  "],
+            };
+            line.extend(parts);
         }
         text.push_str(line.trim_end());
         text.push('\n');
@@ -144,6 +154,7 @@ fn seconds(duration: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::{DataType, Shape};
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
@@ -159,6 +170,22 @@ mod tests {
              b                 12  xx      yy                5     20 B    12.0 ms\n"
         );
         assert_eq!(align(HEADINGS, IS_NUMBER, &[]), "");
+    }
+
+    #[test]
+    fn a_model_of_thousands_of_tensors_has_one_line_that_can_be_read() {
+        let spec = |index: usize| {
+            let shape = Shape::rows(vec![index]);
+            TensorSpec::new(format!("y{index}"), DataType::Fp32, shape)
+        };
+        let specs: Vec<TensorSpec> = (1..=2_500).map(spec).collect();
+        let line = tensors(&specs.iter().collect::<Vec<_>>());
+        assert!(line.starts_with("y1 FP32 [-1, 1], y2 "), "{line}");
+        assert!(line.ends_with("y8 FP32 [-1, 8] and 2,492 more"), "{line}");
+        // Wider than the formatter can pad.
+        let long = "n".repeat(70_000);
+        let rows = [["a".to_owned()], [long.clone()]];
+        assert_eq!(align(["M"], [true], &rows).lines().last(), Some(&*long));
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub(super) fn number_end(text: &[u8], start: usize) -> Result<usize, BadNumber> 
     Decimal::scan(text, start).map(|decimal| decimal.end)
 }
 
+/// A power of ten beyond all that a body can make small or large again.
+const HUGE_POWER: u64 = 1 << 40;
+
 /// Up to this many digits a mantissa does not wrap around.
 const MAX_EXACT_DIGITS: usize = 19;
 
@@ -91,11 +94,12 @@ impl Decimal {
                     message: "expected a digit in the exponent",
                 });
             }
-            // A power that wrapped around must not look like a small one.
+            // A power that wrapped around must not look like a small one, and none overflows with what the
+            // fraction takes away.
             let power = if after - first <= MAX_EXACT_DIGITS {
-                power as i64
+                power.min(HUGE_POWER) as i64
             } else {
-                i64::MAX / 2
+                HUGE_POWER as i64
             };
             exponent += if sign == b'-' { -power } else { power };
             end = after;

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::extract::{Path, Request};
 use axum::response::{IntoResponse, Redirect};
+use bytes::Bytes;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
@@ -30,7 +31,8 @@ pub(super) async fn page(
     let file = file.map_or("index.html".to_owned(), |Path(file)| file);
     let found = FILES.iter().find(|(name, _)| *name == file);
     let (name, bytes) = found.ok_or_else(|| ApiError::unknown_path(request.uri()))?;
-    let mut response = Response::new(bytes.to_vec().into());
+    // In the program itself: no request copies it.
+    let mut response = Response::new(Bytes::from_static(bytes));
     let media_type = HeaderValue::from_static(media_type(name));
     response.headers_mut().insert(CONTENT_TYPE, media_type);
     Ok(response.map(Body::from))
