@@ -164,14 +164,7 @@ impl<'m> Encoder<'m> {
             into.cell(answers.kept.get(row * self.keep.len() + cell));
         }
         for (position, output) in &self.outputs {
-            match answers.of_row(*position, output, row) {
-                View::F32(values) => values.iter().for_each(|value| into.f32(*value)),
-                View::F64(values) => values.iter().for_each(|value| into.f64(*value)),
-                View::I64(values) => values.iter().for_each(|value| into.integer(*value)),
-                View::Bytes(texts) => texts
-                    .iter()
-                    .for_each(|text| into.cell(&String::from_utf8_lossy(text))),
-            }
+            into.cells(answers.of_row(*position, output, row));
         }
     }
 

@@ -78,15 +78,11 @@ impl<'a> OutputRows<'a> {
 
     /// Writes the values of a row as cells of CSV.
     pub(super) fn write_cells(&self, row: usize, body: &mut Writer) {
-        match self.row(row) {
+        let values = self.row(row);
+        match values.is_empty() {
             // An empty line would be no row to those who read it.
-            values if values.is_empty() => body.cell(""),
-            View::F32(values) => values.iter().for_each(|value| body.f32(*value)),
-            View::F64(values) => values.iter().for_each(|value| body.f64(*value)),
-            View::I64(values) => values.iter().for_each(|value| body.integer(*value)),
-            View::Bytes(texts) => texts
-                .iter()
-                .for_each(|text| body.cell(&String::from_utf8_lossy(text))),
+            true => body.cell(""),
+            false => body.cells(values),
         }
     }
 

@@ -155,6 +155,18 @@ impl Writer {
         }
     }
 
+    /// Writes values as cells of CSV.
+    pub fn cells(&mut self, values: View<'_>) {
+        match values {
+            View::F32(values) => values.iter().for_each(|value| self.f32(*value)),
+            View::F64(values) => values.iter().for_each(|value| self.f64(*value)),
+            View::I64(values) => values.iter().for_each(|value| self.integer(*value)),
+            View::Bytes(texts) => texts
+                .iter()
+                .for_each(|text| self.cell(&String::from_utf8_lossy(text))),
+        }
+    }
+
     fn value(&mut self, values: View<'_>, index: usize) {
         match values {
             View::F32(values) => self.f32(values[index]),

@@ -49,32 +49,8 @@ impl InputRows<'_> {
         let most = size.values(self.spec);
         let mut found = 0;
         match (Kind::of(size.datatype), &mut self.values) {
-            (Kind::Singles, _) => {
-                let mut packed = Packed::<4>::at_most(most);
-                while let Some(value) = next()? {
-                    packed.add(value)?;
-                }
-                self.read_packed(
-                    size,
-                    packed.found(),
-                    packed.bytes(),
-                    allow_non_finite,
-                    place,
-                )
-            }
-            (Kind::Doubles, _) => {
-                let mut packed = Packed::<8>::at_most(most);
-                while let Some(value) = next()? {
-                    packed.add(value)?;
-                }
-                self.read_packed(
-                    size,
-                    packed.found(),
-                    packed.bytes(),
-                    allow_non_finite,
-                    place,
-                )
-            }
+            (Kind::Singles, _) => self.read_packed::<4>(size, allow_non_finite, place, next),
+            (Kind::Doubles, _) => self.read_packed::<8>(size, allow_non_finite, place, next),
             (Kind::Halves, _) => {
                 let mut halves: Vec<u8> = Vec::new();
                 while let Some(value) = next()? {
@@ -87,7 +63,10 @@ impl InputRows<'_> {
                         Ok::<_, Malformed>(())
                     })?;
                 }
-                self.read_packed(size, found, &halves, allow_non_finite, place)
+                match found == most {
+                    true => self.read_binary(size, &halves, allow_non_finite, place),
+                    false => Err(self.wrong_count(size, found)),
+                }
             }
             (Kind::Integers, Values::I64(values)) => {
                 let start = values.len();
@@ -118,17 +97,22 @@ impl InputRows<'_> {
         }
     }
 
-    fn read_packed(
+    /// Reads numbers of `N` bytes each.
+    fn read_packed<'b, const N: usize>(
         &mut self,
         size: Size,
-        found: usize,
-        bytes: &[u8],
         allow_non_finite: bool,
         place: impl Fn() -> String,
+        mut next: impl FnMut() -> Result<Option<Value<'b>>, ApiError>,
     ) -> Result<(), ApiError> {
-        match found == size.values(self.spec) {
-            true => self.read_binary(size, bytes, allow_non_finite, place),
-            false => Err(self.wrong_count(size, found)),
+        let most = size.values(self.spec);
+        let mut packed = Packed::<N>::at_most(most);
+        while let Some(value) = next()? {
+            packed.add(value)?;
+        }
+        match packed.found() == most {
+            true => self.read_binary(size, packed.bytes(), allow_non_finite, place),
+            false => Err(self.wrong_count(size, packed.found())),
         }
     }
 
